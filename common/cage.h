@@ -1,0 +1,32 @@
+/* cage.h: puts the calling process into the cage that roles.def gives its role, for good.
+ *
+ * In this order, and every step is checked, also that it cannot be undone: limits; own network namespace for roles
+ * without CALLS_CONNECT; chroot into the root of the row; groups, GID and UID; no_new_privs, not dumpable; Landlock
+ * (as much as the kernel's ABI knows: files, and TCP connect and bind from ABI 4, abstract sockets and signals from
+ * ABI 6); seccomp, whose default action is to kill the process. Without root (a private instance of an ordinary user)
+ * the steps that need it are left out and cage_enter says so in *note; no_new_privs, Landlock and seccomp are never
+ * left out. */
+#ifndef POSTERN_COMMON_CAGE_H
+#define POSTERN_COMMON_CAGE_H
+
+#include "common/role.h"
+
+#include <sys/types.h>
+
+struct cage {
+    enum role role;
+    uid_t uid;               /* what to become; ignored without root */
+    gid_t gid;
+    const char *root;        /* directory for the row's root; NULL when ROOT_NONE */
+    const char *const *read; /* further paths for Landlock, readable beneath; NULL-terminated, or NULL */
+    const char *const *write;/* further paths, readable and writable beneath; NULL-terminated, or NULL */
+};
+
+/* Ends in the cage, or returns false with why[] telling the step and errno; the caller must then exit with
+ * EX_OSERR. Descriptors that should survive must be open already. */
+bool cage_enter(const struct cage *c, char *why, size_t why_size);
+/* The UID and GID of a role: uid_base + row, or the account "_postern-" user (looked up). False when the account
+ * does not exist; root ("" user) gives 0. */
+bool cage_ids(enum role role, uint64_t uid_base, uid_t *uid, gid_t *gid);
+
+#endif
