@@ -1,0 +1,34 @@
+# common: what two programs need, no mail policy. One file a line, so that branches merge.
+noinst_LIBRARIES += common/libcommon.a
+common_libcommon_a_SOURCES = \
+	common/addr.h \
+	common/arena.c \
+	common/arena.h \
+	common/cage.h \
+	common/config.def \
+	common/config.h \
+	common/links.def \
+	common/net.h \
+	common/qid.c \
+	common/qid.h \
+	common/role.c \
+	common/role.h \
+	common/roles.def \
+	common/status.c \
+	common/status.h \
+	common/str.c \
+	common/str.h
+
+# The unit tests: cmocka programs, TAP on standard output.
+common_tests = \
+	common/test_str
+check_PROGRAMS += $(common_tests)
+TESTS += $(common_tests)
+common_test_str_LDADD = $(TEST_LIBS)
+
+# The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
+#if FUZZ
+#noinst_PROGRAMS += common/fuzz_addr
+#common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+#common_fuzz_addr_LDADD = $(COMMON_LIBS)
+#endif

@@ -1,0 +1,6 @@
+# tests: scenarios, cages, crash and fuzz drivers. Scripts speak TAP; they find the built programs below $builddir
+# and the sources below $srcdir (both absolute, in the environment).
+#
+# Template:
+#dist_check_SCRIPTS += tests/NAME.py
+#TESTS += tests/NAME.py
