@@ -5,10 +5,19 @@ common_libcommon_a_SOURCES = \
 	common/arena.c \
 	common/arena.h \
 	common/cage.h \
+	common/channel.c \
+	common/channel.h \
 	common/config.def \
 	common/config.h \
+	common/events.def \
 	common/links.def \
+	common/log.c \
+	common/log.h \
+	common/loop.c \
+	common/loop.h \
 	common/net.h \
+	common/program.c \
+	common/program.h \
 	common/qid.c \
 	common/qid.h \
 	common/role.c \
@@ -17,7 +26,12 @@ common_libcommon_a_SOURCES = \
 	common/status.c \
 	common/status.h \
 	common/str.c \
-	common/str.h
+	common/str.h \
+	common/timers.c \
+	common/timers.h \
+	common/wire.c \
+	common/wire.def \
+	common/wire.h
 
 # The unit tests: cmocka programs, TAP on standard output.
 common_tests = \

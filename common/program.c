@@ -1,0 +1,212 @@
+#include "common/program.h"
+
+#include "common/arena.h"
+#include "common/cage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct start {
+    struct self me;
+    struct config *config;  /* in force; NULL before the first conf_end */
+    struct config *next;    /* being told */
+    struct cage cage;
+    char root[1024];
+    bool complete;          /* settings and rights were told */
+    struct timer deadline;  /* of a stop */
+};
+
+static struct start *start_of(struct self *me) {
+    return (struct start *)me; /* me is its first member */
+}
+
+static void end_now(void *ctx) {
+    struct self *me = ctx;
+    program_end(me);
+}
+
+static void begin_stop(struct self *me, uint32_t within_ms) {
+    struct start *s = start_of(me);
+    if (me->stopping) return;
+    me->stopping = true;
+    s->deadline = (struct timer){.fn = end_now, .ctx = me};
+    loop_timer_in(me->loop, &s->deadline, within_ms);
+    if (me->program->stop && s->complete) me->program->stop(me);
+    else program_end(me);
+}
+
+void program_end(struct self *me) {
+    loop_stop(me->loop);
+}
+
+static void on_conf(void *ctx, struct channel *ch, const struct wire_conf *m, int fd) {
+    struct start *s = start_of(ctx);
+    const char *why;
+    (void)ch, (void)fd;
+    if (!s->next) s->next = config_new();
+    if (!config_set(s->next, m->name, m->value, &why))
+        LOG_TROUBLE("posternd sent a setting that this program does not understand: %.*s: %s", STR_ARGS(m->name), why);
+}
+
+static void on_cage(void *ctx, struct channel *ch, const struct wire_cage *m, int fd) {
+    struct start *s = start_of(ctx);
+    (void)ch, (void)fd;
+    s->cage = (struct cage){.role = s->me.program->role, .uid = m->uid, .gid = m->gid};
+    if (m->root.n && m->root.n < sizeof s->root) {
+        memcpy(s->root, m->root.p, m->root.n);
+        s->root[m->root.n] = '\0';
+        s->cage.root = s->root;
+    }
+}
+
+static void on_conf_end(void *ctx, struct channel *ch, const struct wire_conf_end *m, int fd) {
+    struct start *s = start_of(ctx);
+    struct config *old = s->config;
+    (void)ch, (void)m, (void)fd;
+    s->config = s->next ? s->next : config_new();
+    s->next = NULL;
+    s->me.config = s->config;
+    if (old && s->complete && s->me.program->reconfigured) s->me.program->reconfigured(&s->me, old);
+    config_free(old);
+    s->complete = true;
+}
+
+static void on_peer(void *ctx, struct channel *ch, const struct wire_peer *m, int fd) {
+    struct self *me = ctx;
+    (void)ch;
+    if (m->role >= ROLE_COUNT) {
+        close(fd);
+        return;
+    }
+    struct channel *peer = program_channel(me, fd, (enum role)m->role);
+    if (me->program->peer) me->program->peer(me, peer);
+}
+
+static void on_listener(void *ctx, struct channel *ch, const struct wire_listener *m, int fd) {
+    struct self *me = ctx;
+    (void)ch;
+    if (me->program->listener) me->program->listener(me, fd, (enum listener_kind)m->kind, m->name);
+    else close(fd);
+}
+
+static void on_unlisten(void *ctx, struct channel *ch, const struct wire_unlisten *m, int fd) {
+    struct self *me = ctx;
+    (void)ch, (void)fd;
+    if (me->program->unlisten) me->program->unlisten(me, m->name);
+}
+
+static void on_stop(void *ctx, struct channel *ch, const struct wire_stop *m, int fd) {
+    (void)ch, (void)fd;
+    begin_stop(ctx, m->within_ms);
+}
+
+static void supervise_gone(void *ctx, struct channel *ch, const char *why) {
+    struct self *me = ctx;
+    (void)ch, (void)why;
+    me->supervise = NULL;
+    begin_stop(me, 2000);
+}
+
+static void peer_closed(void *ctx, struct channel *ch, const char *why) {
+    struct self *me = ctx;
+    if (why && me->supervise && channel_peer(ch) != ROLE_tool)
+        SEND(me->supervise, intruder, .role = (uint8_t)channel_peer(ch), .instance = (uint16_t)channel_instance(ch),
+             .why = str_sub(str_of(why), 0, 200));
+    if (me->program->peer_gone) me->program->peer_gone(me, ch);
+}
+
+static void peer_drained(void *ctx, struct channel *ch) {
+    struct self *me = ctx;
+    if (me->program->drained) me->program->drained(me, ch);
+}
+
+struct channel *program_channel(struct self *me, int fd, enum role expect) {
+    static struct channel_user user; /* one program a process, so one set of handlers */
+    static const struct wire_handlers none;
+    user = (struct channel_user){.handlers = me->program->handlers ? me->program->handlers : &none,
+                                 .closed = peer_closed, .drained = peer_drained};
+    return channel_new(me->loop, fd, me->program->role, me->instance, expect, &user, me);
+}
+
+static const struct wire_handlers from_supervise = {
+    .conf = on_conf,
+    .cage = on_cage,
+    .conf_end = on_conf_end,
+    .peer = on_peer,
+    .listener = on_listener,
+    .unlisten = on_unlisten,
+    .stop = on_stop,
+};
+
+static int usage(const struct program *p, FILE *to, int status) {
+    const struct role_info *r = &role_table[p->role];
+    fprintf(to, "usage: %s [--help | --version]\n%s\nIt is started by posternd(8); by hand it does nothing. See %s(8).\n",
+            r->program, p->purpose, r->program);
+    return status;
+}
+
+
+static bool enter_cage(struct start *s) {
+    const char *paths[16] = {NULL};
+    char why[256];
+    const struct program *p = s->me.program;
+    if (p->read_paths) p->read_paths(s->config, paths, 15);
+    s->cage.read = paths;
+    if (!cage_enter(&s->cage, why, sizeof why)) {
+        LOG_TROUBLE("cannot enter the cage of %s: %s", role_table[p->role].program, why);
+        return false;
+    }
+    SEND(s->me.supervise, started, .note = str_sub(str_of(why), 0, 200));
+    return true;
+}
+
+/* With supervise's channel only: until settings and rights are complete. */
+static bool learn_settings(struct start *s) {
+    while (!s->complete && loop_once(s->me.loop, -1)) {
+    }
+    return s->complete && !s->me.stopping;
+}
+
+static int run(struct start *s) {
+    struct self *me = &s->me;
+    static const struct channel_user user = {.handlers = &from_supervise, .closed = supervise_gone};
+    me->supervise = channel_new(me->loop, FD_SUPERVISE, me->program->role, me->instance, ROLE_supervise, &user, me);
+    if (!learn_settings(s)) return EX_OK;
+    char name[48];
+    snprintf(name, sizeof name, "postern/%s", role_table[me->program->role].program);
+    log_open(FD_LOG, name, s->config->hostname);
+    if (me->program->prepare && !me->program->prepare(me)) return EX_OSERR;
+    if (!enter_cage(s)) return EX_OSERR;
+    if (me->program->begin) me->program->begin(me);
+    while (loop_once(me->loop, -1)) log_flush();
+    if (me->supervise) channel_drain(me->supervise);
+    return EX_OK;
+}
+
+int program_main(const struct program *p, int argc, char **argv) {
+    static struct start s;
+    struct stat st;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) return usage(p, stdout, EX_OK);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        printf("%s of Postern\n", role_table[p->role].program);
+        return EX_OK;
+    }
+    uint64_t instance = 0;
+    if (argc == 3 && strcmp(argv[1], "-i") == 0 && !str_to_u64(str_of(argv[2]), 1000, &instance)) return usage(p, stderr, EX_USAGE);
+    if (argc != 3 || fstat(FD_SUPERVISE, &st) != 0 || !S_ISSOCK(st.st_mode)) return usage(p, stderr, EX_USAGE);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* Ctrl-C reaches posternd, which stops us in order */
+    umask(077);
+    s.me = (struct self){.program = p, .loop = loop_new(), .instance = (unsigned)instance};
+    int status = run(&s);
+    log_flush();
+    return status;
+}
