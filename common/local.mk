@@ -23,6 +23,7 @@ common_libcommon_a_SOURCES = \
 	common/role.c \
 	common/role.h \
 	common/roles.def \
+	common/smtpcaps.h \
 	common/status.c \
 	common/status.h \
 	common/str.c \
