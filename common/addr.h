@@ -18,22 +18,27 @@ enum {
 };
 
 struct addr {
-    struct str local;  /* unquoted octets; empty only in the null address */
-    struct str domain; /* lower case; "[192.0.2.1]" or "[IPv6:...]" when literal; empty for the null address and
-                          for the bare "postmaster" (RFC 5321 4.5.1) */
+    struct str local;  /* unquoted octets; empty in the null address and in ""@domain */
+    struct str domain; /* lower case; when literal "[192.0.2.1]" or "[IPv6:2001:db8::1]" as ip_format writes it;
+                          empty for the null address and the bare "postmaster" (RFC 5321 4.5.1) */
 };
 
 enum addr_flags {
-    ADDR_NULL = 1,       /* "<>" is allowed (reverse-path) */
+    ADDR_NULL = 1,       /* "<>" is allowed (reverse-path); in addr_parse the empty text as well */
     ADDR_POSTMASTER = 2, /* "postmaster" without a domain is allowed, case-insensitive (forward-path) */
     ADDR_UTF8 = 4,       /* valid UTF-8 is allowed in the local part and the domain */
     ADDR_NO_DOMAIN = 8,  /* any local part without a domain is allowed (command lines, alias files) */
+    ADDR_UNDERSCORE = 16, /* "_" is allowed in the domain: DNS names that are no host names, sloppy EHLO arguments */
 };
 
-/* A Mailbox: local-part "@" domain. True and *out (text in the arena), or false and *why, a short sentence in
+/* The *why of a parser when the arena was full: answer 452, not 501. Compare the pointer. */
+extern const char addr_no_memory[];
+
+/* A Mailbox: local-part "@" domain. The limit of 64 octets counts the local part without its quoting. True and *out (text in the arena), or false and *why, a short sentence in
  * English that names what is wrong. */
 bool addr_parse(struct str text, unsigned flags, struct arena *a, struct addr *out, const char **why);
-/* A Path of MAIL or RCPT: "<" [source route ":"] Mailbox ">"; the route is checked and dropped (RFC 5321 C, F.2).
+/* A Path of MAIL or RCPT: "<" [source route ":"] Mailbox ">"; the route is checked and dropped (RFC 5321 C, F.2). No
+ * space is skipped in front of "<".
  * *rest is what follows the ">" (the parameters, with their leading space). */
 bool addr_parse_path(struct str text, unsigned flags, struct arena *a, struct addr *out, struct str *rest,
                      const char **why);

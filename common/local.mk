@@ -1,6 +1,7 @@
 # common: what two programs need, no mail policy. One file a line, so that branches merge.
 noinst_LIBRARIES += common/libcommon.a
 common_libcommon_a_SOURCES = \
+	common/addr.c \
 	common/addr.h \
 	common/arena.c \
 	common/arena.h \
@@ -15,6 +16,7 @@ common_libcommon_a_SOURCES = \
 	common/log.h \
 	common/loop.c \
 	common/loop.h \
+	common/net.c \
 	common/net.h \
 	common/program.c \
 	common/program.h \
@@ -36,14 +38,18 @@ common_libcommon_a_SOURCES = \
 
 # The unit tests: cmocka programs, TAP on standard output.
 common_tests = \
+	common/test_addr \
+	common/test_net \
 	common/test_str
 check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
+common_test_addr_LDADD = $(TEST_LIBS)
+common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
-#if FUZZ
-#noinst_PROGRAMS += common/fuzz_addr
-#common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-#common_fuzz_addr_LDADD = $(COMMON_LIBS)
-#endif
+if FUZZ
+noinst_PROGRAMS += common/fuzz_addr
+common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+common_fuzz_addr_LDADD = $(COMMON_LIBS)
+endif

@@ -4,3 +4,8 @@
 # Template:
 #dist_check_SCRIPTS += tests/NAME.py
 #TESTS += tests/NAME.py
+
+check_PROGRAMS += tests/addrcheck
+tests_addrcheck_LDADD = $(COMMON_LIBS)
+dist_check_SCRIPTS += tests/addr_vectors.py
+TESTS += tests/addr_vectors.py
