@@ -103,8 +103,9 @@ static bool read_dot_string(struct scan *sc, struct buf *out) {
         size_t from = sc->at, n;
         while ((n = utf8_length(sc)) > 0 || (n = is_atext(peek(sc))) > 0) take(sc, n, out);
         if (sc->at == from) {
-            if (peek(sc) == '.' || out->n > 0) return fail_octet(sc, "empty atom in the local part (RFC 5321 4.1.2)");
-            return fail_octet(sc, "the local part is missing");
+            bool begun = peek(sc) == '.' || out->n > 0;
+            return fail_octet(sc, begun ? "local part with an empty atom (RFC 5321 4.1.2)"
+                                        : "the local part is missing");
         }
         if (peek(sc) != '.') return true;
         take(sc, 1, out);
@@ -193,7 +194,7 @@ static bool read_mailbox(struct scan *sc, int close, struct arena *a, struct add
     if (bare && !may_be_bare(sc->flags, buf_str(&local))) return fail(sc, "the address has no domain");
     if (bare && local.n == 0) return fail(sc, "the local part is empty"); /* would be the null address */
     if (!bare) {
-        if (!skip(sc, '@')) return fail_octet(sc, "character in the local part that needs quotes (RFC 5321 4.1.2)");
+        if (!skip(sc, '@')) return fail_octet(sc, "the local part needs quotes (RFC 5321 4.1.2)");
         if (!read_domain(sc, &domain)) return false;
         if (peek(sc) != close) return fail_octet(sc, bad_domain);
         if (!keep(sc, a, &domain, &got.domain)) return false;
@@ -234,7 +235,7 @@ bool addr_parse(struct str text, unsigned flags, struct arena *a, struct addr *o
 
 static bool read_path(struct scan *sc, struct arena *a, struct addr *out) {
     if (is_null_path(sc->s)) {
-        if (!(sc->flags & ADDR_NULL)) return fail(sc, "the null address is only for the sender (RFC 5321 4.1.2)");
+        if (!(sc->flags & ADDR_NULL)) return fail(sc, "only a sender may be null (RFC 5321 4.1.2)");
         *out = (struct addr){STR_NONE, STR_NONE};
         sc->at = 2;
         return true;
