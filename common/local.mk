@@ -40,12 +40,14 @@ common_libcommon_a_SOURCES = \
 common_tests = \
 	common/test_addr \
 	common/test_net \
-	common/test_str
+	common/test_str \
+	common/test_values
 check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
 common_test_addr_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
+common_test_values_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
 if FUZZ
