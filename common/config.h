@@ -72,6 +72,13 @@ void config_free(struct config *c);
 bool config_set(struct config *c, struct str name, struct str value, const char **why);
 /* The text a setting was last set to, or its default. NULL: no such name. */
 const char *config_text(const struct config *c, const char *name);
+/* The line of the file on which it was set; 0: not in a file. Settings that travel in CONF messages bring theirs. */
+unsigned config_line(const struct config *c, const char *name);
+void config_set_line(struct config *c, const char *name, unsigned line);
+/* Writes one line in the form of all errors about settings: "FILE:LINE: name = value: why". line 0 and an empty name
+ * or value are left out; odd octets are escaped. */
+void config_blame(struct config_error *err, const char *file, unsigned line, struct str name, struct str value,
+                  const char *why);
 /* Parses the text of a file into a new config; checks what needs more than one setting too. NULL: err says why,
  * with file name, line, word and remedy. No file is read: the caller has done so. */
 struct config *config_parse(const char *file, struct str text, struct config_error *err);

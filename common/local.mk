@@ -8,6 +8,7 @@ common_libcommon_a_SOURCES = \
 	common/cage.h \
 	common/channel.c \
 	common/channel.h \
+	common/config.c \
 	common/config.def \
 	common/config.h \
 	common/events.def \
@@ -39,12 +40,14 @@ common_libcommon_a_SOURCES = \
 # The unit tests: cmocka programs, TAP on standard output.
 common_tests = \
 	common/test_addr \
+	common/test_config \
 	common/test_net \
 	common/test_str \
 	common/test_values
 check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
 common_test_addr_LDADD = $(TEST_LIBS)
+common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
 common_test_values_LDADD = $(TEST_LIBS)
