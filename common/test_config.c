@@ -59,7 +59,7 @@ static void keeps_values(void **state) {
     assert_string_equal(c->log, "file:/tmp/x#y");
     assert_int_equal(c->relay_networks.n, 0);
     assert_int_equal(config_line(c, "listen"), 2);
-    assert_int_equal(config_line(c, "relay-networks"), 10);
+    assert_int_equal(config_line(c, "relay-networks"), 11);
     assert_string_equal(config_text(c, "listen"), "127.0.0.1:2525 [::1]:2525");
     assert_null(config_text(c, "nothing"));
     config_free(c);
