@@ -1,4 +1,7 @@
 # resolve: DNS with DNSSEC.
+# The small DNS server of the tests lies in tests/ because all scenarios use it.
+EXTRA_DIST += tests/dns.py
+#
 #
 # Template; take out the first column when the sources are there.
 #noinst_LIBRARIES += resolve/libresolve.a
