@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += deliver-local/deliver-local
 #deliver_local_deliver_local_SOURCES = deliver-local/main.c
 #deliver_local_deliver_local_LDADD = deliver-local/libdeliver-local.a $(COMMON_LIBS)
-#dist_man_MANS += deliver-local/deliver-local.8
+#dist_man_MANS += deliver-local/postern-deliver-local.8
 #
 #deliver_local_tests = \
 #	deliver-local/test_NAME

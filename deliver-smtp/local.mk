@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += deliver-smtp/deliver-smtp
 #deliver_smtp_deliver_smtp_SOURCES = deliver-smtp/main.c
 #deliver_smtp_deliver_smtp_LDADD = deliver-smtp/libdeliver-smtp.a $(COMMON_LIBS)
-#dist_man_MANS += deliver-smtp/deliver-smtp.8
+#dist_man_MANS += deliver-smtp/postern-deliver-smtp.8
 #
 #deliver_smtp_tests = \
 #	deliver-smtp/test_NAME

@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += dispatch/dispatch
 #dispatch_dispatch_SOURCES = dispatch/main.c
 #dispatch_dispatch_LDADD = dispatch/libdispatch.a $(COMMON_LIBS) $(DB_LIBS)
-#dist_man_MANS += dispatch/dispatch.8
+#dist_man_MANS += dispatch/postern-dispatch.8
 #
 #dispatch_tests = \
 #	dispatch/test_NAME

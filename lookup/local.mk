@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += lookup/lookup
 #lookup_lookup_SOURCES = lookup/main.c
 #lookup_lookup_LDADD = lookup/liblookup.a $(COMMON_LIBS) $(CDB_LIBS)
-#dist_man_MANS += lookup/lookup.8
+#dist_man_MANS += lookup/postern-lookup.8
 #
 #lookup_tests = \
 #	lookup/test_NAME

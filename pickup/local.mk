@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += pickup/pickup
 #pickup_pickup_SOURCES = pickup/main.c
 #pickup_pickup_LDADD = pickup/libpickup.a $(COMMON_LIBS)
-#dist_man_MANS += pickup/pickup.8
+#dist_man_MANS += pickup/postern-pickup.8
 #
 #pickup_tests = \
 #	pickup/test_NAME

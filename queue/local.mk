@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += queue/queue
 #queue_queue_SOURCES = queue/main.c
 #queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
-#dist_man_MANS += queue/queue.8
+#dist_man_MANS += queue/postern-queue.8
 #
 #queue_tests = \
 #	queue/test_NAME

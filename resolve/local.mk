@@ -12,7 +12,7 @@ EXTRA_DIST += tests/dns.py
 #pkglibexec_PROGRAMS += resolve/resolve
 #resolve_resolve_SOURCES = resolve/main.c
 #resolve_resolve_LDADD = resolve/libresolve.a $(COMMON_LIBS) $(UNBOUND_LIBS)
-#dist_man_MANS += resolve/resolve.8
+#dist_man_MANS += resolve/postern-resolve.8
 #
 #resolve_tests = \
 #	resolve/test_NAME

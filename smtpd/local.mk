@@ -9,7 +9,7 @@
 #pkglibexec_PROGRAMS += smtpd/smtpd
 #smtpd_smtpd_SOURCES = smtpd/main.c
 #smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
-#dist_man_MANS += smtpd/smtpd.8
+#dist_man_MANS += smtpd/postern-smtpd.8
 #
 #smtpd_tests = \
 #	smtpd/test_NAME
