@@ -38,7 +38,7 @@ struct channel {
     const struct channel_user *user;
     void *data;
     struct packet *head, *tail; /* unsent, oldest first */
-    size_t backlog;
+    size_t backlog, waiting;    /* octets and messages in them */
     int64_t credit;             /* messages that we may still send */
     unsigned owed;              /* credit to give back to the peer */
     unsigned held;              /* of that, what the user wants kept back */
@@ -77,7 +77,7 @@ void *channel_data(const struct channel *ch) { return ch->data; }
 void channel_set_data(struct channel *ch, void *data) { ch->data = data; }
 
 static bool is_full(const struct channel *ch) {
-    return ch->backlog > BACKLOG_MAX || (ch->greeted && ch->credit <= 0);
+    return ch->backlog > BACKLOG_MAX || (ch->greeted && ch->credit <= (int64_t)ch->waiting);
 }
 
 bool channel_full(struct channel *ch) {
@@ -120,6 +120,7 @@ void channel_send(struct channel *ch, enum wire_type type, const void *m, int fd
     p->messages++;
     if (fd >= 0) p->fds[p->fd_count++] = fd;
     ch->backlog += b.n;
+    ch->waiting++;
     loop_defer(ch->loop, &ch->flush);
 }
 
@@ -174,6 +175,7 @@ static void on_flush(void *ctx) {
         }
         ch->credit -= (int64_t)p->messages;
         ch->backlog -= p->n;
+        ch->waiting -= p->messages;
         ch->head = p->next;
         if (!ch->head) ch->tail = NULL;
         packet_free(p);
@@ -337,6 +339,9 @@ static void on_ready(void *ctx, uint32_t ready) {
         struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.mem, .msg_controllen = sizeof control.mem};
         ssize_t n = recvmsg(ch->fd, &msg, MSG_CMSG_CLOEXEC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+        /* The peer closed before it had read all of ours: the kernel tells that first, and what the peer had said
+         * can still be read. */
+        if (n < 0 && errno == ECONNRESET) continue;
         if (n <= 0) {
             gone(ch, NULL);
             break;

@@ -40,6 +40,7 @@ common_libcommon_a_SOURCES = \
 # The unit tests: cmocka programs, TAP on standard output.
 common_tests = \
 	common/test_addr \
+	common/test_channel \
 	common/test_config \
 	common/test_net \
 	common/test_str \
@@ -47,6 +48,7 @@ common_tests = \
 check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
 common_test_addr_LDADD = $(TEST_LIBS)
+common_test_channel_LDADD = $(TEST_LIBS)
 common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
@@ -54,7 +56,9 @@ common_test_values_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
 if FUZZ
-noinst_PROGRAMS += common/fuzz_addr
+noinst_PROGRAMS += common/fuzz_addr common/fuzz_wire
 common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_addr_LDADD = $(COMMON_LIBS)
+common_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+common_fuzz_wire_LDADD = $(COMMON_LIBS)
 endif

@@ -1,11 +1,21 @@
 # tests: scenarios, cages, crash and fuzz drivers. Scripts speak TAP; they find the built programs below $builddir
 # and the sources below $srcdir (both absolute, in the environment).
-#
-# Template:
-#dist_check_SCRIPTS += tests/NAME.py
-#TESTS += tests/NAME.py
-
 check_PROGRAMS += tests/addrcheck
 tests_addrcheck_LDADD = $(COMMON_LIBS)
 dist_check_SCRIPTS += tests/addr_vectors.py
 TESTS += tests/addr_vectors.py
+
+# Makes a running program execute one system call, for t_cages.py.
+check_PROGRAMS += tests/inject
+
+EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py
+scenarios = \
+	tests/t_cages.py \
+	tests/t_config.py \
+	tests/t_crash.py \
+	tests/t_deliver.py \
+	tests/t_netns.py \
+	tests/t_queue.py \
+	tests/t_sendmail.py
+dist_check_SCRIPTS += $(scenarios)
+TESTS += $(scenarios)
