@@ -53,7 +53,11 @@ def skip_all(why):
 
 
 def main(*tests):
-    """Runs the test functions; an exception fails its test and goes on with the next."""
+    """Runs the test functions (or those named on the command line); an exception fails its test and goes on."""
+    if os.environ.get("POSTERN_UNIT_ONLY"):
+        skip_all("unit tests only")
+    if sys.argv[1:]:
+        tests = [t for t in tests if t.__name__ in sys.argv[1:]]
     for t in tests:
         print(f"# {t.__name__}: {(t.__doc__ or '').strip()}")
         try:
