@@ -5,6 +5,7 @@ common_libcommon_a_SOURCES = \
 	common/addr.h \
 	common/arena.c \
 	common/arena.h \
+	common/cage.c \
 	common/cage.h \
 	common/channel.c \
 	common/channel.h \
@@ -41,6 +42,7 @@ common_libcommon_a_SOURCES = \
 common_tests = \
 	common/test_addr \
 	common/test_channel \
+	common/test_cage \
 	common/test_config \
 	common/test_net \
 	common/test_str \
@@ -49,6 +51,7 @@ check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
 common_test_addr_LDADD = $(TEST_LIBS)
 common_test_channel_LDADD = $(TEST_LIBS)
+common_test_cage_LDADD = $(TEST_LIBS)
 common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
