@@ -1,5 +1,2 @@
-# bench: measurements. Programs here are built but neither installed nor run by make check.
-#
-# Template:
-#noinst_PROGRAMS += bench/NAME
-#bench_NAME_LDADD = $(COMMON_LIBS)
+# bench: measurements. Nothing here is built or installed.
+EXTRA_DIST += bench/own
