@@ -14,6 +14,7 @@
 
 enum {
     ITEM_MAX = 1024,         /* octets of one target as written */
+    NAME_MAX_OCTETS = ADDR_LOCAL_MAX - 1, /* lookup must be able to write \\name as a local part */
     SCRATCH_MAX = 16u << 20, /* addresses of one entry */
 };
 
@@ -187,7 +188,10 @@ static bool add_parsed(struct scan *s, bool final, struct str text) {
     struct addr to;
     const char *why;
     char why_text[256];
-    if (addr_parse(text, ADDR_NO_DOMAIN, s->scratch, &to, &why)) {
+    bool parsed = addr_parse(text, ADDR_NO_DOMAIN, s->scratch, &to, &why);
+    if (parsed && to.domain.n == 0 && to.local.n > NAME_MAX_OCTETS)
+        return fail(s, text, "a name has at most 63 octets");
+    if (parsed) {
         add_address(s, final, &to);
         return true;
     }
@@ -202,8 +206,8 @@ static bool add_parsed(struct scan *s, bool final, struct str text) {
 static bool add_unquoted(struct scan *s, bool final, struct str text) {
     struct addr to = {.local = text};
     if (str_chr(text, '@') >= 0) return add_parsed(s, final, text);
-    if (text.n == 0 || text.n > ADDR_LOCAL_MAX || !str_is_print(text))
-        return fail(s, text, "a name in quotes has 1 to 64 printable octets");
+    if (text.n == 0 || text.n > NAME_MAX_OCTETS || !str_is_print(text))
+        return fail(s, text, "a name in quotes has 1 to 63 printable octets");
     add_address(s, final, &to);
     return true;
 }
@@ -285,8 +289,8 @@ static bool read_entry(struct scan *s, const struct table_sink *sink) {
         return fail(s, STR_NONE, "this line begins with white space, but there is no line before it to go on with");
     if (!read_name(s, &name)) return false;
     struct str key = buf_str(&name);
-    if (key.n == 0 || key.n > ADDR_LOCAL_MAX || !str_is_print(key))
-        return fail(s, key, "the name of an alias has 1 to 64 printable ASCII octets (RFC 5321 4.5.3.1.1)");
+    if (key.n == 0 || key.n > NAME_MAX_OCTETS || !str_is_print(key))
+        return fail(s, key, "the name of an alias has 1 to 63 printable ASCII octets");
     if (!read_targets(s, key)) return false;
     return sink->entry(sink->ctx, line, key, buf_str(&s->value), s->err);
 }

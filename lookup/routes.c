@@ -172,14 +172,28 @@ static bool read_route(const struct line *l, struct str text, struct route_value
     return fail(l, text, "a route is smtp:HOST, smtp:HOST:PORT, smtp:[HOST]:PORT, local, discard or error:TEXT");
 }
 
+/* The first word; white space within double quotes is part of it ("a b"@example.org). */
+static struct str cut_pattern(struct str *text) {
+    bool quoted = false;
+    size_t i = 0;
+    for (; i < text->n; i++) {
+        char c = text->p[i];
+        if (c == '"') quoted = !quoted;
+        else if (c == '\\' && quoted) i++;
+        else if (!quoted && (c == ' ' || c == '\t')) break;
+    }
+    struct str word = str_sub(*text, 0, i);
+    *text = str_trim(str_sub(*text, i, text->n));
+    return word;
+}
+
 static bool read_line(const struct line *l, struct str text, const struct table_sink *sink) {
     char key_mem[TABLE_KEY_MAX + 1], value_mem[ROUTE_VALUE_MAX];
     struct buf key = BUF(key_mem), value = BUF(value_mem);
     struct route_value v = {0};
-    struct str pattern;
+    struct str pattern = cut_pattern(&text);
     if (text.n > LINE_MAX_OCTETS) return fail(l, STR_NONE, "this line is longer than 2000 octets");
-    if (!str_word(&text, 0, &pattern) || !read_pattern(l, pattern, &key)) return false;
-    text = str_trim(text);
+    if (!read_pattern(l, pattern, &key)) return false;
     if (text.n == 0) return fail(l, pattern, "there is no route after the pattern; write \"PATTERN ROUTE\"");
     if (!read_route(l, text, &v)) return false;
     route_value_write(&value, &v);
