@@ -153,7 +153,6 @@ static void put_body(struct handin *h) {
 }
 
 void handin_pump(struct handin *h) {
-    if (h->out_from == h->out_n) h->out_from = h->out_n = 0;
     if (h->state == HANDIN_IDLE && h->mail) h->state = HANDIN_ENVELOPE;
     if (h->state == HANDIN_ENVELOPE) put_envelope(h);
     if (h->state == HANDIN_BODY) put_body(h);
@@ -165,6 +164,7 @@ struct str handin_output(const struct handin *h) {
 
 void handin_written(struct handin *h, size_t n) {
     h->out_from += n;
+    if (h->out_from == h->out_n) h->out_from = h->out_n = 0;
 }
 
 /* --- input --- */

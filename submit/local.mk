@@ -1,18 +1,41 @@
 # submit: sendmail(1), mailq(1), newaliases(1); the links are made in Makefile.am.
-#
-# Template; take out the first column when the sources are there.
-#noinst_LIBRARIES += submit/libsubmit.a
-#submit_libsubmit_a_SOURCES = \
-#	submit/NAME.c \
-#	submit/NAME.h
-#
-#sbin_PROGRAMS += submit/sendmail
-#submit_sendmail_SOURCES = submit/main.c
-#submit_sendmail_LDADD = submit/libsubmit.a $(COMMON_LIBS) $(CDB_LIBS)
-#dist_man_MANS += submit/sendmail.8
-#
-#submit_tests = \
-#	submit/test_NAME
-#check_PROGRAMS += $(submit_tests)
-#TESTS += $(submit_tests)
-#submit_test_NAME_LDADD = submit/libsubmit.a $(TEST_LIBS) $(CDB_LIBS)
+# libsubmit.a has no system call in it; pickup links it too.
+noinst_LIBRARIES += submit/libsubmit.a
+submit_libsubmit_a_SOURCES = \
+	submit/addrlist.c \
+	submit/addrlist.h \
+	submit/drop.c \
+	submit/drop.h \
+	submit/dropfile.c \
+	submit/dropfile.h \
+	submit/handin.c \
+	submit/handin.h \
+	submit/header.c \
+	submit/header.h \
+	submit/intake.c \
+	submit/intake.h \
+	submit/options.c \
+	submit/options.h \
+	submit/rcptlist.c \
+	submit/rcptlist.h \
+	submit/report.c \
+	submit/report.h \
+	submit/source.c \
+	submit/source.h
+
+sbin_PROGRAMS += submit/sendmail
+submit_sendmail_SOURCES = \
+	submit/caller.c \
+	submit/caller.h \
+	submit/line.c \
+	submit/line.h \
+	submit/main.c \
+	submit/mode_aliases.c \
+	submit/mode_queue.c \
+	submit/mode_send.c \
+	submit/mode_smtp.c \
+	submit/mode_verify.c \
+	submit/modes.h \
+	submit/session.c \
+	submit/session.h
+submit_sendmail_LDADD = submit/libsubmit.a tools/libtools.a lookup/libtables.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)

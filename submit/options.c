@@ -138,7 +138,6 @@ static const struct option table[] = {
     {'L', VALUE, NULL, NULL},    /* tag for the log */
     {'O', VALUE, NULL, NULL},    /* long form of -o */
     {'p', VALUE, NULL, NULL},    /* protocol for Received */
-    {'X', VALUE, NULL, NULL},    /* traffic log */
     {'A', VALUE, NULL, NULL},    /* -Ac, -Am: which of two configurations of Sendmail */
     {'d', ATTACHED, NULL, NULL}, /* debugging */
     {'G', FLAG, NULL, NULL},
