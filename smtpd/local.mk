@@ -1,18 +1,43 @@
 # smtpd: turns a stranger's bytes into one envelope and one sealed message.
-#
-# Template; take out the first column when the sources are there.
-#noinst_LIBRARIES += smtpd/libsmtpd.a
-#smtpd_libsmtpd_a_SOURCES = \
-#	smtpd/NAME.c \
-#	smtpd/NAME.h
-#
-#pkglibexec_PROGRAMS += smtpd/smtpd
-#smtpd_smtpd_SOURCES = smtpd/main.c
-#smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
-#dist_man_MANS += smtpd/postern-smtpd.8
-#
-#smtpd_tests = \
-#	smtpd/test_NAME
-#check_PROGRAMS += $(smtpd_tests)
-#TESTS += $(smtpd_tests)
-#smtpd_test_NAME_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
+noinst_LIBRARIES += smtpd/libsmtpd.a
+smtpd_libsmtpd_a_SOURCES = \
+	smtpd/cmd_data.c \
+	smtpd/cmd_ehlo.c \
+	smtpd/cmd_expn.c \
+	smtpd/cmd_help.c \
+	smtpd/cmd_http.c \
+	smtpd/cmd_mail.c \
+	smtpd/cmd_noop.c \
+	smtpd/cmd_quit.c \
+	smtpd/cmd_rcpt.c \
+	smtpd/cmd_rset.c \
+	smtpd/cmd_vrfy.c \
+	smtpd/commands.def \
+	smtpd/data.c \
+	smtpd/header.c \
+	smtpd/header.h \
+	smtpd/line.c \
+	smtpd/line.h \
+	smtpd/params.c \
+	smtpd/prefix.c \
+	smtpd/reply.c \
+	smtpd/session.c \
+	smtpd/session.h \
+	smtpd/state.h
+
+pkglibexec_PROGRAMS += smtpd/smtpd
+smtpd_smtpd_SOURCES = \
+	smtpd/ask.c \
+	smtpd/body.c \
+	smtpd/body.h \
+	smtpd/conn.c \
+	smtpd/mail.c \
+	smtpd/main.c \
+	smtpd/shell.h
+smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
+
+smtpd_tests = \
+	smtpd/test_line
+check_PROGRAMS += $(smtpd_tests)
+TESTS += $(smtpd_tests)
+smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)

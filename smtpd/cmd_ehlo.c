@@ -1,0 +1,58 @@
+/* EHLO and HELO (RFC 5321 4.1.1.1). */
+#include "common/arena.h"
+#include "smtpd/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A proper domain or address literal; or at least a word that can do no harm in Received and log: real hosts say
+ * names with underscores. */
+static bool acceptable(struct str name, struct arena *a) {
+    static const char others[] = "._-";
+    struct str parsed;
+    const char *why;
+    if (name.n == 0 || name.n > ADDR_DOMAIN_MAX) return false;
+    if (domain_parse(name, 0, a, &parsed, &why)) return true;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        if (!alnum && !memchr(others, c, sizeof others - 1)) return false;
+    }
+    return true;
+}
+
+static bool hello(struct session *s, struct str name, bool esmtp) {
+    struct arena *a = arena_new(4096);
+    bool ok = acceptable(name, a);
+    arena_free(a);
+    if (!ok) {
+        session_wrong(s, "helo", 501, "5.5.4", "Your name is needed: a domain or [address]");
+        return false;
+    }
+    char *copy = xmalloc(name.n);
+    memcpy(copy, name.p, name.n);
+    free((char *)(uintptr_t)s->helo.p);
+    s->helo = (struct str){copy, name.n};
+    session_forget(s); /* 4.1.4: as RSET */
+    s->state = AT_READY;
+    s->esmtp = esmtp;
+    return true;
+}
+
+void cmd_ehlo(struct session *s, struct str arg) {
+    char mem[64];
+    struct buf size = BUF(mem);
+    if (!hello(s, arg, true)) return;
+    buf_adds(&size, "SIZE "); /* RFC 1870 */
+    buf_addu(&size, s->host->size_limit);
+    session_plain(s, 250, true, s->host->hostname);
+    session_plain(s, 250, true, STR("PIPELINING")); /* RFC 2920 */
+    session_plain(s, 250, true, buf_str(&size));
+    session_plain(s, 250, true, STR("8BITMIME"));            /* RFC 6152 */
+    session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES")); /* RFC 2034 */
+    session_plain(s, 250, false, STR("HELP"));
+}
+
+void cmd_helo(struct session *s, struct str arg) {
+    if (hello(s, arg, false)) session_plain(s, 250, false, s->host->hostname);
+}

@@ -1,0 +1,84 @@
+/* RCPT (RFC 5321 4.1.1.3). Whether a recipient is ours, or may be relayed to for this client, only lookup knows. */
+#include "common/arena.h"
+#include "smtpd/state.h"
+
+static void accept_rcpt(struct session *s, struct waiting *w) {
+    struct transaction *tx = s->tx;
+    *tx->last = w->rcpt;
+    tx->last = &w->rcpt->next;
+    tx->mail.rcpt_count++;
+    s->state = AT_RCPT;
+    session_reply(s, &w->st);
+}
+
+void rcpt_settle(struct session *s) {
+    while (!s->over && s->tx && s->tx->waiting && s->tx->waiting->answered) {
+        struct waiting *w = s->tx->waiting;
+        s->tx->waiting = w->next;
+        if (!w->next) s->tx->waiting_last = &s->tx->waiting;
+        s->tx->waiting_n--;
+        if (w->st.kind == STATUS_OK && w->rcpt) accept_rcpt(s, w);
+        else session_refuse(s, "rcpt", &w->st, w->to);
+        if (s->over) return;
+        w->next = s->tx->spare;
+        s->tx->spare = w;
+    }
+}
+
+static struct waiting *waiting_new(struct transaction *tx) {
+    struct waiting *w = tx->spare;
+    if (!w) return ARENA_NEW(tx->arena, struct waiting);
+    tx->spare = w->next;
+    *w = (struct waiting){0};
+    return w;
+}
+
+static bool parse(struct session *s, struct str arg, struct waiting *w) {
+    struct arena *a = s->tx->arena;
+    struct session_rcpt *r = ARENA_NEW(a, struct session_rcpt);
+    struct str rest;
+    const char *why = "Syntax";
+    if (!session_address_argument(&arg, STR("TO:"))) {
+        w->st = status_make(501, "5.5.4", "Use RCPT TO:<address>");
+        return false;
+    }
+    if (!r || !addr_parse_path(arg, ADDR_POSTMASTER, a, &r->addr, &rest, &why)) {
+        w->st = status_make(501, "5.1.3", why);
+        return false;
+    }
+    if (!session_params(s, s->tx, rest, NULL, 0, &w->st)) return false;
+    r->text = addr_text(a, &r->addr);
+    if (!r->text.n) {
+        w->st = status_make(452, "4.3.1", "No memory, try again later");
+        return false;
+    }
+    w->rcpt = r;
+    return true;
+}
+
+void cmd_rcpt(struct session *s, struct str arg) {
+    struct transaction *tx = s->tx;
+    tx->tried = true;
+    if (tx->mail.rcpt_count >= s->host->rcpt_limit) { /* 4.5.3.1.10 */
+        session_wrong(s, "rcpt", 452, "4.5.3", "Too many recipients; send them the message separately");
+        return;
+    }
+    struct waiting *w = waiting_new(tx);
+    if (!w) {
+        session_end(s, "4.3.1", "No memory for more recipients", "transaction too large");
+        return;
+    }
+    w->slot = tx->next_slot++;
+    w->answered = true;
+    w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
+    w->to = str_dup(tx->arena, arg);
+    if (parse(s, arg, w)) {
+        w->to = w->rcpt->text;
+        w->answered = !s->host->ops->ask(s->ctx, w->slot, &tx->mail, w->rcpt->text);
+        if (w->answered) w->rcpt = NULL;
+    }
+    *tx->waiting_last = w;
+    tx->waiting_last = &w->next;
+    tx->waiting_n++;
+    rcpt_settle(s);
+}

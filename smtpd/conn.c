@@ -1,0 +1,274 @@
+/* conn.c: the connection beneath a session: reads, writes, time, and the log. */
+#include "common/arena.h"
+#include "smtpd/shell.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    COMMAND_READ = 8192,   /* between messages: little to hold when a question stops the session */
+    LINGER_MS = 2000,      /* after our last word: time for the client to read it */
+    LINGER_OCTETS = 1 << 20,
+};
+
+struct session_now shell_now(const struct shell *sh) {
+    return (struct session_now){loop_now(sh->me->loop), loop_wall_ms(sh->me->loop)};
+}
+
+struct str conn_client(const struct conn *c, char mem[static 160]) {
+    struct buf b = buf_on(mem, 160);
+    if (!c->client.local) {
+        ip_format(&b, &c->client.ip);
+        return buf_str(&b);
+    }
+    buf_adds(&b, "uid:");
+    buf_addu(&b, c->client.uid);
+    if (c->login) buf_addf(&b, "(%s)", c->login);
+    return buf_str(&b);
+}
+
+static bool push(struct conn *c) {
+    while (c->out_at < c->out_n && c->fd >= 0) {
+        ssize_t k = send(c->fd, c->out + c->out_at, c->out_n - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0 && (errno == EAGAIN || errno == ENOBUFS)) return false;
+        if (k < 0) break; /* the client is gone; its hang-up is told by the loop */
+        c->out_at += (size_t)k;
+    }
+    free(c->out);
+    c->out = NULL;
+    c->out_n = c->out_at = 0;
+    return true;
+}
+
+static bool op_send(void *ctx, struct str bytes) {
+    struct conn *c = ctx;
+    size_t done = 0;
+    while (!c->out && c->fd >= 0 && done < bytes.n) {
+        ssize_t k = send(c->fd, bytes.p + done, bytes.n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0 && (errno == EAGAIN || errno == ENOBUFS)) break;
+        if (k < 0) return true;
+        done += (size_t)k;
+    }
+    if (c->fd < 0 || done == bytes.n) return true;
+    c->out = xrealloc(c->out, c->out_n + bytes.n - done);
+    memcpy(c->out + c->out_n, bytes.p + done, bytes.n - done);
+    c->out_n += bytes.n - done;
+    return false;
+}
+
+static void on_timer(void *ctx) {
+    struct conn *c = ctx;
+    int64_t now = loop_now(c->sh->me->loop);
+    /* Moved deadlines do not move the timer: it finds out here. */
+    if (now < c->deadline) {
+        loop_timer(c->sh->me->loop, &c->timer, c->deadline);
+        return;
+    }
+    if (c->lingering || c->closing) c->gone = true;
+    else if (c->session) session_expire(c->session, shell_now(c->sh));
+    conn_settle(c);
+}
+
+static void op_deadline(void *ctx, int64_t at_ns) {
+    struct conn *c = ctx;
+    c->deadline = at_ns;
+    if (!c->timer.slot || c->timer.at > at_ns) loop_timer(c->sh->me->loop, &c->timer, at_ns);
+}
+
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+    return ask_rcpt(ctx, slot, m, rcpt);
+}
+
+static bool op_begin(void *ctx, struct session_mail *m) {
+    return mail_begin(ctx, m);
+}
+
+static bool op_write(void *ctx, struct str bytes) {
+    return mail_write(ctx, bytes);
+}
+
+static bool op_commit(void *ctx, const struct session_mail *m) {
+    return mail_commit(ctx, m);
+}
+
+static void op_abort(void *ctx) {
+    mail_abort(ctx);
+}
+
+static void op_close(void *ctx, const char *why) {
+    struct conn *c = ctx;
+    c->closing = true;
+    c->why = why;
+}
+
+static void op_event(void *ctx, const struct session_event *e) {
+    struct conn *c = ctx;
+    char mem[160];
+    struct str client = conn_client(c, mem);
+    switch (e->kind) {
+    case SESSION_REJECT:
+        LOG(reject, .session = c->number, .client = client, .stage = e->stage, .from = e->from, .to = e->to,
+            .helo = e->helo, .reply = e->reply);
+        break;
+    case SESSION_RECEIVED:
+        LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol, .from = e->from,
+            .rcpts = e->mail->rcpt_count, .size = e->mail->size, .data_us = e->data_us, .commit_us = e->commit_us);
+        break;
+    case SESSION_NOT_RECEIVED:
+        LOG(not_received, .id = e->mail->id, .client = client, .from = e->from, .reply = e->reply);
+        break;
+    }
+}
+
+const struct session_ops conn_ops = {
+    .send = op_send,
+    .deadline = op_deadline,
+    .ask = op_ask,
+    .begin = op_begin,
+    .write = op_write,
+    .commit = op_commit,
+    .abort = op_abort,
+    .event = op_event,
+    .close = op_close,
+};
+
+static void close_socket(struct conn *c) {
+    if (c->fd < 0) return;
+    watch_close(c->watch);
+    close(c->fd);
+    c->fd = -1;
+}
+
+static void end_session(struct conn *c) {
+    char mem[160];
+    if (!c->session) return;
+    struct session_counts n = session_counts(c->session);
+    LOG(disconnect, .session = c->number, .client = conn_client(c, mem), .why = str_of(c->why ? c->why : "end"),
+        .messages = n.messages, .commands = n.commands,
+        .ms = (uint64_t)(loop_now(c->sh->me->loop) - c->since_ns) / 1000000);
+    session_free(c->session);
+    c->session = NULL;
+    mail_drop(c);
+    free(c->login);
+    c->login = NULL;
+}
+
+static void conn_free(struct conn *c) {
+    struct shell *sh = c->sh;
+    if (c->prev) c->prev->next = c->next;
+    else sh->conns = c->next;
+    if (c->next) c->next->prev = c->prev;
+    sh->conn_count--;
+    free(c->out);
+    free(c);
+    shell_accepting(sh);
+    if (sh->me->stopping && !sh->conns) program_end(sh->me);
+}
+
+/* Our last word has left. A client that is still sending would get a reset that can destroy it unread, so wait a
+ * little for its end; after QUIT there is nothing to wait for. */
+static void begin_linger(struct conn *c) {
+    if (c->client.local || strcmp(c->why, "quit") == 0 || shutdown(c->fd, SHUT_WR) != 0) {
+        c->gone = true;
+        return;
+    }
+    c->lingering = true;
+    watch_set(c->watch, EPOLLIN);
+    op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)LINGER_MS * 1000000);
+}
+
+void conn_settle(struct conn *c) {
+    if (c->session && session_over(c->session)) {
+        end_session(c);
+        if (c->fd >= 0 && c->out) op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)30000 * 1000000);
+    }
+    if (!c->session && c->fd >= 0 && !c->out && !c->lingering && !c->gone) begin_linger(c);
+    if (!c->session && c->gone) close_socket(c);
+    if (!c->session && c->fd < 0) {
+        loop_timer_cancel(c->sh->me->loop, &c->timer);
+        if (!c->asked) conn_free(c);
+        return;
+    }
+    if (c->fd < 0 || c->lingering) return;
+    bool want = c->session && session_wants(c->session);
+    if (want && session_in_data(c->session) && mail_stalled(c)) want = false;
+    /* EPOLLIN is taken back only when it fires unwanted (on_ready): most questions are answered before that. */
+    c->reading = c->reading || want;
+    watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out ? (uint32_t)EPOLLOUT : 0u));
+}
+
+static void lost(struct conn *c, const char *why) {
+    close_socket(c);
+    c->gone = true;
+    if (!c->session) return;
+    if (!c->why) c->why = why;
+    session_lost(c->session, shell_now(c->sh), why);
+}
+
+static void drain_linger(struct conn *c) {
+    ssize_t k = recv(c->fd, c->sh->read_mem, READ_MAX, MSG_DONTWAIT);
+    if (k < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (k > 0) c->linger_octets += (uint32_t)k;
+    if (k <= 0 || c->linger_octets > LINGER_OCTETS) c->gone = true;
+}
+
+static void read_some(struct conn *c) {
+    size_t want = session_in_data(c->session) ? READ_MAX : COMMAND_READ;
+    ssize_t k = recv(c->fd, c->sh->read_mem, want, MSG_DONTWAIT);
+    if (k > 0) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, (size_t)k});
+    else if (k == 0) lost(c, "client closed");
+    else if (errno != EAGAIN && errno != EINTR) lost(c, "connection lost");
+}
+
+static bool wants_now(struct conn *c) {
+    return c->session && session_wants(c->session) && !(session_in_data(c->session) && mail_stalled(c));
+}
+
+static void on_ready(void *ctx, uint32_t ready) {
+    struct conn *c = ctx;
+    if (c->lingering) {
+        drain_linger(c);
+        conn_settle(c);
+        return;
+    }
+    if ((ready & EPOLLOUT) && c->out && push(c) && c->session) session_resume(c->session, shell_now(c->sh));
+    if ((ready & EPOLLIN) && wants_now(c)) {
+        read_some(c);
+    } else if (ready & (EPOLLERR | EPOLLHUP)) {
+        lost(c, "connection lost");
+    } else if (ready & EPOLLIN) {
+        c->reading = false;
+    }
+    conn_settle(c);
+}
+
+void conn_greet(struct conn *c) {
+    char mem[160];
+    LOG(connect, .session = c->number, .client = conn_client(c, mem));
+    session_greet(c->session, shell_now(c->sh));
+}
+
+void conn_start(struct shell *sh, int fd, const struct session_client *client) {
+    struct conn *c = xmalloc(sizeof *c);
+    *c = (struct conn){.sh = sh, .next = sh->conns, .number = ++sh->numbers, .fd = fd, .client = *client,
+                       .since_ns = loop_now(sh->me->loop)};
+    c->timer = (struct timer){.fn = on_timer, .ctx = c};
+    c->watch = loop_watch(sh->me->loop, fd, 0, on_ready, c);
+    if (!c->watch) {
+        close(fd);
+        free(c);
+        return;
+    }
+    if (sh->conns) sh->conns->prev = c;
+    sh->conns = c;
+    sh->conn_count++;
+    c->session = session_new(&sh->host, c, client);
+    if (client->local && ask_user(c)) op_deadline(c, c->since_ns + sh->host.command_ms * 1000000);
+    else conn_greet(c);
+    conn_settle(c);
+}

@@ -1,0 +1,140 @@
+/* data.c: from 354 to the reply after the final dot. The data goes through the one line reader straight into the
+ * sink of the shell; the field names are looked at on the way. What is wrong with a message is told only after its
+ * real end, so that none of it can be taken for commands. */
+#include "common/arena.h"
+#include "smtpd/state.h"
+
+static void on_delivered_to(void *ctx, struct str value) {
+    struct session *s = ctx;
+    struct data_phase *d = s->tx->data;
+    struct addr a;
+    const char *why;
+    if (d->loop || value.n > ADDR_TEXT_MAX || !addr_parse(value, 0, d->arena, &a, &why)) return;
+    for (const struct session_rcpt *r = s->tx->mail.rcpts; r && !d->loop; r = r->next)
+        d->loop = addr_same(&a, &r->addr);
+}
+
+void data_begin(struct session *s) {
+    struct transaction *tx = s->tx;
+    struct data_phase *d = ARENA_NEW(tx->arena, struct data_phase);
+    tx->mail.arrival_ms = s->now.wall_ms;
+    if (!d || !s->host->ops->begin(s->ctx, &tx->mail)) {
+        session_wrong(s, "data", 451, "4.3.0", "No mail can be taken now, try again later");
+        return;
+    }
+    d->header.delivered_to = on_delivered_to;
+    d->header.ctx = s;
+    d->arena = tx->arena;
+    d->began_ns = s->now.mono_ns;
+    tx->data = d;
+    session_plain(s, 354, false, STR("End the message with a line that is one dot"));
+}
+
+void data_fail(struct session *s, const struct status *st) {
+    struct data_phase *d = s->tx->data;
+    if (d->failed) return;
+    d->failed = true;
+    d->failure = *st;
+    s->host->ops->abort(s->ctx);
+}
+
+static void sink(void *ctx, struct str run) {
+    struct session *s = ctx;
+    struct data_phase *d = s->tx->data;
+    s->tx->mail.size += run.n;
+    if (d->header.place != HEADER_DONE) header_take(&d->header, run);
+    if (d->failed) return;
+    if (s->tx->mail.size > s->host->size_limit || d->line.stray ||
+        !s->host->ops->write(s->ctx, run)) {
+        struct status st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
+        data_fail(s, &st);
+    }
+}
+
+/* What speaks against the message, worst first; the order does not depend on how the bytes came. */
+static bool objection(const struct session *s, struct status *st) {
+    const struct data_phase *d = s->tx->data;
+    if (d->line.stray) *st = status_make(554, "5.6.0", "Bare CR, bare LF or NUL in the message");
+    else if (s->tx->mail.size > s->host->size_limit) *st = status_make(552, "5.3.4", "Message too large for this server");
+    else if (d->header.received > s->host->hop_limit) /* RFC 5321 6.3 */
+        *st = status_make(554, "5.4.6", "Too many Received fields: a mail loop");
+    else if (d->loop) *st = status_make(554, "5.4.6", "Delivered to this recipient before: a mail loop");
+    else if (d->failed) *st = d->failure;
+    else return false;
+    return true;
+}
+
+static void tell(struct session *s, enum session_event_kind kind, const struct status *st) {
+    char mem[512];
+    struct buf reply = BUF(mem);
+    const struct transaction *tx = s->tx;
+    status_format(&reply, st);
+    struct session_event e = {
+        .kind = kind,
+        .stage = STR("end of data"),
+        .from = tx->mail.sender_text,
+        .helo = s->helo,
+        .reply = buf_str(&reply),
+        .protocol = session_protocol(s),
+        .mail = &tx->mail,
+        .data_us = (uint64_t)(tx->data->ended_ns - tx->data->began_ns) / 1000,
+        .commit_us = (uint64_t)(s->now.mono_ns - tx->data->ended_ns) / 1000,
+    };
+    s->host->ops->event(s->ctx, &e);
+}
+
+static void refuse(struct session *s, const struct status *st) {
+    struct status copy = *st;
+    char mem[512];
+    struct buf text = BUF(mem);
+    buf_add(&text, str_sub(st->text, 0, sizeof mem)); /* it may live in the transaction, which ends here */
+    copy.text = buf_str(&text);
+    tell(s, SESSION_NOT_RECEIVED, &copy);
+    session_forget(s);
+    session_reply(s, &copy);
+    if (copy.code >= 500 && ++s->errors >= s->host->error_limit)
+        session_end(s, "4.7.0", "Too many errors", "too many errors");
+}
+
+static void complete(struct session *s) {
+    struct transaction *tx = s->tx;
+    struct status st;
+    tx->data->ended_ns = s->now.mono_ns;
+    if (objection(s, &st)) {
+        refuse(s, &st);
+        return;
+    }
+    tx->mail.prefix = prefix_build(s, tx->arena);
+    if (!tx->mail.prefix.n || !s->host->ops->commit(s->ctx, &tx->mail)) {
+        st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
+        refuse(s, &st);
+        return;
+    }
+    s->committing = true;
+}
+
+void data_take(struct session *s, struct str *in) {
+    size_t used = line_data(&s->tx->data->line, *in, sink, s);
+    *in = str_sub(*in, used, in->n);
+    s->moved = true;
+    if (s->tx->data->line.place == LINE_AT_END) complete(s);
+}
+
+void data_done(struct session *s, const struct status *st) {
+    char mem[96];
+    struct buf text = BUF(mem);
+    s->committing = false;
+    s->tx->data->failed = true; /* it is out of our hands: nothing left to abort */
+    if (st->kind != STATUS_OK) {
+        refuse(s, st);
+        return;
+    }
+    buf_adds(&text, "Accepted as ");
+    buf_adds(&text, qid_format(s->tx->mail.id).c);
+    s->messages++;
+    s->errors = 0; /* a client that sends mail is at work, however long the session */
+    struct status ok = status_make(250, "2.0.0", buf_cstr(&text));
+    tell(s, SESSION_RECEIVED, &ok);
+    session_forget(s);
+    session_reply(s, &ok);
+}

@@ -1,0 +1,82 @@
+#include "smtpd/state.h"
+
+enum { REPLY_LINE_MAX = 512 /* with CR LF, RFC 5321 4.5.3.1.5 */ };
+
+void session_flush(struct session *s) {
+    struct buf *out = &s->host->out;
+    if (out->n == 0) return;
+    if (!s->lost && !s->host->ops->send(s->ctx, buf_str(out))) s->congested = true;
+    out->n = 0;
+}
+
+/* Texts come from other programs too: what is not printable becomes "?". */
+static void add_printable(struct buf *b, struct str text, size_t room) {
+    for (size_t i = 0; i < text.n && i < room; i++) {
+        char c = text.p[i];
+        buf_addc(b, c >= ' ' && c <= '~' ? c : '?');
+    }
+}
+
+static void line(struct session *s, unsigned code, bool more, struct str detail, struct str text) {
+    struct buf *out = &s->host->out;
+    if (out->max - out->n < REPLY_LINE_MAX) session_flush(s);
+    size_t start = out->n;
+    buf_addu(out, code);
+    buf_addc(out, more ? '-' : ' ');
+    buf_add(out, detail);
+    if (detail.n) buf_addc(out, ' ');
+    add_printable(out, text, REPLY_LINE_MAX - 2 - (out->n - start));
+    buf_adds(out, "\r\n");
+}
+
+void session_plain(struct session *s, unsigned code, bool more, struct str text) {
+    line(s, code, more, STR_NONE, text);
+}
+
+void session_line(struct session *s, unsigned code, bool more, const char *detail, struct str text) {
+    line(s, code, more, str_of(detail), text);
+}
+
+void session_reply(struct session *s, const struct status *st) {
+    char mem[24];
+    struct buf detail = BUF(mem);
+    buf_addf(&detail, "%u.%u.%u", st->detail[0] % 10u, st->detail[1] % 1000u, st->detail[2] % 1000u);
+    line(s, st->code, false, buf_str(&detail), st->text);
+}
+
+void session_say(struct session *s, unsigned code, const char *detail, const char *text) {
+    line(s, code, false, str_of(detail), str_of(text));
+}
+
+void session_end(struct session *s, const char *detail, const char *text, const char *why) {
+    char mem[REPLY_LINE_MAX];
+    struct buf b = BUF(mem);
+    buf_add(&b, s->host->hostname); /* 4.2: 421 <domain> ... */
+    buf_addc(&b, ' ');
+    buf_adds(&b, text);
+    line(s, 421, false, str_of(detail), buf_str(&b));
+    session_close(s, why);
+}
+
+static void tell(struct session *s, const char *stage, const struct status *st, struct str to) {
+    char mem[REPLY_LINE_MAX];
+    struct buf reply = BUF(mem);
+    status_format(&reply, st);
+    struct session_event e = {.kind = SESSION_REJECT, .stage = str_of(stage), .to = to, .helo = s->helo,
+                              .reply = buf_str(&reply), .protocol = session_protocol(s)};
+    if (s->tx) e.from = s->tx->mail.sender_text;
+    s->host->ops->event(s->ctx, &e);
+}
+
+void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to) {
+    session_reply(s, st);
+    tell(s, stage, st, to);
+    /* 4xx is our own trouble or a limit (452): the client does right to go on. */
+    if (st->code < 500 || ++s->errors < s->host->error_limit || s->over) return;
+    session_end(s, "4.7.0", "Too many errors", "too many errors");
+}
+
+void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text) {
+    struct status st = status_make((uint16_t)code, detail, text);
+    session_refuse(s, stage, &st, STR_NONE);
+}

@@ -1,0 +1,299 @@
+#include "smtpd/session.h"
+
+#include "common/arena.h"
+#include "smtpd/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ANSWER_MS = 600000, /* how long lookup or queue may take: no longer than clients wait (RFC 5321 4.5.3.2.6) */
+    ASK_AHEAD = 64,     /* recipients of one session in question at a time */
+};
+
+#define COMMAND(word, fn, states, help) {STR(word), fn, states, help},
+const struct session_verb session_verbs[] = {
+#include "smtpd/commands.def"
+};
+#undef COMMAND
+const size_t session_verb_count = sizeof session_verbs / sizeof session_verbs[0];
+
+struct session *session_new(struct session_host *host, void *ctx, const struct session_client *client) {
+    struct session *s = xmalloc(sizeof *s);
+    s->host = host;
+    s->ctx = ctx;
+    s->client = *client;
+    s->state = AT_START;
+    return s;
+}
+
+static void drop_transaction(struct session *s) {
+    if (!s->tx) return;
+    struct arena *a = s->tx->arena;
+    s->tx = NULL;
+    arena_free(a);
+}
+
+void session_free(struct session *s) {
+    if (!s) return;
+    drop_transaction(s);
+    free((char *)(uintptr_t)s->helo.p);
+    free(s->held);
+    free(s);
+}
+
+struct transaction *transaction_new(uint32_t rcpt_limit) {
+    /* Enough for every recipient at its longest, and as much again for refused ones. */
+    struct arena *a = arena_new(65536 + (size_t)rcpt_limit * 2048);
+    struct transaction *tx = ARENA_NEW(a, struct transaction);
+    if (!tx) {
+        arena_free(a);
+        return NULL;
+    }
+    tx->arena = a;
+    tx->last = &tx->mail.rcpts;
+    tx->waiting_last = &tx->waiting;
+    return tx;
+}
+
+void session_forget(struct session *s) {
+    if (s->tx && s->tx->data && !s->tx->data->failed && !s->committing) s->host->ops->abort(s->ctx);
+    drop_transaction(s);
+    if (s->state != AT_START) s->state = AT_READY;
+}
+
+static void drop_held(struct session *s) {
+    free(s->held);
+    s->held = NULL;
+    s->held_n = 0;
+}
+
+void session_close(struct session *s, const char *why) {
+    if (s->over) return;
+    session_flush(s);
+    session_forget(s);
+    drop_held(s);
+    s->over = true;
+    s->host->ops->close(s->ctx, why);
+}
+
+struct str session_protocol(const struct session *s) {
+    return s->client.local ? STR("local") : s->esmtp ? STR("ESMTP") : STR("SMTP");
+}
+
+static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
+    if (v->states & s->state) v->fn(s, arg);
+    else if (s->state == AT_START) session_wrong(s, "order", 503, "5.5.1", "Say EHLO or HELO first");
+    else if (s->state == AT_READY) session_wrong(s, "order", 503, "5.5.1", "MAIL comes first");
+    else session_wrong(s, "order", 503, "5.5.1", "A message has been begun already; RSET forgets it");
+}
+
+/* RFC 5321 2.4, 4.1.1: verb, space, arguments; white space at the end is ignored. */
+static void command(struct session *s, struct str line) {
+    ptrdiff_t space = str_chr(line, ' ');
+    struct str word = space < 0 ? line : str_sub(line, 0, (size_t)space);
+    struct str arg = space < 0 ? STR_NONE : str_trim(str_sub(line, (size_t)space, line.n));
+    word = str_trim(word);
+    for (size_t i = 0; i < session_verb_count; i++) {
+        if (!str_eq_nocase(word, session_verbs[i].word)) continue;
+        run_verb(s, &session_verbs[i], arg);
+        return;
+    }
+    if (word.n == 0) session_wrong(s, "command", 500, "5.5.2", "A command was expected");
+    else session_wrong(s, "command", 500, "5.5.1", "Command not known; HELP lists those that are");
+}
+
+static bool take_command(struct session *s, struct str *in) {
+    struct str line = STR_NONE;
+    enum line_what what = line_command(&s->reader, in, &line);
+    if (what == LINE_MORE) return false;
+    s->commands++;
+    s->moved = true;
+    if (what == LINE_READY) command(s, line);
+    else if (what == LINE_LONG) session_wrong(s, "line", 500, "5.5.2", "Line too long");
+    else session_wrong(s, "line", 500, "5.5.2", "Bare CR, bare LF or NUL in a command");
+    return true;
+}
+
+/* While answers about recipients are due, only more recipients are taken: their replies can wait in line. Everything
+ * else stays where it is, so the outcome does not depend on how fast the answers come. */
+static bool may_ask_ahead(const struct session *s, struct str in) {
+    struct str line;
+    const struct transaction *tx = s->tx;
+    return tx->waiting_n < ASK_AHEAD && tx->mail.rcpt_count + tx->waiting_n < s->host->rcpt_limit &&
+           line_peek(&s->reader, in, &line) && str_starts_nocase(line, STR("RCPT "));
+}
+
+static bool may_take(const struct session *s, struct str in) {
+    if (!s->greeted || s->over || s->lost || s->committing || s->congested || in.n == 0) return false;
+    return !s->tx || !s->tx->waiting || may_ask_ahead(s, in);
+}
+
+static bool idle(const struct session *s) {
+    return !s->committing && !(s->tx && (s->tx->waiting || s->tx->data));
+}
+
+static void process(struct session *s, struct str *in) {
+    while (may_take(s, *in)) {
+        if (s->stopping && idle(s) && !s->tx) break;
+        if (s->tx && s->tx->data) data_take(s, in);
+        else if (!take_command(s, in)) break;
+    }
+    if (s->stopping && idle(s) && !s->tx && !s->over) session_end(s, "4.3.2", "Going down, try again", "stopped");
+}
+
+static void keep(struct session *s, struct str rest) {
+    if (s->over || rest.n == 0) {
+        drop_held(s);
+        return;
+    }
+    char *mem = xmalloc(rest.n);
+    memcpy(mem, rest.p, rest.n);
+    free(s->held);
+    s->held = mem;
+    s->held_n = rest.n;
+}
+
+static int64_t deadline_after(const struct session *s) {
+    int64_t ms = s->host->command_ms;
+    if (!idle(s)) ms = s->tx && s->tx->data && !s->committing ? s->host->data_ms : ANSWER_MS;
+    return s->now.mono_ns + ms * 1000000;
+}
+
+/* Ends every call from outside: what was said goes out in one piece, and the clock is set. */
+static void finish(struct session *s) {
+    session_flush(s);
+    if (s->over || !s->moved) return;
+    s->moved = false;
+    s->host->ops->deadline(s->ctx, deadline_after(s));
+}
+
+static void go_on(struct session *s) {
+    struct str in = {s->held, s->held_n};
+    process(s, &in);
+    if (in.n != s->held_n) keep(s, in);
+    finish(s);
+}
+
+void session_greet(struct session *s, struct session_now now) {
+    char mem[300];
+    struct buf b = BUF(mem);
+    s->now = now;
+    s->greeted = s->moved = true;
+    buf_add(&b, s->host->hostname);
+    buf_adds(&b, " ESMTP Postern");
+    session_plain(s, 220, false, buf_str(&b));
+    finish(s);
+}
+
+void session_input(struct session *s, struct session_now now, struct str bytes) {
+    s->now = now;
+    if (s->over || s->lost) return;
+    if (s->held_n == 0) {
+        process(s, &bytes);
+        keep(s, bytes);
+        finish(s);
+        return;
+    }
+    s->held = xrealloc(s->held, s->held_n + bytes.n);
+    if (bytes.n) memcpy(s->held + s->held_n, bytes.p, bytes.n);
+    s->held_n += bytes.n;
+    go_on(s);
+}
+
+static struct waiting *find_waiting(struct session *s, uint32_t slot) {
+    if (!s->tx) return NULL;
+    for (struct waiting *w = s->tx->waiting; w; w = w->next)
+        if (w->slot == slot && !w->answered) return w;
+    return NULL;
+}
+
+/* An answer keeps its text until its turn comes. Nonsense from lookup is our own trouble, not the client's. */
+static struct status copy_status(struct arena *a, const struct status *st) {
+    struct status c = *st;
+    unsigned cls = st->kind == STATUS_OK ? 2 : st->kind == STATUS_LATER ? 4 : 5;
+    if (st->code / 100 != cls || st->detail[0] != cls) return status_make(451, "4.3.0", "Confused for a moment, try again later");
+    c.text = str_dup(a, str_sub(st->text, 0, 512));
+    return c;
+}
+
+void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st) {
+    struct waiting *w = find_waiting(s, slot);
+    s->now = now;
+    if (s->over || !w) return;
+    w->answered = true;
+    w->st = copy_status(s->tx->arena, st);
+    rcpt_settle(s);
+    if (s->over) return;
+    if (!s->tx->waiting) s->moved = true;
+    go_on(s);
+}
+
+void session_committed(struct session *s, struct session_now now, const struct status *st) {
+    s->now = now;
+    if (s->over || !s->tx || !s->tx->data) return;
+    struct status copy = copy_status(s->tx->arena, st);
+    if (!s->committing) {
+        /* A message that has not ended cannot be durable. */
+        if (copy.kind == STATUS_OK) copy = status_make(451, "4.3.0", "Confused for a moment, try again later");
+        data_fail(s, &copy);
+        return;
+    }
+    data_done(s, &copy);
+    if (s->lost && !s->over) session_close(s, "client lost");
+    if (s->over) return;
+    s->moved = true;
+    go_on(s);
+}
+
+void session_resume(struct session *s, struct session_now now) {
+    s->now = now;
+    if (s->over || !s->congested) return;
+    s->congested = false;
+    go_on(s);
+}
+
+void session_expire(struct session *s, struct session_now now) {
+    s->now = now;
+    if (s->over) return;
+    if (s->lost) session_close(s, "client lost");
+    else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
+    else if (s->tx->data && !s->committing) session_end(s, "4.4.2", "No data for too long", "data timeout");
+    else session_end(s, "4.3.0", "Too busy, try again later", "no answer from inside");
+}
+
+void session_lost(struct session *s, struct session_now now, const char *why) {
+    s->now = now;
+    if (s->over) return;
+    s->lost = true;
+    if (!s->committing) session_close(s, why);
+}
+
+void session_stop(struct session *s, struct session_now now) {
+    s->now = now;
+    if (s->over) return;
+    s->stopping = true;
+    /* A message whose data is under way may still be finished; a mere envelope is cheap to repeat. */
+    if (s->tx && !s->tx->data) session_forget(s);
+    go_on(s);
+}
+
+bool session_wants(const struct session *s) {
+    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && !(s->tx && s->tx->waiting);
+}
+
+bool session_in_data(const struct session *s) {
+    return !s->over && !s->committing && s->tx && s->tx->data;
+}
+
+bool session_over(const struct session *s) {
+    return s->over;
+}
+
+struct session_counts session_counts(const struct session *s) {
+    return (struct session_counts){s->messages, s->commands};
+}
+
+struct str session_helo(const struct session *s) {
+    return s->helo;
+}

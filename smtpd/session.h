@@ -1,0 +1,118 @@
+/* session.h: one SMTP server session (RFC 5321) as a pure engine: bytes, answers and the time go in; bytes, questions,
+ * messages and deadlines come out through struct session_ops. No system call, no global, no clock.
+ *
+ * The shell (or the simulator) calls in; the engine calls back through the ops while it runs, and never keeps a view
+ * of what it was given. The ops must not call into the session again; answers come later, from outside. */
+#ifndef POSTERN_SMTPD_SESSION_H
+#define POSTERN_SMTPD_SESSION_H
+
+#include "common/addr.h"
+#include "common/net.h"
+#include "common/qid.h"
+#include "common/status.h"
+
+struct session;
+
+/* The time, as the caller's clocks say. */
+struct session_now {
+    int64_t mono_ns; /* monotonic: deadlines and durations */
+    int64_t wall_ms; /* since 1970: Date and arrival */
+};
+
+struct session_rcpt {
+    struct session_rcpt *next;
+    struct addr addr;
+    struct str text; /* as addr_format writes it */
+};
+
+/* An envelope. Valid from begin until commit was answered, or abort. */
+struct session_mail {
+    struct qid id;      /* filled in by begin */
+    int64_t arrival_ms;
+    struct addr sender;
+    struct str sender_text; /* empty for the null reverse-path */
+    uint8_t body;           /* 0 7BIT, 1 8BITMIME */
+    uint32_t rcpt_count;
+    struct session_rcpt *rcpts;
+    struct str origin;      /* for people: "client [192.0.2.1] helo x", "local user 1000" */
+    struct str prefix;      /* at commit: header fields to put in front */
+    uint64_t size;          /* at commit: octets of the data */
+};
+
+enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED };
+
+struct session_event {
+    enum session_event_kind kind;
+    struct str stage, from, to, helo, reply, protocol;
+    const struct session_mail *mail;  /* NULL for SESSION_REJECT */
+    uint64_t data_us, commit_us;
+};
+
+struct session_ops {
+    /* Sends to the client. False: what was sent before piles up; the session takes no more input until
+     * session_resume. The bytes are taken in any case. */
+    bool (*send)(void *ctx, struct str bytes);
+    /* Call session_expire at this time (mono_ns), unless another deadline is set before. */
+    void (*deadline)(void *ctx, int64_t at_ns);
+    /* May this client send to rcpt? Answer with session_answer(s, slot, status). False: nobody to ask now. */
+    bool (*ask)(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt);
+    /* The data of this message begins; fill in m->id. False: no message can be taken now. */
+    bool (*begin)(void *ctx, struct session_mail *m);
+    /* The next octets of its data. False: it cannot be kept; abort follows. */
+    bool (*write)(void *ctx, struct str bytes);
+    /* It is complete. Answer with session_committed. False: it cannot be handed over now; abort follows. */
+    bool (*commit)(void *ctx, const struct session_mail *m);
+    /* Forget the message that was begun. */
+    void (*abort)(void *ctx);
+    void (*event)(void *ctx, const struct session_event *e);
+    /* The session is over when what was sent has left; call session_free then. why is a literal. */
+    void (*close)(void *ctx, const char *why);
+};
+
+/* What the sessions of one process share. Settings may change at any time between calls. */
+struct session_host {
+    const struct session_ops *ops;
+    struct str hostname;
+    uint64_t size_limit;
+    uint32_t rcpt_limit, error_limit, hop_limit;
+    int64_t command_ms, data_ms;
+    struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
+};
+
+enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 64 };
+
+struct session_client {
+    struct ip ip;     /* family 0 for local users */
+    bool local;
+    uint32_t uid;     /* of a local user */
+};
+
+/* ctx goes to the ops. Nothing is sent or taken before session_greet. */
+struct session *session_new(struct session_host *host, void *ctx, const struct session_client *client);
+void session_free(struct session *s); /* calls no op */
+
+void session_greet(struct session *s, struct session_now now);
+/* Bytes of the client; not when session_wants says no. */
+void session_input(struct session *s, struct session_now now, struct str bytes);
+void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st);
+/* The fate of the message: after commit, or (not ok) at any time after begin, when it must fail. */
+void session_committed(struct session *s, struct session_now now, const struct status *st);
+void session_resume(struct session *s, struct session_now now); /* after send said false: it flows again */
+void session_expire(struct session *s, struct session_now now); /* the deadline has passed */
+/* The client has gone: what is not complete is forgotten. After a commit the session waits for the answer, then
+ * closes; else it closes at once. */
+void session_lost(struct session *s, struct session_now now, const char *why);
+/* The program is to stop: 421 as soon as no message is under way. */
+void session_stop(struct session *s, struct session_now now);
+
+bool session_wants(const struct session *s);   /* may session_input be called? */
+bool session_in_data(const struct session *s); /* is it taking the data of a message? */
+bool session_over(const struct session *s);    /* close was called */
+
+struct session_counts {
+    uint32_t messages, commands;
+};
+struct session_counts session_counts(const struct session *s);
+struct str session_helo(const struct session *s); /* as given; a view, until the next call */
+
+#endif

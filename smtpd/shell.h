@@ -1,0 +1,108 @@
+/* shell.h: what surrounds the session engine in smtpd: connections, the links to queue and lookup. */
+#ifndef POSTERN_SMTPD_SHELL_H
+#define POSTERN_SMTPD_SHELL_H
+
+#include "common/program.h"
+#include "smtpd/body.h"
+#include "smtpd/session.h"
+
+struct shell;
+
+/* One client. It outlives its session while questions about it are open. */
+struct conn {
+    struct shell *sh;
+    struct conn *next, *prev;
+    uint64_t number;           /* for the log */
+    int fd;                    /* -1: closed */
+    struct watch *watch;
+    bool reading;              /* the watch has EPOLLIN */
+    bool closing, lingering, gone;
+    const char *why;
+    struct session *session;   /* NULL: over */
+    struct session_client client;
+    char *login;               /* of a local user, once lookup has told */
+    struct timer timer;
+    int64_t deadline;
+    int64_t since_ns;
+    char *out;                 /* replies that the kernel did not take yet */
+    size_t out_n, out_at;
+    uint32_t asked;            /* questions that lookup has not answered */
+    struct mail *mail;
+    uint32_t linger_octets;
+};
+
+/* A message on its way to queue, from DATA to mail_done. */
+struct mail {
+    struct mail *next_in_bucket;
+    struct conn *conn;
+    const struct session_mail *envelope;
+    struct qid id;
+    bool told;    /* mail_begin was sent */
+    struct body body;
+};
+
+struct ask {
+    struct conn *conn; /* NULL: free */
+    uint32_t slot;
+    uint32_t next_free; /* 1 + index */
+};
+
+struct listening {
+    struct listening *next;
+    struct shell *sh;
+    int fd;
+    struct watch *watch; /* NULL while no more sessions are taken */
+    enum listener_kind kind;
+    struct str name;
+};
+
+enum { MAIL_BUCKETS = 1024, READ_MAX = 65536 };
+
+struct shell {
+    struct self *me;
+    struct session_host host;
+    char out_mem[8192];
+    char *read_mem; /* READ_MAX octets, for whoever is reading */
+    struct listening *listening;
+    struct conn *conns;
+    uint64_t conn_count, numbers;
+    struct timer accept_again;
+    struct channel *queue, *lookup;
+    uint64_t lease; /* 0: none */
+    uint32_t serial;
+    struct mail *mails[MAIL_BUCKETS];
+    struct ask *asks;
+    size_t ask_count, ask_cap;
+    uint32_t ask_free; /* 1 + index */
+};
+
+struct session_now shell_now(const struct shell *sh);
+void shell_accepting(struct shell *sh); /* opens or closes our ears, as the number of sessions says */
+
+/* conn.c */
+extern const struct session_ops conn_ops;
+void conn_start(struct shell *sh, int fd, const struct session_client *client);
+/* After any call into the session: sends, reads, closes, frees as its new state wants. conn may be gone then. */
+void conn_settle(struct conn *c);
+void conn_greet(struct conn *c);
+struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
+
+/* ask.c: questions to lookup. */
+bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, struct str rcpt);
+bool ask_user(struct conn *c);
+void ask_lost(struct shell *sh); /* lookup has gone */
+void ask_rcpt_answer(void *ctx, struct channel *ch, const struct wire_rcpt_answer *m, int fd);
+void ask_user_answer(void *ctx, struct channel *ch, const struct wire_user_answer *m, int fd);
+
+/* mail.c: messages to queue. */
+bool mail_begin(struct conn *c, struct session_mail *m);
+bool mail_write(struct conn *c, struct str bytes);
+bool mail_commit(struct conn *c, const struct session_mail *m);
+void mail_abort(struct conn *c);
+void mail_drop(struct conn *c); /* forgets it here, says nothing to queue */
+bool mail_stalled(struct conn *c); /* queue takes no more just now */
+void mail_lost(struct shell *sh);  /* queue has gone */
+void mail_lease(void *ctx, struct channel *ch, const struct wire_lease *m, int fd);
+void mail_done(void *ctx, struct channel *ch, const struct wire_mail_done *m, int fd);
+
+#endif

@@ -1,0 +1,120 @@
+/* state.h: what the files of the session engine share: the session's parts, and how a command answers. */
+#ifndef POSTERN_SMTPD_STATE_H
+#define POSTERN_SMTPD_STATE_H
+
+#include "smtpd/header.h"
+#include "smtpd/line.h"
+#include "smtpd/session.h"
+
+/* Where a session stands (RFC 5321 4.1.4); commands.def says which command goes where. */
+enum session_state {
+    AT_START = 1, /* no HELO yet */
+    AT_READY = 2, /* no transaction */
+    AT_MAIL = 4,  /* MAIL was accepted, no recipient yet */
+    AT_RCPT = 8,  /* at least one recipient */
+    ANYWHERE = 15,
+};
+
+/* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920 3.1). */
+struct waiting {
+    struct waiting *next;
+    struct session_rcpt *rcpt; /* NULL: refused before asking */
+    struct str to;             /* for the log */
+    uint32_t slot;
+    bool answered;
+    struct status st;
+};
+
+struct data_phase {
+    struct line_data line;
+    struct header_scan header;
+    bool loop;             /* Delivered-To names one of its recipients */
+    bool failed;           /* the message cannot be kept; aborted already */
+    struct status failure;
+    int64_t began_ns, ended_ns;
+    struct arena *arena;
+};
+
+struct transaction {
+    struct arena *arena; /* owns all this, also itself */
+    struct session_mail mail;
+    struct session_rcpt **last;
+    struct waiting *waiting, **waiting_last;
+    struct waiting *spare; /* answered ones, for the next recipients */
+    uint32_t waiting_n, next_slot;
+    bool tried;              /* a RCPT was seen */
+    struct data_phase *data; /* from DATA on */
+};
+
+struct session {
+    struct session_host *host;
+    void *ctx;
+    struct session_client client;
+    enum session_state state;
+    bool greeted, esmtp, over, lost, stopping, congested;
+    bool committing; /* commit was called, its answer is due */
+    bool moved;      /* something whole was taken: the deadline begins anew */
+    uint32_t errors, messages, commands;
+    struct line_reader reader;
+    struct str helo;    /* own memory, malloc'd */
+    char *held;         /* input that waits: an unfinished line, or what is behind an open question */
+    size_t held_n;
+    struct transaction *tx;
+    struct session_now now;
+};
+
+typedef void session_command(struct session *s, struct str arg);
+#define COMMAND(word, fn, states, help) session_command fn;
+#include "smtpd/commands.def"
+#undef COMMAND
+
+struct session_verb {
+    struct str word;
+    session_command *fn;
+    unsigned states; /* session_state bits */
+    const char *help;
+};
+extern const struct session_verb session_verbs[];
+extern const size_t session_verb_count;
+
+/* reply.c: replies, each at most 512 octets (4.5.3.1.5), printable, never an echo of raw input. */
+void session_reply(struct session *s, const struct status *st);
+void session_say(struct session *s, unsigned code, const char *detail, const char *text); /* status_make + reply */
+/* Greeting, EHLO, HELO and 354: without enhanced code (RFC 2034 4). more: another line of the same reply follows. */
+void session_plain(struct session *s, unsigned code, bool more, struct str text);
+void session_line(struct session *s, unsigned code, bool more, const char *detail, struct str text);
+/* Refuses: replies, logs, counts 5xx as an error, ends the session when they are too many. */
+void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to);
+void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text);
+/* 421 and the end. */
+void session_end(struct session *s, const char *detail, const char *text, const char *why);
+void session_flush(struct session *s);
+
+/* session.c */
+void session_close(struct session *s, const char *why);
+void session_forget(struct session *s); /* the transaction, also one whose data has begun */
+struct str session_protocol(const struct session *s);
+struct transaction *transaction_new(uint32_t rcpt_limit);
+
+/* The rest of MAIL and RCPT: parameters (4.1.1.11). Each is taken by its row, at most once. False: *st refuses. */
+struct session_param {
+    struct str name;
+    bool (*take)(struct session *s, struct transaction *tx, struct str value, struct status *st);
+};
+bool session_params(struct session *s, struct transaction *tx, struct str rest, const struct session_param *table,
+                    size_t n, struct status *st);
+bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
+
+/* cmd_rcpt.c: sends the replies that are due, in order. */
+void rcpt_settle(struct session *s);
+
+/* data.c */
+void data_begin(struct session *s);
+void data_take(struct session *s, struct str *in);
+void data_fail(struct session *s, const struct status *st); /* while the data still comes */
+void data_done(struct session *s, const struct status *st); /* the answer to commit */
+
+/* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE: full. */
+struct str prefix_build(const struct session *s, struct arena *a);
+
+#endif

@@ -1,0 +1,160 @@
+#include "smtpd/testing.h"
+
+#include "common/arena.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool op_send(void *ctx, struct str bytes) {
+    struct world *w = ctx;
+    assert(w->out_n + bytes.n <= WORLD_OUT);
+    memcpy(w->out + w->out_n, bytes.p, bytes.n);
+    w->out_n += bytes.n;
+    if (!w->send_fails) return true;
+    w->send_fails--;
+    w->full = true;
+    return false;
+}
+
+static void op_deadline(void *ctx, int64_t at_ns) {
+    struct world *w = ctx;
+    w->deadline = at_ns;
+}
+
+/* The town: who begins with "no" is unknown, with "later" is later, elsewhere.test is not relayed to. */
+static struct status verdict(struct str rcpt) {
+    if (str_starts_nocase(rcpt, STR("no"))) return status_make(550, "5.1.1", "No such user here");
+    if (str_starts_nocase(rcpt, STR("later"))) return status_make(450, "4.2.1", "Mailbox busy");
+    if (str_ends_nocase(rcpt, STR("@elsewhere.test"))) return status_make(554, "5.7.1", "Relaying denied");
+    if (str_starts_nocase(rcpt, STR("mad"))) return status_make(250, "5.9.9", "Contradiction");
+    return status_make(250, "2.1.5", "Recipient ok");
+}
+
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+    struct world *w = ctx;
+    (void)m;
+    if (w->no_lookup) return false;
+    assert(w->ask_n < WORLD_ASKS);
+    w->asks[w->ask_n].slot = slot;
+    w->asks[w->ask_n++].st = verdict(rcpt);
+    w->asked++;
+    return true;
+}
+
+static bool op_begin(void *ctx, struct session_mail *m) {
+    struct world *w = ctx;
+    assert(!w->mail_open);
+    if (w->no_queue) return false;
+    m->id = (struct qid){1, ++w->begun};
+    w->mail_open = true;
+    w->data_n = 0;
+    return true;
+}
+
+static bool op_write(void *ctx, struct str bytes) {
+    struct world *w = ctx;
+    assert(w->mail_open && bytes.n);
+    if (w->data_n + bytes.n > WORLD_OUT) return false;
+    memcpy(w->data + w->data_n, bytes.p, bytes.n);
+    w->data_n += bytes.n;
+    return true;
+}
+
+static bool op_commit(void *ctx, const struct session_mail *m) {
+    struct world *w = ctx;
+    assert(w->mail_open && m->size == w->data_n && m->rcpt_count > 0);
+    if (w->no_queue) return false;
+    w->prefix_n = m->prefix.n;
+    assert(m->prefix.n <= sizeof w->prefix && m->origin.n < sizeof w->origin);
+    memcpy(w->prefix, m->prefix.p, m->prefix.n);
+    memcpy(w->origin, m->origin.p, m->origin.n);
+    w->origin[m->origin.n] = '\0';
+    w->rcpts = 0;
+    for (const struct session_rcpt *r = m->rcpts; r; r = r->next) w->rcpts++;
+    assert(w->rcpts == m->rcpt_count);
+    w->committing = true;
+    w->committed++;
+    return true;
+}
+
+static void op_abort(void *ctx) {
+    struct world *w = ctx;
+    assert(w->mail_open && !w->committing);
+    w->mail_open = false;
+    w->aborted++;
+}
+
+static void op_event(void *ctx, const struct session_event *e) {
+    struct world *w = ctx;
+    w->rejects += e->kind == SESSION_REJECT;
+    w->received += e->kind == SESSION_RECEIVED;
+    w->not_received += e->kind == SESSION_NOT_RECEIVED;
+}
+
+static void op_close(void *ctx, const char *why) {
+    struct world *w = ctx;
+    assert(!w->closed);
+    w->closed = true;
+    w->why = why;
+}
+
+static const struct session_ops ops = {op_send, op_deadline, op_ask, op_begin, op_write,
+                                       op_commit, op_abort, op_event, op_close};
+
+void world_begin_as(struct world *w, const char *hostname, const struct session_client *client) {
+    *w = (struct world){.fate = status_make(250, "2.0.0", "Durable"), .client = *client};
+    w->host = (struct session_host){.ops = &ops, .hostname = str_of(hostname), .size_limit = 100000, .rcpt_limit = 100,
+                                    .error_limit = 20, .hop_limit = 50, .command_ms = 300000, .data_ms = 300000,
+                                    .out = BUF(w->host_out)};
+    w->now = (struct session_now){1000000000, 1795305600000}; /* Sun, 22 Nov 2026 00:00:00 UTC */
+    w->out = xmalloc(WORLD_OUT);
+    w->data = xmalloc(WORLD_OUT);
+    w->session = session_new(&w->host, w, client);
+    session_greet(w->session, w->now);
+}
+
+void world_begin(struct world *w, const char *hostname) {
+    struct session_client client = {.ip = {4, {192, 0, 2, 7}}};
+    world_begin_as(w, hostname, &client);
+}
+
+void world_end(struct world *w) {
+    session_free(w->session);
+    free(w->out);
+    free(w->data);
+}
+
+bool world_answer(struct world *w) {
+    if (session_over(w->session)) return false;
+    if (w->full) {
+        w->full = false;
+        session_resume(w->session, w->now);
+        return true;
+    }
+    if (w->committing) {
+        w->committing = w->mail_open = false;
+        session_committed(w->session, w->now, &w->fate);
+        return true;
+    }
+    if (w->ask_n == 0) return false;
+    size_t i = w->answer_backwards ? w->ask_n - 1 : 0;
+    uint32_t slot = w->asks[i].slot;
+    struct status st = w->asks[i].st;
+    memmove(&w->asks[i], &w->asks[i + 1], (w->ask_n - i - 1) * sizeof w->asks[0]);
+    w->ask_n--;
+    session_answer(w->session, w->now, slot, &st);
+    return true;
+}
+
+void world_feed(struct world *w, struct str bytes) {
+    while (!session_wants(w->session) && world_answer(w)) {
+    }
+    if (session_wants(w->session)) session_input(w->session, w->now, bytes);
+    while (world_answer(w)) {
+    }
+}
+
+struct str world_said(const struct world *w) {
+    return (struct str){w->out, w->out_n};
+}

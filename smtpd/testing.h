@@ -1,0 +1,41 @@
+/* testing.h: a small world around one session, for its tests and its fuzz twin: it keeps what the session says and
+ * what it accepts, and answers its questions when it is told to. */
+#ifndef POSTERN_SMTPD_TESTING_H
+#define POSTERN_SMTPD_TESTING_H
+
+#include "smtpd/session.h"
+
+enum { WORLD_ASKS = 128, WORLD_OUT = 1 << 20, WORLD_MAILS = 64 };
+
+struct world {
+    struct session_host host;
+    char host_out[SESSION_OUT_MIN];
+    struct session *session;
+    struct session_now now;
+    char *out;             /* all that the client was sent */
+    size_t out_n;
+    struct { uint32_t slot; struct status st; } asks[WORLD_ASKS];
+    size_t ask_n, asked;
+    char *data;            /* of the message under way, then of the last */
+    size_t data_n;
+    char prefix[8192], origin[300];
+    size_t prefix_n;
+    bool mail_open, committing, closed;
+    const char *why;
+    struct status fate;    /* what commits are answered with */
+    uint32_t begun, committed, aborted, rejects, received, not_received;
+    uint32_t rcpts;        /* of the last commit */
+    bool no_lookup, no_queue, full, answer_backwards;
+    uint32_t send_fails;   /* the next so many sends say "pause" */
+    int64_t deadline;
+    struct session_client client;
+};
+
+void world_begin(struct world *w, const char *hostname);  /* makes and greets a session of 192.0.2.7 */
+void world_begin_as(struct world *w, const char *hostname, const struct session_client *client);
+void world_end(struct world *w);
+void world_feed(struct world *w, struct str bytes); /* as the session wants it, answering in between */
+bool world_answer(struct world *w);                 /* one open question, or resumes; false: none */
+struct str world_said(const struct world *w);
+
+#endif
