@@ -36,8 +36,16 @@ smtpd_smtpd_SOURCES = \
 	smtpd/shell.h
 smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
 
+# The world around a session for its tests, its fuzz twin and nothing else.
+check_LIBRARIES += smtpd/libtesting.a
+smtpd_libtesting_a_SOURCES = \
+	smtpd/testing.c \
+	smtpd/testing.h
+
 smtpd_tests = \
-	smtpd/test_line
+	smtpd/test_line \
+	smtpd/test_session
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)

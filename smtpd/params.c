@@ -20,10 +20,6 @@ bool session_params(struct session *s, struct transaction *tx, struct str rest, 
                     size_t n, struct status *st) {
     unsigned seen = 0;
     struct str word;
-    if (rest.n && rest.p[0] != ' ') {
-        *st = status_make(501, "5.5.4", "A space is missing behind the address");
-        return false;
-    }
     while (str_word(&rest, '\0', &word)) {
         ptrdiff_t eq = str_chr(word, '=');
         struct str name = eq < 0 ? word : str_sub(word, 0, (size_t)eq);
