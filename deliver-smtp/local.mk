@@ -9,3 +9,12 @@ deliver_smtp_libdeliver_smtp_a_SOURCES = \
 	deliver-smtp/ehlo.h \
 	deliver-smtp/reply.c \
 	deliver-smtp/reply.h
+
+pkglibexec_PROGRAMS += deliver-smtp/deliver-smtp
+deliver_smtp_deliver_smtp_SOURCES = \
+	deliver-smtp/job.c \
+	deliver-smtp/job.h \
+	deliver-smtp/main.c \
+	deliver-smtp/pool.c \
+	deliver-smtp/pool.h
+deliver_smtp_deliver_smtp_LDADD = deliver-smtp/libdeliver-smtp.a $(COMMON_LIBS)
