@@ -32,6 +32,9 @@ bool cage_enter(const struct cage *c, char *why, size_t why_size);
  * write, NULL-terminated or NULL; nothing else), and seccomp with CALLS_BASE | CALLS_FILES_WRITE: no exec, no fork, no
  * sockets. Without root, uid must be the caller's. Returns like cage_enter; in failure the caller must _exit. */
 bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *write, char *why, size_t why_size);
+/* For a child that only computes on descriptors it holds already (the configuration parser): with root it becomes
+ * nobody; no file, no network, CALLS_BASE. Returns like cage_enter. */
+bool cage_reader(char *why, size_t why_size);
 /* The UID and GID of a role: uid_base + row, or the account "_postern-" user (looked up). False when the account
  * does not exist; root ("" user) gives 0. */
 bool cage_ids(enum role role, uint64_t uid_base, uid_t *uid, gid_t *gid);
