@@ -104,11 +104,6 @@ const char *dirs_root(const struct config *c, enum role role, char *mem, size_t 
     return mem;
 }
 
-static const char *pid_path(const struct config *c, char *mem, size_t size) {
-    snprintf(mem, size, "%s/posternd.pid", c->run_directory);
-    return mem;
-}
-
 static int refuse_lock(const char *file, const struct config *c, const char *why, struct config_error *err) {
     config_blame(err, file, config_line(c, "run-directory"), STR("run-directory"), str_of(c->run_directory), why);
     return -1;
