@@ -1,18 +1,27 @@
-# queue: the only owner of the spool.
-#
-# Template; take out the first column when the sources are there.
-#noinst_LIBRARIES += queue/libqueue.a
-#queue_libqueue_a_SOURCES = \
-#	queue/NAME.c \
-#	queue/NAME.h
-#
-#pkglibexec_PROGRAMS += queue/queue
-#queue_queue_SOURCES = queue/main.c
-#queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
-#dist_man_MANS += queue/postern-queue.8
-#
-#queue_tests = \
-#	queue/test_NAME
-#check_PROGRAMS += $(queue_tests)
-#TESTS += $(queue_tests)
-#queue_test_NAME_LDADD = queue/libqueue.a $(TEST_LIBS)
+# queue: the only owner of the spool. libqueue.a is the store with its real disk and the fake one.
+noinst_LIBRARIES += queue/libqueue.a
+queue_libqueue_a_SOURCES = \
+	queue/commit.c \
+	queue/control.c \
+	queue/control.h \
+	queue/crc32c.c \
+	queue/crc32c.h \
+	queue/disk.h \
+	queue/disk_posix.c \
+	queue/inside.h \
+	queue/intake.c \
+	queue/lease.c \
+	queue/load.c \
+	queue/marks.c \
+	queue/store.c \
+	queue/store.h \
+	queue/walk.c
+
+pkglibexec_PROGRAMS += queue/queue
+queue_queue_SOURCES = \
+	queue/ctl.c \
+	queue/feed.c \
+	queue/main.c \
+	queue/receive.c \
+	queue/shell.h
+queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)

@@ -1,0 +1,222 @@
+/* disk_posix.c: the real disk: openat(2) beneath directories that are held open from the start. */
+#include "queue/disk.h"
+
+#include "common/arena.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct posix {
+    struct disk disk;
+    int dirs[DISK_DIRS];
+};
+
+struct disk_list {
+    DIR *dir;
+};
+
+static struct posix *of(struct disk *d) {
+    return (struct posix *)d; /* its first member */
+}
+
+const char *disk_dir_name(int dir, char mem[8]) {
+    if (dir == DISK_ASIDE) return "aside";
+    if (dir < 0 || dir >= DISK_FOLDERS) return ".";
+    snprintf(mem, 8, "%02x", (unsigned)dir & 63u);
+    return mem;
+}
+
+/* O_NONBLOCK: a FIFO that somebody put into the spool must not stop us. */
+static int px_open(struct disk *d, int dir, const char *name, enum disk_mode mode, int *file) {
+    static const int flags[] = {
+        [DISK_CREATE] = O_RDWR | O_CREAT | O_EXCL,
+        [DISK_READ] = O_RDONLY | O_NONBLOCK,
+        [DISK_WRITE] = O_RDWR | O_NONBLOCK,
+    };
+    int fd = openat(of(d)->dirs[dir], name, flags[mode] | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+    if (fd < 0) return errno;
+    *file = fd;
+    return 0;
+}
+
+static void px_close(struct disk *d, int file) {
+    (void)d;
+    close(file);
+}
+
+static int px_write(struct disk *d, int file, const void *bytes, size_t n, uint64_t at) {
+    const char *p = bytes;
+    (void)d;
+    while (n) {
+        ssize_t did = pwrite(file, p, n, (off_t)at);
+        if (did < 0 && errno == EINTR) continue;
+        if (did < 0) return errno;
+        if (did == 0) return EIO;
+        p += did, n -= (size_t)did, at += (uint64_t)did;
+    }
+    return 0;
+}
+
+static int px_read(struct disk *d, int file, void *bytes, size_t n, uint64_t at, size_t *got) {
+    char *p = bytes;
+    (void)d;
+    *got = 0;
+    while (*got < n) {
+        ssize_t did = pread(file, p + *got, n - *got, (off_t)(at + *got));
+        if (did < 0 && errno == EINTR) continue;
+        if (did < 0) return errno;
+        if (did == 0) break;
+        *got += (size_t)did;
+    }
+    return 0;
+}
+
+static int px_sync(struct disk *d, int file) {
+    (void)d;
+    return fdatasync(file) == 0 ? 0 : errno;
+}
+
+/* After a failed sync the kernel may forget what it could not write, and say yes to the next fsync of the same
+ * descriptor: so that descriptor is not asked again, a new one is opened. */
+static void reopen(struct posix *p, int dir) {
+    int fd = openat(p->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return;
+    close(p->dirs[dir]);
+    p->dirs[dir] = fd;
+}
+
+static int px_sync_dir(struct disk *d, int dir) {
+    if (fsync(of(d)->dirs[dir]) == 0) return 0;
+    int error = errno;
+    reopen(of(d), dir);
+    return error;
+}
+
+static int px_sync_all(struct disk *d) {
+    if (syncfs(of(d)->dirs[DISK_ROOT]) == 0) return 0;
+    int error = errno;
+    reopen(of(d), DISK_ROOT);
+    return error;
+}
+
+static int px_info(struct disk *d, int dir, const char *name, struct disk_info *info) {
+    struct stat st;
+    if (fstatat(of(d)->dirs[dir], name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
+    *info = (struct disk_info){
+        .size = (uint64_t)st.st_size,
+        .regular = S_ISREG(st.st_mode) && st.st_nlink == 1,
+        .ours = st.st_uid == geteuid() && (st.st_mode & 077) == 0,
+        .uid = st.st_uid,
+        .mode = st.st_mode & 07777,
+    };
+    return 0;
+}
+
+static int px_unlink(struct disk *d, int dir, const char *name) {
+    return unlinkat(of(d)->dirs[dir], name, 0) == 0 ? 0 : errno;
+}
+
+static int px_rename(struct disk *d, int dir, const char *name, int to_dir, const char *to_name) {
+    return renameat2(of(d)->dirs[dir], name, of(d)->dirs[to_dir], to_name, RENAME_NOREPLACE) == 0 ? 0 : errno;
+}
+
+static int px_list(struct disk *d, int dir, struct disk_list **list) {
+    int fd = openat(of(d)->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return errno;
+    DIR *stream = fdopendir(fd);
+    if (!stream) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    *list = xmalloc(sizeof **list);
+    (*list)->dir = stream;
+    return 0;
+}
+
+static int px_list_next(struct disk *d, struct disk_list *list, char name[DISK_NAME_MAX + 1]) {
+    (void)d;
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(list->dir);
+        if (!e) return errno ? errno : ENOENT;
+        size_t n = strlen(e->d_name);
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || n > DISK_NAME_MAX) continue;
+        memcpy(name, e->d_name, n + 1);
+        return 0;
+    }
+}
+
+static void px_list_close(struct disk *d, struct disk_list *list) {
+    (void)d;
+    closedir(list->dir);
+    free(list);
+}
+
+static int px_space(struct disk *d, struct disk_space *space) {
+    struct statvfs v;
+    if (fstatvfs(of(d)->dirs[DISK_ROOT], &v) != 0) return errno;
+    space->bytes = (uint64_t)v.f_bavail * v.f_frsize;
+    space->inodes = v.f_files ? (uint64_t)v.f_favail : UINT64_MAX;
+    return 0;
+}
+
+static const struct disk_ops posix_ops = {
+    .open = px_open,
+    .close = px_close,
+    .write = px_write,
+    .read = px_read,
+    .sync = px_sync,
+    .sync_dir = px_sync_dir,
+    .sync_all = px_sync_all,
+    .info = px_info,
+    .unlink = px_unlink,
+    .rename = px_rename,
+    .list = px_list,
+    .list_next = px_list_next,
+    .list_close = px_list_close,
+    .space = px_space,
+};
+
+static int open_dir(int root, const char *name) {
+    struct stat st;
+    if (mkdirat(root, name, 0700) != 0 && errno != EEXIST) return -1;
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return -1;
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
+struct disk *disk_posix_new(int root_fd, int *error, const char **where, char mem[8]) {
+    struct posix *p = xmalloc(sizeof *p);
+    p->disk.ops = &posix_ops;
+    for (int i = 0; i < DISK_DIRS; i++) p->dirs[i] = -1;
+    p->dirs[DISK_ROOT] = root_fd;
+    for (int i = 0; i < DISK_DIRS; i++) {
+        if (i == DISK_ROOT) continue;
+        const char *name = disk_dir_name(i, mem);
+        p->dirs[i] = open_dir(root_fd, name);
+        if (p->dirs[i] >= 0) continue;
+        *error = errno;
+        *where = name;
+        disk_posix_free(&p->disk);
+        return NULL;
+    }
+    return &p->disk;
+}
+
+void disk_posix_free(struct disk *d) {
+    if (!d) return;
+    for (int i = 0; i < DISK_DIRS; i++)
+        if (of(d)->dirs[i] >= 0) close(of(d)->dirs[i]);
+    free(d);
+}

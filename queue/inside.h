@@ -1,0 +1,129 @@
+/* inside.h: what the parts of the store share (store.c intake.c commit.c marks.c load.c walk.c lease.c). */
+#ifndef POSTERN_QUEUE_INSIDE_H
+#define POSTERN_QUEUE_INSIDE_H
+
+#include "common/arena.h"
+#include "queue/store.h"
+
+#include <errno.h>
+
+enum {
+    SYNC_EACH_MAX = 6,          /* above so many syncs one sync_all is cheaper (PERF-NOTES.md) */
+    DRAFTS_MAX = 16384,         /* each may hold two descriptors */
+    INODES_MIN = 1024,          /* free inodes below which intake stops */
+    LEASES_MAX = 4096,          /* remembered of this run */
+    CACHED_STATES = 16,         /* recipients whose states fit into the entry itself */
+};
+
+struct file_name {
+    char c[QID_LEN + 3];
+};
+
+enum place {
+    PLACE_DRAFT, /* being received, or waiting for the commit */
+    PLACE_HAND,  /* durable, and dispatch works on it */
+    PLACE_SOIL,  /* nobody works on it, but its last marks are not durable yet */
+};
+
+struct draft {
+    struct draft *next, *prev; /* of all drafts */
+    struct draft *batch_next;
+    struct entry *entry;
+    struct arena *arena;
+    struct control c;
+    size_t rcpt_cap;
+    void *owner;
+    int data, control; /* files, -1: not open */
+    bool data_made, control_made;
+    bool ended;
+};
+
+struct entry {
+    struct entry *next; /* of its hash chain */
+    struct qid id;
+    enum place place;
+    struct draft *draft; /* PLACE_DRAFT */
+    int64_t arrival;
+    uint32_t rcpts, pending, working; /* recipients: all, not ended, of these not yet marked since dispatch has it */
+    uint64_t synced;                  /* length of the control file that is durable */
+    uint32_t chain;
+    bool dirty;   /* on the list of those with marks that are not durable */
+    bool suspect; /* its marks could not be written or synced: write them again through a new descriptor */
+    bool retire;  /* its control file could not be unlinked: try again */
+    int file;     /* control file, open while dirty and not suspect; else -1 */
+    struct entry *dirty_next, **dirty_at;
+    char *tail;   /* the records behind synced */
+    size_t tail_n, tail_cap;
+    char *states; /* one for each recipient; lower case: was marked since dispatch has it */
+    size_t state_cap;
+    char few[CACHED_STATES];
+};
+
+struct limbo { /* data files whose control file is unlinked, but not yet durably so */
+    struct qid *v;
+    size_t n, cap;
+};
+
+struct store {
+    struct disk *disk;
+    struct store_config config;
+    struct store_user user;
+    struct entry **table;
+    size_t buckets, entries, hands;
+    struct draft *drafts;
+    unsigned draft_count;
+    struct draft *batch, **batch_tail;
+    unsigned batch_n;
+    struct entry *dirty;
+    size_t dirty_n;
+    struct limbo limbo;
+    bool dir_dirty[DISK_DIRS];
+    unsigned dirs_dirty;
+    bool sync_everything; /* what recovery found may not be durable yet */
+    bool stopped, stopped_for_room;
+    /* leases */
+    bool opened;
+    uint64_t lease_last, lease_reserved;
+    int lease_slot;
+    uint64_t given[LEASES_MAX];
+    size_t given_n;
+};
+
+#define DISK(s, call, ...) ((s)->disk->ops->call((s)->disk, __VA_ARGS__))
+
+/* store.c */
+int folder_of(struct qid id);
+struct file_name part_name(struct qid id, char part);
+struct entry *entry_find(const struct store *s, struct qid id);
+struct entry *entry_add(struct store *s, struct qid id, enum place place);
+void entry_drop(struct store *s, struct entry *e); /* must not be dirty */
+void entry_place(struct store *s, struct entry *e, enum place place);
+bool entry_states(struct entry *e, uint32_t n); /* room for n states */
+void dir_soil(struct store *s, int dir);
+struct status status_of_errno(int error);
+void intake_stop(struct store *s, int error, const char *doing);
+void told_trouble(struct store *s, const char *what, struct str name, int error);
+
+/* intake.c */
+void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);
+void draft_discard(struct store *s, struct draft *d); /* its files too */
+void draft_free(struct store *s, struct draft *d);
+
+/* marks.c */
+void entry_clean(struct store *s, struct entry *e);  /* its marks are durable, or do not matter any more */
+void marks_rewrite(struct store *s);                 /* suspects, and retirements that failed */
+struct entry *entry_from(struct store *s, const struct control *c); /* PLACE_SOIL */
+void limbo_add(struct store *s, struct qid id);
+int part_unlink(struct store *s, struct qid id, char part);
+
+/* walk.c */
+bool aside_move(struct store *s, int dir, const char *name, const char *why);
+
+/* load.c: reads and judges what the disk holds. incomplete: as an interrupted commit leaves it. */
+enum judgement { JUDGED_WHOLE, JUDGED_ENDED, JUDGED_INCOMPLETE, JUDGED_BAD, JUDGED_NONE, JUDGED_ERROR };
+enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m, const char **why, int *error);
+
+/* lease.c */
+bool lease_of_this_run(const struct store *s, uint64_t lease);
+
+#endif

@@ -1,0 +1,269 @@
+/* queue: the only owner of the spool.
+ *
+ * Takes messages from smtpd (and bounces from dispatch), makes them durable many at a time, and only then says so;
+ * hands them to dispatch, and records what dispatch says about each recipient. The spool itself is store.c, whose
+ * head comment is the state table.
+ *
+ * May touch: the spool directory, which is its root. No network, no other file, no exec. Safe because: it parses no
+ * mail; every message of its peers has exact fields and is checked against what that peer may speak about (a queue id
+ * belongs to the channel whose lease it carries; a mark only comes from dispatch and only for what was committed);
+ * data come as sealed memory files, whose seals and size are checked before a byte is read. An owner of this program
+ * has all queued mail, and nothing else. */
+#include "queue/shell.h"
+
+#include "common/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t clock_now_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* ---- What the store tells ------------------------------------------------------------------------------------------ */
+
+static void on_retired(void *ctx, struct qid id, int64_t arrival) {
+    struct queue *q = ctx;
+    int64_t age = loop_wall_ms(q->me->loop) - arrival;
+    LOG(retired, .id = id, .age_ms = age > 0 ? (uint64_t)age : 0);
+}
+
+static void on_aside(void *ctx, struct str file, struct str why) {
+    (void)ctx;
+    LOG(set_aside, .file = file, .why = why);
+}
+
+static void on_intake(void *ctx, bool open, struct str why) {
+    struct queue *q = ctx;
+    if (open) {
+        LOG(intake_resumed, .why = why);
+        return;
+    }
+    LOG(intake_stopped, .why = why);
+    loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
+}
+
+static void on_trouble(void *ctx, struct str text) {
+    (void)ctx;
+    LOG(trouble, .text = text);
+}
+
+/* ---- Commits ---------------------------------------------------------------------------------------------------------- */
+
+static void commit(struct queue *q, bool all) {
+    q->commit_began = clock_now_ns();
+    store_commit(q->store, all);
+    queue_unsynced(q);
+}
+
+static void on_commit(void *ctx) {
+    struct queue *q = ctx;
+    if (!store_wants_commit(q->store) && store_unsynced(q->store) < UNSYNCED_MAX) return;
+    commit(q, store_unsynced(q->store) >= UNSYNCED_MAX);
+}
+
+static void on_sync(void *ctx) {
+    commit(ctx, true);
+}
+
+void queue_unsynced(struct queue *q) {
+    size_t n = store_unsynced(q->store);
+    if (store_stopped(q->store)) return; /* healing syncs; trying every second would not */
+    if (n >= UNSYNCED_MAX) loop_defer(q->me->loop, &q->commit);
+    else if (n && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
+}
+
+/* ---- Opening the spool ----------------------------------------------------------------------------------------------- */
+
+static void give_lease(struct queue *q, struct peer *p) {
+    uint64_t lease;
+    if (p->lease || channel_peer(p->ch) == ROLE_tool) return;
+    int error = store_lease(q->store, loop_wall_ms(q->me->loop), &lease);
+    if (error) {
+        LOG_TROUBLE("cannot reserve queue ids in the spool: %s; trying again", strerror(error));
+        loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
+        return;
+    }
+    p->lease = lease;
+    SEND(p->ch, lease, .lease = lease);
+}
+
+static void give_leases(struct queue *q) {
+    for (struct peer *p = q->peers; p; p = p->next) give_lease(q, p);
+}
+
+static bool open_store(struct queue *q) {
+    const struct config *c = q->me->config;
+    struct store_config config = {.free_space = c->free_space, .message_size = c->message_size_limit + CHUNK_MAX,
+                                  .recipients = c->recipient_limit};
+    struct store_user user = {.ctx = q, .answer = receive_answer, .retired = on_retired, .aside = on_aside,
+                              .intake = on_intake, .trouble = on_trouble};
+    if (!q->store) q->store = store_new(q->disk, &config, &user);
+    int error = store_open(q->store);
+    if (!error) return true;
+    LOG_TROUBLE("cannot open the spool: %s; trying again", strerror(error));
+    loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
+    return false;
+}
+
+static void opened(struct queue *q) {
+    store_check(q->store);
+    give_leases(q);
+    feed_start(q);
+}
+
+static void on_heal(void *ctx) {
+    struct queue *q = ctx;
+    if (!q->recovered && !q->recovery && !q->feed.fn) {
+        if (open_store(q)) opened(q);
+        return;
+    }
+    store_heal(q->store);
+    give_leases(q);
+    queue_unsynced(q);
+    if (store_stopped(q->store)) loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
+}
+
+/* ---- Peers -------------------------------------------------------------------------------------------------------------- */
+
+struct peer *peer_of(struct queue *q, struct channel *ch) {
+    for (struct peer *p = q->peers; p; p = p->next)
+        if (p->ch == ch) return p;
+    return NULL;
+}
+
+static void on_peer(struct self *me, struct channel *ch) {
+    struct queue *q = queue_of(me);
+    struct peer *p = xmalloc(sizeof *p);
+    *p = (struct peer){.next = q->peers, .ch = ch};
+    q->peers = p;
+    give_lease(q, p);
+    if (channel_peer(ch) == ROLE_dispatch) feed_dispatch(q, p);
+}
+
+static void on_peer_gone(struct self *me, struct channel *ch) {
+    struct queue *q = queue_of(me);
+    struct peer **at = &q->peers, *p;
+    while (*at && (*at)->ch != ch) at = &(*at)->next;
+    if (!(p = *at)) return;
+    *at = p->next;
+    receive_peer_gone(q, p);
+    ctl_gone(q, p);
+    if (q->dispatch == p) feed_dispatch_gone(q);
+    queue_unsynced(q);
+    free(p);
+}
+
+static void on_drained(struct self *me, struct channel *ch) {
+    struct queue *q = queue_of(me);
+    struct peer *p = peer_of(q, ch);
+    if (!p) return;
+    if (p == q->dispatch) feed_more(q);
+    ctl_drained(q, p);
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------------------------------- */
+
+static struct queue the_queue = {.root_fd = -1}; /* one program, one spool */
+
+struct control_listener {
+    struct queue *q;
+    int fd;
+};
+
+static void on_control(void *ctx, uint32_t ready) {
+    struct control_listener *l = ctx;
+    if (ready & EPOLLIN) ctl_accept(l->q, l->fd);
+}
+
+static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
+    if (kind != LISTEN_CONTROL) {
+        close(fd);
+        return;
+    }
+    struct control_listener *l = xmalloc(sizeof *l); /* for the life of the program */
+    *l = (struct control_listener){.q = queue_of(me), .fd = fd};
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || !loop_watch(me->loop, fd, EPOLLIN, on_control, l))
+        LOG_TROUBLE("cannot listen on %.*s: %s", STR_ARGS(name), strerror(errno));
+}
+
+/* The directory is opened before the cage: afterwards its path may mean something else (chroot). */
+static bool prepare(struct self *me) {
+    struct queue *q = &the_queue;
+    q->me = me;
+    me->state = q;
+    q->root_fd = open(me->config->spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (q->root_fd < 0) LOG_TROUBLE("cannot open the spool directory %s: %s", me->config->spool_directory, strerror(errno));
+    return q->root_fd >= 0;
+}
+
+static void begin(struct self *me) {
+    struct queue *q = queue_of(me);
+    const char *where;
+    char mem[8];
+    int error;
+    q->commit = (struct deferred){.fn = on_commit, .ctx = q};
+    q->sync = (struct timer){.fn = on_sync, .ctx = q};
+    q->heal = (struct timer){.fn = on_heal, .ctx = q};
+    q->disk = disk_posix_new(q->root_fd, &error, &where, mem);
+    if (!q->disk) {
+        LOG_TROUBLE("cannot use the directory %s in the spool: %s", where, strerror(error));
+        program_end(me);
+        return;
+    }
+    if (open_store(q)) opened(q);
+}
+
+static void reconfigured(struct self *me, const struct config *old) {
+    const struct config *c = me->config;
+    (void)old;
+    store_configure(queue_of(me)->store, &(struct store_config){
+        .free_space = c->free_space, .message_size = c->message_size_limit + CHUNK_MAX, .recipients = c->recipient_limit});
+}
+
+/* What has not been committed was not promised; marks are made durable. */
+static void stop(struct self *me) {
+    struct queue *q = queue_of(me);
+    if (q->store) store_commit(q->store, true);
+    program_end(me);
+}
+
+static const struct wire_handlers handlers = {
+    .mail_begin = on_mail_begin,
+    .mail_rcpt = on_mail_rcpt,
+    .mail_chunk = on_mail_chunk,
+    .mail_end = on_mail_end,
+    .mail_abort = on_mail_abort,
+    .fetch = on_fetch,
+    .mark = on_mark,
+    .split = on_split,
+    .ctl_queue_list = on_ctl_queue_list,
+    .ctl_cat = on_ctl_cat,
+    .ctl_queue_flush = on_ctl_queue_flush,
+    .ctl_queue_remove = on_ctl_queue_remove,
+};
+
+static const struct program program = {
+    .role = ROLE_queue,
+    .purpose = "The only owner of the spool: makes messages durable, hands them to dispatch, records results.",
+    .handlers = &handlers,
+    .prepare = prepare,
+    .begin = begin,
+    .peer = on_peer,
+    .peer_gone = on_peer_gone,
+    .drained = on_drained,
+    .listener = on_listener,
+    .reconfigured = reconfigured,
+    .stop = stop,
+};
+
+int main(int argc, char **argv) {
+    return program_main(&program, argc, argv);
+}

@@ -1,0 +1,219 @@
+/* store.c: the spool, direct mode: one pair of files for each message.
+ *
+ * STATE TABLE. "+" the file's name is durable and its content whole, "?" it may be missing, short, torn or garbage,
+ * "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are created under their final
+ * names: checksums, not renames, say what is whole.
+ *
+ *   state          .d  .c   what it means                              what recovery does
+ *   S0 nothing     -   -    no message                                 nothing
+ *   S1 arriving    ?   -    data come in, nobody has a promise         removes .d
+ *   S2 committing  ?   ?    both are written, the sync is under way    whole: keeps it, it may be delivered (the
+ *                                                                      client was told nothing, and sends it again);
+ *                                                                      .c without its record "complete", or .d
+ *                                                                      missing or short: removes both
+ *   ---- COMMIT POINT: data, control file and the names of both are synced. Only then is mail_done ok sent. --------
+ *   S3 queued      +   +    accepted                                   keeps it, dispatch is told
+ *   S4 marked      +   +?   the same; marks (M, S records) follow      keeps it; a torn tail counts as not written:
+ *                           "complete", the last may be torn           that recipient is tried again
+ *   S5 retiring    +   ?    .c is unlinked (THAT IS THE RETIREMENT),   .c is still there: keeps it, recipients without
+ *                           the directory is not synced yet            a mark are served again; else as S6
+ *   S6 retired     ?   -    the unlink of .c is durable; .d may go     removes .d
+ *
+ * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark (never
+ * accepted, since dispatch marks only what was committed), and damage when it has one. What fits no row (foreign
+ * names, another owner or mode, records that do not check, data that differ from their checksum) is damage or
+ * somebody's experiment: it is moved to aside/ with the reason in the log, never deleted.
+ *
+ * Marks are written at once, and durable with the next commit that syncs everything, at the latest after a second: a
+ * crash in between lets a recipient be served twice, as SMTP itself does (RFC 5321 6.1, RFC 1047).
+ *
+ * A write or sync that fails is not believed when it is tried again (the kernel forgets what it could not write):
+ * drafts of that commit are answered 4xx and their files removed; marks are kept in memory and written again through
+ * a new descriptor; intake stops until a probe has been written, synced and unlinked. */
+#include "queue/inside.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int folder_of(struct qid id) {
+    return (int)(qid_hash(id) % DISK_FOLDERS);
+}
+
+struct file_name part_name(struct qid id, char part) {
+    struct file_name name;
+    struct qid_text t = qid_format(id);
+    memcpy(name.c, t.c, QID_LEN);
+    name.c[QID_LEN] = '.';
+    name.c[QID_LEN + 1] = part;
+    name.c[QID_LEN + 2] = '\0';
+    return name;
+}
+
+/* ---- Entries: what is in memory of a message ------------------------------------------------------------------ */
+
+struct entry *entry_find(const struct store *s, struct qid id) {
+    if (!s->buckets) return NULL;
+    struct entry *e = s->table[qid_hash(id) & (s->buckets - 1)];
+    while (e && !qid_eq(e->id, id)) e = e->next;
+    return e;
+}
+
+static void table_grow(struct store *s) {
+    size_t n = s->buckets ? s->buckets * 2 : 1024;
+    struct entry **fresh = xmalloc(n * sizeof *fresh);
+    for (size_t i = 0; i < s->buckets; i++) {
+        for (struct entry *e = s->table[i], *next; e; e = next) {
+            next = e->next;
+            size_t at = qid_hash(e->id) & (n - 1);
+            e->next = fresh[at];
+            fresh[at] = e;
+        }
+    }
+    free(s->table);
+    s->table = fresh;
+    s->buckets = n;
+}
+
+struct entry *entry_add(struct store *s, struct qid id, enum place place) {
+    if (s->entries >= s->buckets) table_grow(s);
+    struct entry *e = xmalloc(sizeof *e);
+    size_t at = qid_hash(id) & (s->buckets - 1);
+    *e = (struct entry){.next = s->table[at], .id = id, .place = place, .file = -1};
+    e->states = e->few;
+    e->state_cap = CACHED_STATES;
+    s->table[at] = e;
+    s->entries++;
+    s->hands += place == PLACE_HAND;
+    return e;
+}
+
+void entry_place(struct store *s, struct entry *e, enum place place) {
+    s->hands -= e->place == PLACE_HAND;
+    s->hands += place == PLACE_HAND;
+    e->place = place;
+}
+
+void entry_drop(struct store *s, struct entry *e) {
+    struct entry **at = &s->table[qid_hash(e->id) & (s->buckets - 1)];
+    assert(!e->dirty);
+    while (*at != e) at = &(*at)->next;
+    *at = e->next;
+    s->entries--;
+    s->hands -= e->place == PLACE_HAND;
+    if (e->states != e->few) free(e->states);
+    free(e->tail);
+    free(e);
+}
+
+bool entry_states(struct entry *e, uint32_t n) {
+    if (n > CONTROL_RCPTS_MAX) return false;
+    if (n <= e->state_cap) return true;
+    if (e->states == e->few) {
+        size_t cap = 0;
+        char *fresh = xgrow(NULL, &cap, n, 1);
+        memcpy(fresh, e->few, sizeof e->few);
+        e->states = fresh;
+        e->state_cap = cap;
+    } else {
+        e->states = xgrow(e->states, &e->state_cap, n, 1);
+    }
+    return true;
+}
+
+/* ---- Trouble --------------------------------------------------------------------------------------------------- */
+
+void dir_soil(struct store *s, int dir) {
+    s->dirs_dirty += !s->dir_dirty[dir];
+    s->dir_dirty[dir] = true;
+}
+
+static bool is_room(int error) {
+    return error == ENOSPC || error == EDQUOT;
+}
+
+/* RFC 5321 4.2.3: 452 insufficient system storage; RFC 3463 3.4: 4.3.1 mail system full. */
+struct status status_of_errno(int error) {
+    if (is_room(error)) return status_make(452, "4.3.1", "Not enough room in the mail queue, try again later");
+    return status_make(451, "4.3.0", "The mail queue could not store the message, try again later");
+}
+
+void intake_stop(struct store *s, int error, const char *doing) {
+    char mem[256];
+    struct buf why = BUF(mem);
+    if (s->stopped) return;
+    s->stopped = true;
+    s->stopped_for_room = is_room(error);
+    buf_addf(&why, "%s: %s", doing, strerror(error));
+    s->user.intake(s->user.ctx, false, buf_str(&why));
+}
+
+void told_trouble(struct store *s, const char *what, struct str name, int error) {
+    char mem[512];
+    struct buf text = BUF(mem);
+    buf_addf(&text, "%s %.*s: %s", what, STR_ARGS(name), strerror(error));
+    s->user.trouble(s->user.ctx, buf_str(&text));
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------------------- */
+
+struct store *store_new(struct disk *d, const struct store_config *config, const struct store_user *user) {
+    struct store *s = xmalloc(sizeof *s);
+    s->disk = d;
+    s->config = *config;
+    s->user = *user;
+    s->batch_tail = &s->batch;
+    table_grow(s);
+    return s;
+}
+
+void store_free(struct store *s) {
+    if (!s) return;
+    while (s->drafts) draft_free(s, s->drafts);
+    for (size_t i = 0; i < s->buckets; i++) {
+        while (s->table[i]) {
+            struct entry *e = s->table[i];
+            if (e->file >= 0) DISK(s, close, e->file);
+            e->dirty = false;
+            entry_drop(s, e);
+        }
+    }
+    free(s->table);
+    free(s->limbo.v);
+    free(s);
+}
+
+void store_configure(struct store *s, const struct store_config *config) {
+    s->config = *config;
+}
+
+bool store_wants_commit(const struct store *s) {
+    return s->batch != NULL;
+}
+
+size_t store_unsynced(const struct store *s) {
+    return s->dirty_n + (s->dirs_dirty || s->limbo.n || s->sync_everything);
+}
+
+unsigned store_drafts(const struct store *s) {
+    return s->draft_count;
+}
+
+bool store_stopped(const struct store *s) {
+    return s->stopped;
+}
+
+size_t store_hands(const struct store *s) {
+    return s->hands;
+}
+
+bool store_in_hand(const struct store *s, struct qid id) {
+    const struct entry *e = entry_find(s, id);
+    return e && e->place == PLACE_HAND;
+}
+
+bool store_is_draft(const struct store *s, struct qid id) {
+    const struct entry *e = entry_find(s, id);
+    return e && e->place == PLACE_DRAFT;
+}
