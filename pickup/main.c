@@ -63,7 +63,7 @@ static void consider(struct state *s, const char *name, int64_t now, int64_t *ne
         s->rescan = true;
         return;
     }
-    snprintf(s->p.batch[s->p.batch_n++], DROPFILE_NAME, "%s", name);
+    snprintf(s->p.batch[s->p.batch_n++], DROPFILE_NAME, "%.*s", DROPFILE_NAME - 1, name);
 }
 
 static void scan(struct state *s) {
