@@ -1,6 +1,8 @@
 # resolve: DNS with DNSSEC. The engine is answer.[ch].
-# The small DNS server of the tests lies in tests/ because all scenarios use it.
-EXTRA_DIST += tests/dns.py
+# dns.py is the tests' DNS server, play.py plays posternd and dispatch to one program; both lie in tests/.
+EXTRA_DIST += tests/play.py
+dist_check_SCRIPTS += resolve/t_resolve.py
+TESTS += resolve/t_resolve.py
 
 noinst_LIBRARIES += resolve/libresolve.a
 resolve_libresolve_a_SOURCES = \
