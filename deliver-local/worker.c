@@ -1,0 +1,217 @@
+/* worker.c: stores messages as the recipient.
+ *
+ * The cage is entered in two steps, since the worker learns only from its first job which directory it needs. Before
+ * it reads an octet it becomes the recipient: UID, GID, no further groups, no new privileges, not dumpable, within
+ * the system calls of the spawner. When the first job names the mailbox, and before anything is opened: Landlock
+ * (that directory and nothing else), and the narrow system calls (no exec, no fork, no sockets, no identity).
+ *
+ * SECURITY: it reads envelopes from dispatch and the data of a message, of which it knows only line ends and the word
+ * From. Who owns it has the rights of this one recipient on this one directory; with an mbox in /var/mail also the
+ * group of that directory. What is wrong with a job ends the worker, not the suite. */
+#include "deliver-local/worker.h"
+
+#include "common/arena.h"
+#include "common/cage.h"
+#include "common/channel.h"
+#include "common/log.h"
+#include "common/program.h"
+#include "deliver-local/delivery.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum {
+    RCPTS_MAX = 1000,      /* of one job, as recipients-per-delivery */
+    JOB_MAX = 4u << 20,    /* octets of envelope */
+    FRESH_MS = 1000,       /* younger than this, a message cannot have been delivered by one who died since */
+    FD_CHANNEL = 3,
+};
+
+struct worker {
+    struct loop *loop;
+    struct channel *dispatch;
+    struct arena *arena; /* of the job in hand */
+    bool busy;           /* a job was begun, its recipients are coming */
+    uint32_t job, expected;
+    uint32_t index[RCPTS_MAX];
+    struct addr rcpt[RCPTS_MAX];
+    struct delivery delivery;
+    struct str user, home, mailbox;
+    uid_t uid;
+    gid_t gid;
+    char wall[PATH_MAX]; /* the directory of the cage; "" before the first job */
+};
+
+static _Noreturn void leave(int status) {
+    log_flush();
+    _exit(status);
+}
+
+/* ---- Identity ---- */
+
+static bool become(uid_t uid, gid_t gid) {
+    if (geteuid() == 0) {
+        if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0) return false;
+        errno = EPERM;
+        if (setuid(0) == 0) return false; /* there must be no way back */
+    }
+    errno = EPERM;
+    if (geteuid() != uid || getuid() != uid || uid == 0) return false;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+}
+
+/* The channel to 3, the log stays 4, nothing else. */
+static bool keep_only(int channel_fd) {
+    if (channel_fd != FD_CHANNEL && dup2(channel_fd, FD_CHANNEL) < 0) return false;
+    return close_range(FD_LOG + 1, ~0u, 0) == 0;
+}
+
+/* ---- The second step of the cage ---- */
+
+/* The directory that a job needs: the home when the mailbox is beneath it (a Maildir may have to be made, with what
+ * leads to it), else the one that holds the mailbox. */
+static bool wall_of(const struct worker *w, char *out, size_t max) {
+    ptrdiff_t colon = str_chr(w->mailbox, ':');
+    struct str path = str_sub(w->mailbox, (size_t)(colon + 1), w->mailbox.n);
+    struct buf b = buf_on(out, max);
+    while (path.n > 1 && path.p[path.n - 1] == '/') path.n--;
+    bool beneath = w->home.n > 1 && path.n > w->home.n && path.p[w->home.n] == '/' &&
+                   str_eq(str_sub(path, 0, w->home.n), w->home);
+    size_t end = path.n;
+    while (end > 1 && path.p[end - 1] != '/') end--;
+    buf_add(&b, beneath ? w->home : str_sub(path, 0, end > 1 ? end - 1 : end));
+    buf_cstr(&b);
+    return !b.failed && path.n > 1 && path.p[0] == '/' && !memchr(out, '\0', b.n);
+}
+
+/* True when this process may do the job; otherwise *s says why not. */
+static bool enter_cage(struct worker *w, struct status *s) {
+    char wall[PATH_MAX], why[256];
+    if (!wall_of(w, wall, sizeof wall)) {
+        *s = delivery_trouble(&w->delivery, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
+        return false;
+    }
+    if (*w->wall) {
+        if (strcmp(w->wall, wall) == 0) return true;
+        *s = delivery_trouble(&w->delivery, 0, "this worker is caged in %s; the next one will see to it", w->wall);
+        return false;
+    }
+    const char *const write[] = {wall, NULL};
+    if (!cage_worker(w->uid, w->gid, "", write, why, sizeof why)) {
+        LOG_TROUBLE("cannot enter the cage of a worker: %s", why);
+        leave(EX_OSERR);
+    }
+    snprintf(w->wall, sizeof w->wall, "%s", wall);
+    return true;
+}
+
+/* ---- Jobs ---- */
+
+static void tell_results(struct worker *w, const struct status *s, uint32_t took_us) {
+    for (uint32_t i = 0; i < w->expected; i++)
+        SEND(w->dispatch, result, .job = w->job, .id = w->delivery.id, .index = w->index[i], .host = STR_NONE,
+             WIRE_STATUS(*s));
+    SEND(w->dispatch, job_done, .job = w->job, .transmit_us = took_us);
+}
+
+static int64_t clock_us(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static void deliver(struct worker *w) {
+    struct delivery *d = &w->delivery;
+    struct status s;
+    int64_t begin = clock_us();
+    d->index = w->index[0];
+    d->message.rcpt = w->rcpt;
+    d->message.rcpts = w->expected;
+    d->maybe_again = loop_wall_ms(w->loop) - d->message.arrival > FRESH_MS;
+    bool caged = enter_cage(w, &s);
+    if (caged) s = delivery_run(d, w->mailbox);
+    int64_t took = clock_us() - begin;
+    if (s.kind == STATUS_OK)
+        LOG(stored, .id = d->id, .user = w->user, .uid = w->uid, .mailbox = w->mailbox, .us = (uint64_t)took);
+    tell_results(w, &s, (uint32_t)(took < UINT32_MAX ? took : UINT32_MAX));
+    close(d->data);
+    d->data = -1;
+    w->busy = false;
+    /* Wrong wall: dispatch starts another worker when this one is gone. */
+    if (!caged) loop_stop(w->loop);
+}
+
+static _Noreturn void refuse(const char *why) {
+    LOG_TROUBLE("dispatch sent a worker what makes no sense: %s", why);
+    leave(EX_PROTOCOL);
+}
+
+static void on_local_job(void *ctx, struct channel *ch, const struct wire_local_job *m, int fd) {
+    struct worker *w = ctx;
+    const char *why;
+    (void)ch;
+    if (w->busy) refuse("a job within a job");
+    if (m->rcpts == 0 || m->rcpts > RCPTS_MAX) refuse("a job for no, or too many, recipients");
+    arena_reset(w->arena);
+    w->delivery = (struct delivery){.id = m->id, .size = m->size, .data = fd};
+    w->delivery.message.arrival = m->arrival;
+    w->delivery.message.prefix = str_dup(w->arena, m->prefix);
+    if (!addr_parse(m->sender, ADDR_NULL, w->arena, &w->delivery.message.sender, &why)) refuse("a sender that is none");
+    w->job = m->job;
+    w->user = str_dup(w->arena, m->user);
+    w->home = str_dup(w->arena, m->home);
+    w->mailbox = str_dup(w->arena, m->mailbox);
+    w->expected = m->rcpts;
+    w->delivery.message.rcpts = 0;
+    w->busy = true;
+}
+
+static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcpt *m, int fd) {
+    struct worker *w = ctx;
+    const char *why;
+    (void)ch, (void)fd;
+    if (!w->busy || m->job != w->job) refuse("a recipient of no job");
+    size_t n = w->delivery.message.rcpts++;
+    if (!addr_parse(m->rcpt, ADDR_POSTMASTER, w->arena, &w->rcpt[n], &why)) refuse("a recipient that is none");
+    w->index[n] = m->index;
+    if (n + 1 == w->expected) deliver(w);
+}
+
+static void dispatch_gone(void *ctx, struct channel *ch, const char *why) {
+    struct worker *w = ctx;
+    (void)ch, (void)why;
+    loop_stop(w->loop);
+}
+
+static const struct wire_handlers handlers = {.local_job = on_local_job, .job_rcpt = on_job_rcpt};
+static const struct channel_user user = {.handlers = &handlers, .closed = dispatch_gone};
+
+void worker_run(int channel_fd, uid_t uid, gid_t gid) {
+    signal(SIGXFSZ, SIG_IGN); /* a quota of file size is a failed write, not the end */
+    signal(SIGCHLD, SIG_DFL);
+    umask(077);
+    if (!keep_only(channel_fd) || !become(uid, gid)) {
+        LOG_TROUBLE("cannot become UID %u GID %u: %s", (unsigned)uid, (unsigned)gid, strerror(errno));
+        leave(EX_OSERR);
+    }
+    struct worker *w = xmalloc(sizeof *w);
+    w->uid = uid;
+    w->gid = gid;
+    w->delivery.data = -1;
+    w->loop = loop_new();
+    w->arena = arena_new(JOB_MAX);
+    w->dispatch = channel_new(w->loop, FD_CHANNEL, ROLE_local, 0, ROLE_dispatch, &user, w);
+    SEND(w->dispatch, synced, .unused = 0);
+    while (loop_once(w->loop, -1)) log_flush();
+    channel_drain(w->dispatch);
+    leave(EX_OK);
+}
