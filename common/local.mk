@@ -65,3 +65,20 @@ common_fuzz_addr_LDADD = $(COMMON_LIBS)
 common_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_wire_LDADD = $(COMMON_LIBS)
 endif
+
+# What people read, made from the .def files: common/gen says how.
+noinst_PROGRAMS += common/gen
+common_gen_LDADD = $(COMMON_LIBS)
+sysusersdir = $(prefix)/lib/sysusers.d
+nodist_sysusers_DATA = etc/sysusers.d/postern.conf
+nodist_doc_DATA = etc/postern.conf.sample docs/PROTOCOL.md docs/EVENTS.md
+GENERATED = $(nodist_sysusers_DATA) $(nodist_doc_DATA)
+CLEANFILES += $(GENERATED)
+etc/sysusers.d/postern.conf: common/gen$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) etc/sysusers.d && common/gen sysusers >$@.new && mv $@.new $@
+etc/postern.conf.sample: common/gen$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) etc && common/gen sample >$@.new && mv $@.new $@
+docs/PROTOCOL.md: common/gen$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) docs && common/gen protocol >$@.new && mv $@.new $@
+docs/EVENTS.md: common/gen$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) docs && common/gen events >$@.new && mv $@.new $@

@@ -153,6 +153,7 @@ static void on_reload(void *ctx, int signo) {
     notify_reloading();
     struct config *next = configure_read(d->file, &err);
     if (next && have_accounts(d, next, &err) && suite_change(s, next, &err)) {
+        log_open(s->log_fd, "postern/posternd", s->config->hostname);
         LOG(config_loaded, .config = str_of(d->file), .generation = s->generation);
     } else {
         LOG(config_kept, .why = str_of(err.text));
