@@ -17,6 +17,7 @@ enum {
     CREDIT_STEP = 1024,         /* give credit back in steps, not one by one */
     PACKET_FDS = 60,            /* below SCM_MAX_FD (253) and the receive buffer for descriptors */
     BACKLOG_MAX = 1024 * 1024,  /* waiting octets above which the channel counts as full */
+    FD_WEIGHT = 4096,           /* a waiting descriptor counts as so many octets: behind it may be a MiB */
     PACKETS_A_ROUND = 32,       /* then let others have their turn */
 };
 
@@ -119,7 +120,7 @@ void channel_send(struct channel *ch, enum wire_type type, const void *m, int fd
     p->n += b.n;
     p->messages++;
     if (fd >= 0) p->fds[p->fd_count++] = fd;
-    ch->backlog += b.n;
+    ch->backlog += b.n + (fd >= 0 ? FD_WEIGHT : 0);
     ch->waiting++;
     loop_defer(ch->loop, &ch->flush);
 }
@@ -174,7 +175,7 @@ static void on_flush(void *ctx) {
             continue;
         }
         ch->credit -= (int64_t)p->messages;
-        ch->backlog -= p->n;
+        ch->backlog -= p->n + p->fd_count * FD_WEIGHT;
         ch->waiting -= p->messages;
         ch->head = p->next;
         if (!ch->head) ch->tail = NULL;

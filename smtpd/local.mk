@@ -44,8 +44,10 @@ smtpd_libtesting_a_SOURCES = \
 
 smtpd_tests = \
 	smtpd/test_line \
-	smtpd/test_session
+	smtpd/test_session \
+	smtpd/test_shell
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_shell_LDADD = $(TEST_LIBS)

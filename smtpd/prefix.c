@@ -1,19 +1,29 @@
 #include "common/arena.h"
 #include "smtpd/state.h"
 
-#include <time.h>
-
 enum { PREFIX_OCTETS_MAX = 4096 };
+
+/* Days since 1970 as a date. Years begin in March here, so that the leap day is the last of them. */
+static void civil(int64_t days, int *year, int *month, int *day) {
+    int64_t z = days + 719468; /* since 0000-03-01 */
+    int64_t era = z / 146097, doe = z % 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    int64_t mp = (5 * doy + 2) / 153;
+    *day = (int)(doy - (153 * mp + 2) / 5 + 1);
+    *month = (int)(mp < 10 ? mp + 3 : mp - 9);
+    *year = (int)(yoe + era * 400 + (*month <= 2));
+}
 
 /* RFC 5322 3.3, in UTC: the cage has no time zone files, and a trace reads better without them. */
 static void add_date(struct buf *b, int64_t wall_ms) {
-    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"}; /* 1970 began on a Thursday */
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t t = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    if (!gmtime_r(&t, &tm)) return;
-    buf_addf(b, "%s, %d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday % 7], tm.tm_mday, months[tm.tm_mon % 12],
-             tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    int64_t s = wall_ms > 0 ? wall_ms / 1000 : 0;
+    int year, month, day, second = (int)(s % 86400);
+    civil(s / 86400, &year, &month, &day);
+    buf_addf(b, "%s, %d %s %d %02d:%02d:%02d +0000", days[s / 86400 % 7], day, months[month - 1], year,
+             second / 3600, second / 60 % 60, second % 60);
 }
 
 /* RFC 5321 4.4: Extended-Domain with the address that the connection came from, which no client can choose. */
