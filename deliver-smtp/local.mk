@@ -18,3 +18,6 @@ deliver_smtp_deliver_smtp_SOURCES = \
 	deliver-smtp/pool.c \
 	deliver-smtp/pool.h
 deliver_smtp_deliver_smtp_LDADD = deliver-smtp/libdeliver-smtp.a $(COMMON_LIBS)
+
+dist_check_SCRIPTS += deliver-smtp/t_deliver_smtp.py
+TESTS += deliver-smtp/t_deliver_smtp.py
