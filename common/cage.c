@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -108,6 +109,16 @@ static bool become(uid_t uid, gid_t gid, struct buf *why) {
     if (uid && (setuid(0) == 0 || seteuid(0) == 0)) return fails(why, "the change of user", "can be undone");
     if (uid && gid && setgid(0) == 0) return fails(why, "the change of group", "can be undone");
     return true;
+}
+
+/* What is left of root for the spawner: to become its workers, and to end them. It opens no file, so it needs no right
+ * to pass over permissions. Others have lost all capabilities with the change of user. */
+static bool keep_few_capabilities(struct buf *why) {
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    uint32_t bits = 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL;
+    struct __user_cap_data_struct data[2] = {{bits, bits, 0}, {0, 0, 0}};
+    if (geteuid() != 0) return true;
+    return syscall(SYS_capset, &head, data) == 0 || fails(why, "capset", "");
 }
 
 static bool give_up_privileges(struct buf *why) {
@@ -400,7 +411,7 @@ static bool enter(const struct cage *c, struct walls *w, struct buf *why) {
     if (!plan_walls(w, c, why) || !set_limits(r, why)) return false;
     if (!root) leave_out(why, "not root: own user, own root directory and own network");
     else if (!leave_network(r, why) || !change_root(c, why) || !become(c->uid, c->gid, why)) return false;
-    return give_up_privileges(why) && restrict_self(w, why) && load_filter(r->calls, why);
+    return keep_few_capabilities(why) && give_up_privileges(why) && restrict_self(w, why) && load_filter(r->calls, why);
 }
 
 bool cage_enter(const struct cage *c, char *why, size_t why_size) {

@@ -1,7 +1,8 @@
 /* cage.h: puts the calling process into the cage that roles.def gives its role, for good.
  *
  * In this order, and every step is checked, also that it cannot be undone: limits; own network namespace for roles
- * without CALLS_CONNECT; chroot into the root of the row; groups, GID and UID; no_new_privs, not dumpable; Landlock
+ * without CALLS_CONNECT; chroot into the root of the row; groups, GID and UID; no capabilities (the spawner keeps those
+ * to change user and to kill); no_new_privs, not dumpable; Landlock
  * (as much as the kernel's ABI knows: files, and TCP connect and bind from ABI 4, abstract sockets and signals from
  * ABI 6); seccomp, whose default action is to kill the process. Without root (a private instance of an ordinary user)
  * the steps that need it are left out and cage_enter says so in why; no_new_privs, Landlock and seccomp are never
