@@ -177,7 +177,7 @@ class Postern:
             home.chmod(0o700)
             self.user_uid[user] = uid
             lines.append(f"{user}:x:{uid}:{gid}:{user.capitalize()} Test:{home}:/bin/sh\n")
-        (self.dir / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" + "".join(lines))
+        (self.dir / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\nmail:x:8:8:mail:/var/mail:/usr/sbin/nologin\n" + "".join(lines))
 
     def write_config(self, **settings):
         self.settings.update({k.replace("_", "-"): v for k, v in settings.items()})
