@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -168,6 +169,21 @@ static bool enter_cage(struct start *s) {
     return true;
 }
 
+/* Two processes must never work on one spool, state or drop directory, also when a posternd was killed and the next
+ * one is faster than what the old one left behind: whoever works there holds the lock until the kernel takes it. */
+static bool lock_root(const struct start *s) {
+    enum { TRIES = 40, WAIT_US = 100000 };
+    enum role_root root = role_table[s->me.program->role].root;
+    if (!s->cage.root || root == ROOT_NONE || root == ROOT_EMPTY) return true;
+    int fd = open(s->cage.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+        usleep(WAIT_US);
+    }
+    LOG_TROUBLE("directory %s: %s", s->cage.root, fd < 0 ? strerror(errno) : "another process works in it");
+    return false;
+}
+
 /* With supervise's channel only: until settings and rights are complete. */
 static bool learn_settings(struct start *s) {
     while (!s->complete && loop_once(s->me.loop, -1)) {
@@ -183,6 +199,7 @@ static int run(struct start *s) {
     char name[48];
     snprintf(name, sizeof name, "postern/%s", role_table[me->program->role].program);
     log_open(FD_LOG, name, s->config->hostname);
+    if (!lock_root(s)) return EX_OSERR;
     if (me->program->prepare && !me->program->prepare(me)) return EX_OSERR;
     if (!enter_cage(s)) return EX_OSERR;
     if (me->program->begin) me->program->begin(me);

@@ -133,6 +133,23 @@ int dirs_lock(const char *file, const struct config *c, bool *unclean, struct co
     return refuse_lock(file, c, "its pid file cannot be written", err);
 }
 
+bool dirs_unused(const char *file, const struct config *c, bool wait, struct config_error *err) {
+    static const char *const names[] = {"spool-directory", "state-directory", "drop-directory"};
+    int tries = wait ? 40 : 1;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *path = config_text(c, names[i]);
+        bool free = false;
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        while (fd >= 0 && !(free = flock(fd, LOCK_EX | LOCK_NB) == 0) && --tries > 0) usleep(100000);
+        if (fd >= 0) close(fd);
+        if (free) continue;
+        config_blame(err, file, config_line(c, names[i]), str_of(names[i]), str_of(path),
+                     "a program of another instance works in it: stop that one, or give this one a directory of its own");
+        return false;
+    }
+    return true;
+}
+
 void dirs_unlock(int fd) {
     /* Emptied, not removed: who waits for the lock has this very file open. */
     if (fd >= 0 && ftruncate(fd, 0) == 0) close(fd);

@@ -15,6 +15,9 @@ bool dirs_ensure(const char *path, uid_t uid, gid_t gid, mode_t mode, struct buf
 /* Takes the lock of the run directory by its pid file, and writes our pid into it. *unclean: the last posternd did
  * not end in order. The descriptor is kept open as long as the lock is to hold. */
 int dirs_lock(const char *file, const struct config *c, bool *unclean, struct config_error *err);
+/* Whether nobody works in the spool, state and drop directory: programs hold a lock on theirs. wait: give those whom
+ * a killed posternd has left behind a moment to end. */
+bool dirs_unused(const char *file, const struct config *c, bool wait, struct config_error *err);
 void dirs_unlock(int fd);
 
 #endif
