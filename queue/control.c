@@ -147,6 +147,9 @@ static bool time_of(struct str *s, const char *key, int64_t *out) {
 
 static bool hex8(struct str *s, uint32_t *out) {
     uint64_t v;
+    /* Exactly as it is written: a capital would be one flipped bit. */
+    for (size_t i = 0; i < 8 && i < s->n; i++)
+        if (s->p[i] >= 'A' && s->p[i] <= 'F') return false;
     if (s->n < 8 || !str_hex_to_u64(str_sub(*s, 0, 8), &v)) return false;
     *out = (uint32_t)v;
     *s = str_sub(*s, 8, s->n);

@@ -7,6 +7,8 @@ queue_libqueue_a_SOURCES = \
 	queue/crc32c.c \
 	queue/crc32c.h \
 	queue/disk.h \
+	queue/disk_fake.c \
+	queue/disk_fake.h \
 	queue/disk_posix.c \
 	queue/inside.h \
 	queue/intake.c \
@@ -25,3 +27,12 @@ queue_queue_SOURCES = \
 	queue/receive.c \
 	queue/shell.h
 queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
+
+# The state table is proved here: a crash at every operation, a fault at every operation, and mutants without syncs.
+queue_tests = \
+	queue/test_control \
+	queue/test_store
+check_PROGRAMS += $(queue_tests)
+TESTS += $(queue_tests)
+queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
+queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)

@@ -1,0 +1,547 @@
+/* test_store.c: the state table of store.c, row by row: a workload is cut by a crash at every one of its operations,
+ * with many fates of what was not synced, or meets an error at every operation; then the spool is recovered (and that
+ * is cut too), and compared with what was promised. Mutants that leave out one kind of sync must be caught. */
+#include "common/arena.h"
+#include "queue/disk_fake.h"
+#include "queue/inside.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { MESSAGES_MAX = 64, RCPTS_MAX = 8, DATA_MAX = 6000 };
+
+struct rcpt_model {
+    bool maybe[128]; /* states that may be on the disk */
+    char now;
+};
+
+struct message_model {
+    struct qid id;
+    uint32_t number, rcpts, rcpts_sure;
+    size_t size;
+    bool ended, answered, acked, retired, retired_sure, found;
+    struct rcpt_model rcpt[RCPTS_MAX];
+};
+
+struct world {
+    struct disk *disk;
+    struct store *store;
+    struct message_model m[MESSAGES_MAX];
+    size_t n;
+    uint64_t lease, lease_max;
+    uint64_t random;
+    unsigned stops, resumes, asides, troubles;
+    char violation[256];
+};
+
+/* ---- The world ------------------------------------------------------------------------------------------------------ */
+
+static void violated(struct world *w, const char *what, const struct message_model *m) {
+    if (w->violation[0]) return;
+    snprintf(w->violation, sizeof w->violation, "%s (message %u)", what, m ? m->number : 999);
+}
+
+static uint32_t roll(struct world *w, uint32_t n) {
+    w->random = w->random * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (uint32_t)(w->random >> 33) % n;
+}
+
+static struct message_model *model_of(struct world *w, struct qid id) {
+    for (size_t i = 0; i < w->n; i++)
+        if (qid_eq(w->m[i].id, id)) return &w->m[i];
+    return NULL;
+}
+
+static char octet(uint32_t number, size_t at) {
+    return (char)(number * 31 + at * 7 + at / 251);
+}
+
+static void address(char out[64], uint32_t number, uint32_t index) {
+    snprintf(out, 64, "r%u-%u@example.org", index, number);
+}
+
+static void answer(void *ctx, void *owner, const struct control *c, const struct status *s, unsigned batch) {
+    struct world *w = ctx;
+    struct message_model *m = model_of(w, c->id);
+    (void)owner;
+    assert_non_null(m);
+    if (m->answered) violated(w, "answered twice", m);
+    m->answered = true;
+    m->acked = s->kind == STATUS_OK;
+    if (m->acked && (batch == 0 || c->rcpt_count != m->rcpts || c->size != m->size)) violated(w, "a wrong answer", m);
+}
+
+static void retired(void *ctx, struct qid id, int64_t arrival) {
+    struct world *w = ctx;
+    struct message_model *m = model_of(w, id);
+    assert_non_null(m);
+    assert_int_equal(arrival, 1000 + m->number);
+    m->retired = true;
+}
+
+static void aside(void *ctx, struct str file, struct str why) {
+    struct world *w = ctx;
+    (void)file, (void)why;
+    w->asides++;
+}
+
+static void intake(void *ctx, bool open, struct str why) {
+    struct world *w = ctx;
+    (void)why;
+    if (open) w->resumes++;
+    else w->stops++;
+}
+
+static void trouble(void *ctx, struct str text) {
+    struct world *w = ctx;
+    (void)text;
+    w->troubles++;
+}
+
+static void store_begins(struct world *w) {
+    static const struct store_config config = {.free_space = 1000, .message_size = 1000000, .recipients = 100};
+    struct store_user user = {.ctx = w, .answer = answer, .retired = retired, .aside = aside, .intake = intake, .trouble = trouble};
+    w->store = store_new(w->disk, &config, &user);
+}
+
+static void world_new(struct world *w, uint64_t seed) {
+    memset(w, 0, sizeof *w);
+    w->random = seed;
+    w->disk = disk_fake_new(seed);
+    store_begins(w);
+}
+
+static void world_free(struct world *w) {
+    store_free(w->store);
+    assert_int_equal(disk_fake_open_files(w->disk), 0);
+    disk_fake_free(w->disk);
+}
+
+static void leased(struct world *w, int64_t now) {
+    uint64_t lease;
+    if (store_open(w->store) != 0 || store_lease(w->store, now, &lease) != 0) return;
+    if (lease <= w->lease_max) violated(w, "a lease was given twice", NULL);
+    w->lease = w->lease_max = lease;
+}
+
+/* ---- The workload ----------------------------------------------------------------------------------------------------- */
+
+static void receive(struct world *w, bool abort) {
+    struct message_model *m = &w->m[w->n];
+    char text[64], data[DATA_MAX];
+    *m = (struct message_model){.id = {w->lease, (uint32_t)w->n + 1}, .number = (uint32_t)w->n};
+    w->n++;
+    m->rcpts = m->rcpts_sure = 1 + roll(w, 3);
+    m->size = roll(w, 4) ? roll(w, 400) : roll(w, DATA_MAX);
+    for (size_t i = 0; i < m->size; i++) data[i] = octet(m->number, i);
+    struct control head = {.id = m->id, .arrival = 1000 + m->number, .body = 1, .sender = STR("s@example.com"),
+                           .origin = STR("client [192.0.2.1]")};
+    store_begin(w->store, &head, w);
+    for (uint32_t i = 0; i < m->rcpts; i++) {
+        address(text, m->number, i);
+        store_rcpt(w->store, m->id, i, &(struct control_rcpt){.rcpt = str_of(text), .notify = 3});
+        m->rcpt[i].now = 'N';
+        m->rcpt[i].maybe['N'] = true;
+    }
+    size_t cut = m->size / 2;
+    store_data(w->store, m->id, (struct str){data, cut});
+    store_data(w->store, m->id, (struct str){data + cut, m->size - cut});
+    if (abort) store_abort(w->store, m->id);
+    else store_end(w->store, m->id, m->rcpts, m->size, STR("Received: by test\r\n"));
+    m->ended = !abort;
+}
+
+static bool is_final(char state) {
+    return strchr("DFS", state) != NULL;
+}
+
+static void marked(struct message_model *m, uint32_t index, char state) {
+    m->rcpt[index].now = state;
+    m->rcpt[index].maybe[(unsigned char)state] = true;
+    for (uint32_t i = 0; i < m->rcpts; i++)
+        if (!is_final(m->rcpt[i].now)) return;
+    m->retired = true;
+}
+
+static void mark(struct world *w, struct message_model *m, uint32_t index, char state) {
+    struct control_mark k = {.index = index, .attempts = 1, .next = 5000, .state = state,
+                             .status = status_make(450, "4.2.1", "not now")};
+    if (is_final(m->rcpt[index].now)) return;
+    /* UNKNOWN: it was not in hand, and cannot be read from a dead disk. */
+    if (store_mark(w->store, m->id, &k) != STORE_UNKNOWN) marked(m, index, state);
+}
+
+static void split(struct world *w, struct message_model *m, uint32_t parent) {
+    char text[64];
+    if (m->rcpts == RCPTS_MAX || is_final(m->rcpt[parent].now)) return;
+    address(text, m->number, m->rcpts);
+    struct control_rcpt r = {.rcpt = str_of(text), .parent = parent};
+    if (store_split(w->store, m->id, m->rcpts, &r) != STORE_OK) return;
+    m->rcpt[m->rcpts].now = 'N';
+    m->rcpt[m->rcpts].maybe['N'] = true;
+    m->rcpts++;
+}
+
+static void deliver_some(struct world *w) {
+    static const char states[] = "DLDLFD";
+    for (size_t i = 0; i < w->n; i++) {
+        struct message_model *m = &w->m[i];
+        if (!m->acked || m->retired || roll(w, 2)) continue;
+        uint32_t what = roll(w, 12), index = roll(w, m->rcpts);
+        if (what == 0) {
+            if (store_remove(w->store, m->id) == STORE_RETIRED) m->retired = true;
+        } else if (what == 1) {
+            split(w, m, index);
+            mark(w, m, index, 'S');
+        } else {
+            mark(w, m, index, states[roll(w, 6)]);
+        }
+    }
+}
+
+static void all_durable(struct world *w) {
+    for (size_t i = 0; i < w->n; i++) {
+        struct message_model *m = &w->m[i];
+        m->retired_sure = m->retired;
+        m->rcpts_sure = m->rcpts;
+        for (uint32_t r = 0; r < m->rcpts; r++) {
+            memset(m->rcpt[r].maybe, 0, sizeof m->rcpt[r].maybe);
+            m->rcpt[r].maybe[(unsigned char)m->rcpt[r].now] = true;
+        }
+    }
+}
+
+static void commit_all(struct world *w) {
+    store_commit(w->store, true);
+    if (!store_unsynced(w->store)) all_durable(w);
+}
+
+static void none(void *ctx, const struct control *c) {
+    (void)ctx, (void)c;
+}
+
+static void work(struct world *w) {
+    leased(w, 1700000000000);
+    for (int round = 0; round < 6; round++) {
+        for (uint32_t i = roll(w, 5) + 1; i && w->n < MESSAGES_MAX; i--) receive(w, roll(w, 8) == 0);
+        if (roll(w, 3) == 0) deliver_some(w); /* marks that a commit with few messages leaves out */
+        store_commit(w->store, false);
+        deliver_some(w);
+        deliver_some(w);
+        if (roll(w, 2)) commit_all(w);
+        if (store_stopped(w->store)) store_heal(w->store);
+        if (round == 3) leased(w, 1700000000000 + 3600000);
+        if (round == 4) { /* a walk of dispatch's restart changes nothing */
+            struct store_walk *walk = store_walk_new(w->store, false);
+            store_let_go_all(w->store);
+            while (store_walk_step(walk, 10, none, w)) {
+            }
+            store_walk_free(walk);
+        }
+    }
+}
+
+/* ---- What must be true after a restart ------------------------------------------------------------------------------------ */
+
+static void check_data(struct world *w, const struct message_model *m, const struct control *c) {
+    char data[DATA_MAX + 1];
+    size_t got;
+    int file;
+    if (c->size != m->size || store_open_part(w->store, m->id, 'd', &file) != 0) {
+        violated(w, "its data are not as they were", m);
+        return;
+    }
+    if (w->disk->ops->read(w->disk, file, data, sizeof data, 0, &got) != 0 || got != m->size) violated(w, "its data are cut", m);
+    for (size_t i = 0; i < got && i < m->size; i++)
+        if (data[i] != octet(m->number, i)) violated(w, "its data differ", m);
+    w->disk->ops->close(w->disk, file);
+}
+
+static void found(void *ctx, const struct control *c) {
+    struct world *w = ctx;
+    struct message_model *m = model_of(w, c->id);
+    char text[64];
+    if (!m || !m->ended) {
+        violated(w, "a message that was never sent", m);
+        return;
+    }
+    if (m->found) violated(w, "found twice", m);
+    m->found = true;
+    if (!str_eq(c->sender, STR("s@example.com")) || !str_eq(c->prefix, STR("Received: by test\r\n")) || c->body != 1)
+        violated(w, "its envelope differs", m);
+    if (c->rcpt_count < m->rcpts_sure || c->rcpt_count > m->rcpts) violated(w, "its recipients differ", m);
+    for (uint32_t i = 0; i < c->rcpt_count && i < m->rcpts; i++) {
+        address(text, m->number, i);
+        if (!str_eq(c->rcpts[i].rcpt, str_of(text))) violated(w, "a recipient differs", m);
+        if (!m->rcpt[i].maybe[(unsigned char)c->rcpts[i].state]) violated(w, "a mark was lost", m);
+    }
+    check_data(w, m, c);
+}
+
+static bool recover(struct world *w) {
+    struct store_walk *walk;
+    /* The clock was set back by an hour: leases must grow all the same. */
+    leased(w, 1700000000000 - 3600000);
+    walk = store_walk_new(w->store, true);
+    while (store_walk_step(walk, 3, found, w)) {
+    }
+    store_walk_free(walk);
+    store_commit(w->store, true);
+    return store_unsynced(w->store) == 0;
+}
+
+static void restart(struct world *w) {
+    store_free(w->store);
+    disk_fake_restart(w->disk);
+    store_begins(w);
+    for (size_t i = 0; i < w->n; i++) w->m[i].found = false;
+}
+
+static void check(struct world *w) {
+    restart(w);
+    for (int i = 0; i < 3; i++) { /* recovery may be cut as well */
+        disk_fake_crash_at(w->disk, disk_fake_ops(w->disk) + 1 + roll(w, 12));
+        recover(w);
+        restart(w);
+    }
+    if (!recover(w)) violated(w, "recovery does not end", NULL);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct message_model *m = &w->m[i];
+        if (m->acked && !m->retired && !m->found) violated(w, "an accepted message is lost", m);
+        if (m->retired_sure && m->found) violated(w, "a retired message is back", m);
+    }
+    if (w->asides) violated(w, "something was set aside", NULL);
+}
+
+static uint64_t ops_of_workload(uint64_t seed) {
+    struct world w;
+    world_new(&w, seed);
+    work(&w);
+    uint64_t n = disk_fake_ops(w.disk);
+    assert_int_equal(w.stops, 0);
+    assert_string_equal(w.violation, "");
+    check(&w);
+    assert_string_equal(w.violation, "");
+    world_free(&w);
+    return n;
+}
+
+/* What an interrupted write leaves may look like damage when its length made it and its content did not: those files
+ * are set aside, which is no loss, since only messages that were not accepted can be in that state. */
+static void forgive_asides(struct world *w) {
+    w->asides = 0;
+}
+
+static bool crash_violates(uint64_t seed, uint64_t op, unsigned ignore, char out[256]) {
+    struct world w;
+    world_new(&w, seed);
+    disk_fake_ignore(w.disk, ignore);
+    disk_fake_crash_at(w.disk, op);
+    work(&w);
+    w.random ^= op * 77777; /* another fate at each operation */
+    bool bad = false;
+    check(&w);
+    forgive_asides(&w);
+    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
+    if (w.violation[0]) {
+        snprintf(out, 256, "seed %llu op %llu: %.200s", (unsigned long long)seed, (unsigned long long)op, w.violation);
+        bad = true;
+    }
+    world_free(&w);
+    return bad;
+}
+
+static void crash_at_every_operation(void **state) {
+    char what[256] = "";
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        uint64_t n = ops_of_workload(seed);
+        assert_true(n > 100);
+        for (uint64_t op = 1; op <= n + 1; op++)
+            if (crash_violates(seed, op, 0, what)) fail_msg("%s", what);
+    }
+}
+
+static void mutants_are_caught(void **state) {
+    static const struct {
+        unsigned kind;
+        const char *name;
+    } rows[] = {
+        {FAKE_SYNC_DATA, "without fdatasync of data"},
+        {FAKE_SYNC_CONTROL, "without fdatasync of control files"},
+        {FAKE_SYNC_OTHER, "without fdatasync of the lease file"},
+        {FAKE_SYNC_DIR, "without fsync of directories"},
+        {FAKE_SYNC_ALL, "without syncfs"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char what[256] = "";
+        bool caught = false;
+        for (uint64_t seed = 1; seed <= 12 && !caught; seed++) {
+            uint64_t n = ops_of_workload(seed);
+            for (uint64_t op = 1; op <= n + 1 && !caught; op++) caught = crash_violates(seed, op, rows[i].kind, what);
+        }
+        if (!caught) fail_msg("the mutant %s was not caught", rows[i].name);
+        print_message("# the mutant %s is caught: %s\n", rows[i].name, what);
+    }
+}
+
+/* An error at each operation, then the disk is well again: intake resumes, what was accepted stays, marks arrive. */
+static void fault_at_every_operation(void **state) {
+    static const int errors[] = {EIO, ENOSPC};
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        uint64_t n = ops_of_workload(seed);
+        for (uint64_t op = 1; op <= n; op++) {
+            struct world w;
+            world_new(&w, seed);
+            disk_fake_fail_at(w.disk, op, errors[op % 2]);
+            work(&w);
+            for (int i = 0; i < 3; i++) {
+                store_heal(w.store);
+                commit_all(&w);
+            }
+            assert_false(store_stopped(w.store));
+            assert_int_equal(w.stops, w.resumes);
+            assert_int_equal(store_unsynced(w.store), 0);
+            check(&w);
+            if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
+            if (w.violation[0]) fail_msg("seed %u op %u: %s", (unsigned)seed, (unsigned)op, w.violation);
+            world_free(&w);
+        }
+    }
+}
+
+/* ---- Rows of their own ------------------------------------------------------------------------------------------------------ */
+
+static void stops_and_heals(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 5);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    store_commit(w.store, false);
+    assert_true(w.m[0].acked);
+    disk_fake_fail_kinds(w.disk, FAKE_SYNCS, EIO);
+    receive(&w, false);
+    store_commit(w.store, false);
+    assert_true(w.m[1].answered && !w.m[1].acked);
+    receive(&w, false); /* refused at once */
+    assert_true(w.m[2].answered && !w.m[2].acked);
+    assert_int_equal(w.stops, 1);
+    store_heal(w.store);
+    assert_true(store_stopped(w.store));
+    disk_fake_fail_kinds(w.disk, 0, 0);
+    store_heal(w.store);
+    assert_false(store_stopped(w.store));
+    assert_int_equal(w.resumes, 1);
+    receive(&w, false);
+    store_commit(w.store, false);
+    assert_true(w.m[3].acked);
+    world_free(&w);
+}
+
+static void full_disk_stops_intake_and_not_marks(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 6);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    store_commit(w.store, false);
+    disk_fake_room(w.disk, 999);
+    store_check(w.store);
+    assert_true(store_stopped(w.store));
+    receive(&w, false);
+    assert_true(w.m[1].answered && !w.m[1].acked);
+    mark(&w, &w.m[0], 0, 'L');
+    store_commit(w.store, true);
+    all_durable(&w);
+    store_heal(w.store);
+    assert_true(store_stopped(w.store));
+    disk_fake_room(w.disk, 1000);
+    store_heal(w.store);
+    assert_false(store_stopped(w.store));
+    check(&w);
+    assert_string_equal(w.violation, "");
+    world_free(&w);
+}
+
+static void foreign_things_are_set_aside(void **state) {
+    struct world w;
+    struct qid gone = {7, 7};
+    (void)state;
+    world_new(&w, 8);
+    leased(&w, 1700000000000);
+    for (int i = 0; i < 4; i++) receive(&w, false);
+    store_commit(w.store, true);
+    all_durable(&w);
+    disk_fake_plant(w.disk, 3, "README", "?", 1);
+    disk_fake_plant(w.disk, 3, ".c", "?", 1);
+    disk_fake_plant(w.disk, folder_of(gone), part_name(gone, 'c').c, "garbage\n", 8);
+    disk_fake_plant(w.disk, folder_of((struct qid){9, 9}), part_name((struct qid){9, 9}, 'd').c, "orphan", 6);
+    disk_fake_plant(w.disk, DISK_ASIDE, "README", "older", 5);
+    disk_fake_foreign(w.disk, folder_of(w.m[0].id), part_name(w.m[0].id, 'c').c);
+    /* One flipped octet in data of message 1, and in the control file of message 2. */
+    disk_fake_plant(w.disk, folder_of(w.m[1].id), part_name(w.m[1].id, 'd').c, "x", 1);
+    for (int i = 0; i < 3; i++) w.m[i].acked = false; /* they are not to be found any more */
+    char junk[2000];
+    memset(junk, 'x', sizeof junk);
+    disk_fake_plant(w.disk, folder_of(w.m[2].id), part_name(w.m[2].id, 'c').c, junk, sizeof junk);
+    restart(&w);
+    assert_true(recover(&w));
+    assert_true(w.m[3].found);
+    assert_false(w.m[0].found || w.m[2].found);
+    assert_true(w.asides >= 5);
+    assert_true(disk_fake_files(w.disk, DISK_ASIDE) > w.asides - 1);
+    world_free(&w);
+}
+
+static void ids_are_guarded(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 9);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    struct control_mark k = {.index = 0, .state = 'D'};
+    assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_UNKNOWN); /* a draft is nobody's to mark */
+    assert_int_equal(store_remove(w.store, w.m[0].id), STORE_UNKNOWN);
+    store_commit(w.store, false);
+    k.index = 77;
+    assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_REFUSED);
+    k = (struct control_mark){.index = 0, .state = 'X'};
+    assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_REFUSED);
+    k.state = '\0';
+    assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_REFUSED);
+    struct control_rcpt r = {.rcpt = STR("a@b"), .parent = 99};
+    assert_int_equal(store_split(w.store, w.m[0].id, w.m[0].rcpts, &r), STORE_REFUSED);
+    r.parent = 0;
+    assert_int_equal(store_split(w.store, w.m[0].id, 0, &r), STORE_REFUSED);
+    assert_int_equal(store_split(w.store, (struct qid){1, 2}, 1, &r), STORE_UNKNOWN);
+    store_let_go(w.store, w.m[0].id);
+    assert_int_equal(store_hands(w.store), 0);
+    for (uint32_t i = 0; i < w.m[0].rcpts; i++) { /* marks find a message that is not in hand */
+        k = (struct control_mark){.index = i, .state = 'D'};
+        assert_int_equal(store_mark(w.store, w.m[0].id, &k), i + 1 == w.m[0].rcpts ? STORE_RETIRED : STORE_OK);
+    }
+    assert_true(w.m[0].retired);
+    assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_UNKNOWN);
+    world_free(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(crash_at_every_operation),
+        cmocka_unit_test(mutants_are_caught),
+        cmocka_unit_test(fault_at_every_operation),
+        cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(full_disk_stops_intake_and_not_marks),
+        cmocka_unit_test(foreign_things_are_set_aside),
+        cmocka_unit_test(ids_are_guarded),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
