@@ -11,6 +11,7 @@
 struct list {
     enum listing form;
     uint64_t messages, octets;
+    size_t written;    /* objects, as JSON */
     struct qid id;     /* the message whose recipients come now */
     json_t *object;    /* the same as JSON, until the next one */
     char reason[1200]; /* last printed, to print each only once in a message */
@@ -62,10 +63,11 @@ static void begin_full(struct list *l, const struct wire_ctl_message *m) {
     printf("recipients  %u, %u not done\n", m->rcpts, m->pending);
 }
 
+/* One object a line, in an array. */
 static void end_json(struct list *l) {
     if (!l->object) return;
+    fputs(l->written++ ? ",\n " : "[", stdout);
     json_dumpf(l->object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-    putchar('\n');
     json_decref(l->object);
     l->object = NULL;
 }
@@ -178,8 +180,10 @@ static int down(const char *program, const struct control *c) {
 }
 
 static void end(struct list *l) {
-    if (l->form == LISTING_JSON) end_json(l);
-    else if (!l->messages) puts("Mail queue is empty");
+    if (l->form == LISTING_JSON) {
+        end_json(l);
+        puts(l->written ? "]" : "[]");
+    } else if (!l->messages) puts("Mail queue is empty");
     else if (l->form == LISTING_MAILQ)
         printf("\n-- %llu Kbytes in %llu Request%s.\n", (unsigned long long)((l->octets + 1023) / 1024),
                (unsigned long long)l->messages, l->messages == 1 ? "" : "s");
@@ -198,7 +202,7 @@ int listing_print(const char *program, const struct config *config, struct qid i
         fprintf(stderr, "%s: %s: no such message (delivered, removed, or not yours)\n", program, qid_format(id).c);
         status = EX_NOINPUT;
     } else end(&l);
-    end_json(&l);
+    json_decref(l.object);
     control_close(&c);
     return status;
 }

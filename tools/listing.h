@@ -1,4 +1,4 @@
-/* listing.h: the queue as people and programs read it: the shape of Postfix's mailq, and JSON, one object a line. */
+/* listing.h: the queue as people and programs read it: the shape of Postfix's mailq, and JSON, an array with one object a line. */
 #ifndef POSTERN_TOOLS_LISTING_H
 #define POSTERN_TOOLS_LISTING_H
 

@@ -3,7 +3,23 @@ noinst_LIBRARIES += tools/libtools.a
 tools_libtools_a_SOURCES = \
 	tools/control.c \
 	tools/control.h \
+	tools/journey.c \
+	tools/journey.h \
 	tools/listing.c \
 	tools/listing.h \
 	tools/settings.c \
 	tools/settings.h
+
+sbin_PROGRAMS += tools/postern
+tools_postern_SOURCES = \
+	tools/cmd_addr.c \
+	tools/cmd_check.c \
+	tools/cmd_config.c \
+	tools/cmd_hosts.c \
+	tools/cmd_queue.c \
+	tools/cmd_status.c \
+	tools/cmd_tables.c \
+	tools/cmd_trace.c \
+	tools/command.h \
+	tools/main.c
+tools_postern_LDADD = tools/libtools.a lookup/libtables.a supervise/libsupervise.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)

@@ -1,0 +1,190 @@
+/* postern check: everything that would stop the suite, or make it refuse mail, found before it does. Each problem is
+ * told once, in one line with the place in the file, the word, what is wrong, and the remedy. Nothing is changed. */
+#include "common/addr.h"
+#include "common/cage.h"
+#include "lookup/compile.h"
+#include "supervise/child.h"
+#include "supervise/dirs.h"
+#include "supervise/listen.h"
+#include "tools/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct check {
+    const char *file;
+    const struct config *c;
+    bool running;
+    size_t problems;
+};
+
+static void problem(struct check *k, const char *setting, const char *value, const char *why) {
+    struct config_error err;
+    config_blame(&err, k->file, setting ? config_line(k->c, setting) : 0, str_of(setting), str_of(value), why);
+    fprintf(stderr, "%s\n", err.text);
+    k->problems++;
+}
+
+/* --- accounts and directories --- */
+
+static void check_accounts(struct check *k) {
+    uid_t uid;
+    gid_t gid;
+    if (geteuid() != 0 || k->c->uid_base) return; /* then no accounts are needed */
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        char why[200];
+        if (cage_ids((enum role)r, 0, &uid, &gid)) continue;
+        snprintf(why, sizeof why, "the account _postern-%s of %s is missing: useradd --system --no-create-home _postern-%s, or set uid-base",
+                 role_table[r].user, role_table[r].program, role_table[r].user);
+        problem(k, NULL, NULL, why);
+    }
+}
+
+static const char *root_setting(enum role_root root) {
+    switch (root) {
+    case ROOT_SPOOL: return "spool-directory";
+    case ROOT_STATE: return "state-directory";
+    case ROOT_DROP: return "drop-directory";
+    default: return NULL;
+    }
+}
+
+/* posternd makes what is missing; what is there must belong to the right program, and to nobody else. */
+static void check_directory(struct check *k, enum role role, const char *setting, bool may_write) {
+    const char *path = config_text(k->c, setting);
+    char why[300];
+    struct stat st;
+    uid_t uid = geteuid();
+    gid_t gid;
+    if (stat(path, &st) != 0) {
+        if (errno == ENOENT || errno == EACCES) return;
+        problem(k, setting, path, strerror(errno));
+        return;
+    }
+    if (uid == 0 && !cage_ids(role, k->c->uid_base, &uid, &gid)) return; /* told by check_accounts */
+    if (!S_ISDIR(st.st_mode)) snprintf(why, sizeof why, "is no directory: name another, or move it away");
+    else if (st.st_uid != uid && (geteuid() == 0 || !k->running))
+        snprintf(why, sizeof why, "belongs to UID %u, but must belong to %u: chown -R %u %.150s", (unsigned)st.st_uid, (unsigned)uid, (unsigned)uid, path);
+    else if (!may_write && (st.st_mode & 022))
+        snprintf(why, sizeof why, "others can write to it (mode %04o): chmod 0700 %.150s", (unsigned)(st.st_mode & 07777), path);
+    else return;
+    problem(k, setting, path, why);
+}
+
+static void check_directories(struct check *k) {
+    check_directory(k, ROLE_supervise, "run-directory", false);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        const char *setting = root_setting(role_table[r].root);
+        if (setting) check_directory(k, (enum role)r, setting, role_table[r].root == ROOT_DROP);
+    }
+}
+
+/* --- tables --- */
+
+/* Compiles into a directory of its own, which is removed again: the real map stays as it is. */
+static bool compiles(bool (*fn)(const char *, const char *, struct compile_report *), const char *file, struct compile_report *r) {
+    char dir[] = "/tmp/postern-check.XXXXXX", map[64];
+    if (!mkdtemp(dir)) return true;
+    snprintf(map, sizeof map, "%s/map.cdb", dir);
+    bool ok = fn(file, map, r);
+    unlink(map);
+    rmdir(dir);
+    return ok;
+}
+
+static void check_table(struct check *k, const char *setting, const char *command,
+                        bool (*fn)(const char *, const char *, struct compile_report *)) {
+    const char *file = config_text(k->c, setting);
+    char map[1100], why[200];
+    struct compile_report r = {0};
+    struct stat text, compiled;
+    if (stat(file, &text) != 0) {
+        if (errno != ENOENT) problem(k, setting, file, strerror(errno));
+        return; /* without a table there are no aliases and no routes */
+    }
+    if (!compiles(fn, file, &r)) {
+        fprintf(stderr, "%s\n", r.text); /* has its own place: file and line of the table */
+        k->problems++;
+        return;
+    }
+    snprintf(map, sizeof map, "%s.cdb", file);
+    if (stat(map, &compiled) != 0) snprintf(why, sizeof why, "was never compiled: run %s", command);
+    else if (text.st_mtime > compiled.st_mtime) snprintf(why, sizeof why, "was changed after it was compiled: run %s", command);
+    else return;
+    problem(k, setting, file, why);
+}
+
+static void check_tables(struct check *k) {
+    check_table(k, "alias-file", "newaliases", aliases_compile);
+    check_table(k, "route-file", "postern routes", routes_compile);
+    if (*k->c->passwd_file && access(k->c->passwd_file, R_OK) != 0) problem(k, "passwd-file", k->c->passwd_file, strerror(errno));
+}
+
+/* --- programs, ports, names --- */
+
+static void check_programs(struct check *k) {
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        char path[1200], why[1300];
+        if (r == ROLE_supervise || r == ROLE_tool) continue;
+        child_path(k->c->program_directory, role_table[r].program, path, sizeof path);
+        if (access(path, X_OK) == 0) continue;
+        snprintf(why, sizeof why, "%s is not in it (%s): install the suite, or name the directory where it is", role_table[r].program, strerror(errno));
+        problem(k, "program-directory", k->c->program_directory, why);
+        return;
+    }
+}
+
+/* Binds each address for a moment. The ports of a running suite are its own. */
+static void check_ports(struct check *k) {
+    static const struct listeners none;
+    struct listeners fresh = {0};
+    struct config_error err;
+    if (k->running || geteuid() != 0) {
+        for (size_t i = 0; i < k->c->listen.n; i++)
+            if (k->running || k->c->listen.v[i].port < 1024) return;
+    }
+    if (!listen_bind(k->file, k->c, false, &none, &fresh, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        k->problems++;
+    }
+    listen_free(&fresh);
+}
+
+static void check_name(struct check *k, const char *setting) {
+    const char *name = config_text(k->c, setting);
+    if (!strchr(name, '.'))
+        problem(k, setting, name, "is no full domain name: other hosts will refuse it in HELO; set it to one like mx.example.org");
+}
+
+static void (*const checks[])(struct check *) = {
+    check_accounts, check_directories, check_tables, check_programs, check_ports,
+};
+
+static int check_all(struct check *k) {
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) checks[i](k);
+    check_name(k, "hostname");
+    check_name(k, "origin");
+    if (k->problems) {
+        fprintf(stderr, "%s: %zu problem%s\n", k->file, k->problems, k->problems == 1 ? "" : "s");
+        return EX_CONFIG;
+    }
+    printf("%s: all is well%s\n", k->file, k->running ? "; the suite is running" : "");
+    return EX_OK;
+}
+
+int run_check(struct tool *t) {
+    settings_load(&t->settings, t->word_count ? t->words[0] : t->config_file);
+    if (!t->settings.config) {
+        fprintf(stderr, "%s\n", t->settings.error.text);
+        return EX_CONFIG;
+    }
+    struct check k = {.file = t->settings.file, .c = t->settings.config};
+    k.running = tool_running(k.c) != 0;
+    return check_all(&k);
+}
