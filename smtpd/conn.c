@@ -256,9 +256,9 @@ void conn_greet(struct conn *c) {
 void conn_start(struct shell *sh, int fd, const struct session_client *client) {
     struct conn *c = xmalloc(sizeof *c);
     *c = (struct conn){.sh = sh, .next = sh->conns, .number = ++sh->numbers, .fd = fd, .client = *client,
-                       .since_ns = loop_now(sh->me->loop)};
+                       .since_ns = loop_now(sh->me->loop), .reading = true};
     c->timer = (struct timer){.fn = on_timer, .ctx = c};
-    c->watch = loop_watch(sh->me->loop, fd, 0, on_ready, c);
+    c->watch = loop_watch(sh->me->loop, fd, EPOLLIN, on_ready, c);
     if (!c->watch) {
         close(fd);
         free(c);

@@ -51,3 +51,13 @@ TESTS += $(smtpd_tests)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_shell_LDADD = $(TEST_LIBS)
+
+# The fuzz twin: ./configure CC=clang --enable-fuzz; smtpd/fuzz_session -dict=smtpd/fuzz_session.dict -max_total_time=60
+EXTRA_DIST += smtpd/fuzz_session.dict
+if FUZZ
+noinst_PROGRAMS += smtpd/fuzz_session
+smtpd_fuzz_session_SOURCES = smtpd/fuzz_session.c smtpd/testing.c
+smtpd_fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+smtpd_fuzz_session_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
+endif
+dist_man_MANS += smtpd/smtpd.8

@@ -1,0 +1,62 @@
+/* The fuzz twin of the session: any bytes, cut anywhere, answered in any order. The same bytes are told twice, whole
+ * and in pieces: the client must hear the same, and nothing that is accepted may hold a bare CR, a bare LF or NUL. */
+#include "smtpd/testing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CHECK(cond) ((cond) ? (void)0 : abort())
+
+static void check_data(const struct world *w) {
+    for (size_t i = 0; i < w->data_n; i++) {
+        CHECK(w->data[i] != '\0');
+        if (w->data[i] == '\r') CHECK(i + 1 < w->data_n && w->data[i + 1] == '\n');
+        if (w->data[i] == '\n') CHECK(i > 0 && w->data[i - 1] == '\r');
+    }
+    CHECK(w->data_n == 0 || w->data[w->data_n - 1] == '\n');
+}
+
+static void check_replies(struct str said) {
+    while (said.n) {
+        ptrdiff_t end = str_chr(said, '\n');
+        CHECK(end > 4 && end < 512 && said.p[end - 1] == '\r');
+        CHECK(str_is_print(str_sub(said, 0, (size_t)end - 1)));
+        CHECK(said.p[0] >= '2' && said.p[0] <= '5');
+        said = str_sub(said, (size_t)end + 1, said.n);
+    }
+}
+
+static void tell(struct world *w, struct str in, size_t piece, unsigned how) {
+    uint32_t committed = 0;
+    world_begin(w, "mx.test");
+    w->host.rcpt_limit = 5;
+    w->host.hop_limit = 3;
+    w->host.size_limit = 2000;
+    w->answer_backwards = how & 1;
+    for (size_t at = 0; at < in.n && !session_over(w->session); at += piece) {
+        if (how & 2) w->send_fails = 1;
+        world_feed(w, str_sub(in, at, at + piece));
+        if (w->committed != committed) check_data(w);
+        committed = w->committed;
+        CHECK(w->data_n <= 2000 + 2 || !w->committing);
+    }
+    check_replies(world_said(w));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static struct world a, b;
+    if (size < 2 || size > 8000) return 0;
+    size_t piece = 1 + data[0] % 64;
+    struct str in = {(const char *)data + 2, size - 2};
+    tell(&a, in, in.n ? in.n : 1, 0);
+    tell(&b, in, piece, data[1]);
+    CHECK(str_eq(world_said(&a), world_said(&b)));
+    CHECK(a.received == b.received && a.rejects == b.rejects && a.closed == b.closed);
+    session_lost(a.session, a.now, "gone");
+    CHECK(!a.mail_open);
+    world_end(&a);
+    world_end(&b);
+    return 0;
+}
