@@ -31,7 +31,8 @@ struct world {
     struct session_client client;
 };
 
-void world_begin(struct world *w, const char *hostname);  /* makes and greets a session of 192.0.2.7 */
+/* Makes and greets a session of 192.0.2.7. Worlds are static and used again: their memory stays. */
+void world_begin(struct world *w, const char *hostname);
 void world_begin_as(struct world *w, const char *hostname, const struct session_client *client);
 void world_end(struct world *w);
 void world_feed(struct world *w, struct str bytes); /* as the session wants it, answering in between */
