@@ -112,7 +112,8 @@ static bool open_log(struct posternd *d, struct config_error *err) {
     if (strcmp(log, "stderr") == 0) d->suite.log_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
     else if (strcmp(log, "syslog") == 0) d->suite.log_fd = connect_syslog();
     else d->suite.log_fd = open(log + 5, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-    d->suite.log_quiet = strcmp(log, "syslog") == 0;
+    if (strcmp(log, "syslog") != 0) d->suite.errors_fd = d->suite.log_fd;
+    else d->suite.errors_fd = d->options.foreground ? 2 : -1;
     if (d->suite.log_fd >= 0) {
         log_open(d->suite.log_fd, "postern/posternd", c->hostname);
         return true;

@@ -57,6 +57,7 @@ static void tell_status(struct suite *s) {
     size_t up = 0;
     for (size_t i = 0; i < s->proc_count; i++) up += s->procs[i]->state == PROC_UP;
     snprintf(text, sizeof text, "%zu of %zu programs at work", up, s->proc_count);
+    if (s->stopping) return;
     if (s->ready) notify_ready(text);
     else notify_status(text);
 }
@@ -218,7 +219,7 @@ static void start_proc(struct proc *p) {
         return;
     }
     child_path(s->config->program_directory, role_table[p->role].program, path, sizeof path);
-    p->pid = child_start(path, p->instance, pair[1], s->log_fd, s->log_quiet);
+    p->pid = child_start(path, p->instance, pair[1], s->log_fd, s->errors_fd);
     close(pair[1]);
     if (p->pid < 0) {
         p->pid = 0;
@@ -448,4 +449,6 @@ void suite_free(struct suite *s) {
     listen_free(&s->listeners);
     config_free(s->config);
     s->config = NULL;
+    loop_once(s->loop, 0); /* closed channels are freed by the loop */
+    loop_free(s->loop);
 }

@@ -41,7 +41,7 @@ struct suite {
     struct config *config;
     uint32_t generation;
     int log_fd;
-    bool log_quiet; /* standard error of programs goes nowhere: the log is no file */
+    int errors_fd; /* standard error of the programs; -1: nowhere */
     struct listeners listeners;
     struct proc *procs[PROCS_MAX];
     size_t proc_count;
