@@ -21,3 +21,9 @@ deliver_smtp_deliver_smtp_LDADD = deliver-smtp/libdeliver-smtp.a $(COMMON_LIBS)
 
 dist_check_SCRIPTS += deliver-smtp/t_deliver_smtp.py
 TESTS += deliver-smtp/t_deliver_smtp.py
+
+deliver_smtp_tests = \
+	deliver-smtp/test_client
+check_PROGRAMS += $(deliver_smtp_tests)
+TESTS += $(deliver_smtp_tests)
+deliver_smtp_test_client_LDADD = deliver-smtp/libdeliver-smtp.a $(TEST_LIBS)
