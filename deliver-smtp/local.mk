@@ -27,3 +27,11 @@ deliver_smtp_tests = \
 check_PROGRAMS += $(deliver_smtp_tests)
 TESTS += $(deliver_smtp_tests)
 deliver_smtp_test_client_LDADD = deliver-smtp/libdeliver-smtp.a $(TEST_LIBS)
+
+dist_man_MANS += deliver-smtp/postern-deliver-smtp.8
+
+if FUZZ
+noinst_PROGRAMS += deliver-smtp/fuzz_client
+deliver_smtp_fuzz_client_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+deliver_smtp_fuzz_client_LDADD = deliver-smtp/libdeliver-smtp.a $(COMMON_LIBS)
+endif

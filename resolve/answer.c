@@ -72,6 +72,7 @@ static bool is_name_octet(char c) {
 
 bool answer_name(struct str wire, char text[ANSWER_NAME + 1], size_t *n) {
     size_t at = 0, out = 0;
+    if (wire.n > ANSWER_NAME) return false; /* RFC 1035 2.3.4 */
     while (at < wire.n && wire.p[at] != 0) {
         size_t len = (unsigned char)wire.p[at++];
         if (len > 63 || len > wire.n - at || out + len + 1 > ANSWER_NAME) return false;

@@ -12,3 +12,17 @@ resolve_libresolve_a_SOURCES = \
 pkglibexec_PROGRAMS += resolve/resolve
 resolve_resolve_SOURCES = resolve/main.c
 resolve_resolve_LDADD = resolve/libresolve.a $(COMMON_LIBS) $(UNBOUND_LIBS)
+
+resolve_tests = \
+	resolve/test_answer
+check_PROGRAMS += $(resolve_tests)
+TESTS += $(resolve_tests)
+resolve_test_answer_LDADD = resolve/libresolve.a $(TEST_LIBS)
+
+dist_man_MANS += resolve/postern-resolve.8
+
+if FUZZ
+noinst_PROGRAMS += resolve/fuzz_answer
+resolve_fuzz_answer_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+resolve_fuzz_answer_LDADD = resolve/libresolve.a $(COMMON_LIBS)
+endif
