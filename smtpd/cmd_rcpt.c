@@ -2,8 +2,39 @@
 #include "common/arena.h"
 #include "smtpd/state.h"
 
+/* Keyed by where the table happens to lie, so that a client cannot choose names that collide. */
+static struct session_rcpt **place(struct session_rcpt **table, size_t cap, const struct session_rcpt *r) {
+    size_t i = str_hash(r->text, (uint64_t)(uintptr_t)table) & (cap - 1);
+    while (table[i] && !addr_same(&table[i]->addr, &r->addr)) i = (i + 1) & (cap - 1);
+    return &table[i];
+}
+
+/* Twice as large, at most half full. Without memory for it nothing is dropped: a second copy is the lesser evil. */
+static bool known_grow(struct transaction *tx) {
+    size_t cap = tx->known_cap ? tx->known_cap * 2 : 16;
+    struct session_rcpt **table = arena_alloc(tx->arena, cap * sizeof(struct session_rcpt *));
+    if (!table) return false;
+    for (struct session_rcpt *r = tx->mail.rcpts; r; r = r->next) *place(table, cap, r) = r;
+    tx->known = table;
+    tx->known_cap = cap;
+    return true;
+}
+
+/* Is it among the recipients already? One message gives one copy to each. */
+static bool known(struct transaction *tx, struct session_rcpt *r) {
+    if ((size_t)tx->mail.rcpt_count * 2 >= tx->known_cap && !known_grow(tx)) return false;
+    struct session_rcpt **at = place(tx->known, tx->known_cap, r);
+    if (*at) return true;
+    *at = r;
+    return false;
+}
+
 static void accept_rcpt(struct session *s, struct waiting *w) {
     struct transaction *tx = s->tx;
+    if (known(tx, w->rcpt)) {
+        session_reply(s, &w->st);
+        return;
+    }
     *tx->last = w->rcpt;
     tx->last = &w->rcpt->next;
     tx->mail.rcpt_count++;

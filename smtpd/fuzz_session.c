@@ -16,6 +16,7 @@ static void check_data(const struct world *w) {
         if (w->data[i] == '\n') CHECK(i > 0 && w->data[i - 1] == '\r');
     }
     CHECK(w->data_n == 0 || w->data[w->data_n - 1] == '\n');
+    CHECK(w->data_n <= w->host.size_limit);
 }
 
 static void check_replies(struct str said) {
@@ -29,18 +30,15 @@ static void check_replies(struct str said) {
 }
 
 static void tell(struct world *w, struct str in, size_t piece, unsigned how) {
-    uint32_t committed = 0;
     world_begin(w, "mx.test");
     w->host.rcpt_limit = 5;
     w->host.hop_limit = 3;
     w->host.size_limit = 2000;
     w->answer_backwards = how & 1;
+    w->on_commit = check_data;
     for (size_t at = 0; at < in.n && !session_over(w->session); at += piece) {
         if (how & 2) w->send_fails = 1;
         world_feed(w, str_sub(in, at, at + piece));
-        if (w->committed != committed) check_data(w);
-        committed = w->committed;
-        CHECK(w->data_n <= 2000 + 2 || !w->committing);
     }
     check_replies(world_said(w));
 }

@@ -42,6 +42,8 @@ struct transaction {
     struct waiting *waiting, **waiting_last;
     struct waiting *spare; /* answered ones, for the next recipients */
     uint32_t waiting_n, next_slot;
+    struct session_rcpt **known; /* a hash table of mail.rcpts, to drop those given twice */
+    size_t known_cap;
     bool tried;              /* a RCPT was seen */
     struct data_phase *data; /* from DATA on */
 };

@@ -59,6 +59,8 @@ static const struct story stories[] = {
               "RCPT TO:<mad@mx.test>\r\nRCPT TO:<@relay.test,@b.test:ok@mx.test>\r\nRCPT <x@y.test>\r\nDATA\r\nx\r\n.\r\n"),
      EHLO_R FROM_R "550 5.1.1 No such user here\r\n" TO_R "450 4.2.1 Mailbox busy\r\n554 5.7.1 Relaying denied\r\n"
      "451 4.3.0 Confused for a moment, try again later\r\n" TO_R "501 5.5.4 Use RCPT TO:<address>\r\n" DATA_R OK1, "x\r\n", 1},
+    {"a recipient twice", STR(EHLO FROM TO TO "RCPT TO:<\"r\"@MX.test>\r\nRCPT TO:<R@mx.test>\r\nDATA\r\nx\r\n.\r\n"),
+     EHLO_R FROM_R TO_R TO_R TO_R TO_R DATA_R OK1, "x\r\n", 1},
     {"order", STR("MAIL FROM:<s@a.test>\r\n" TO "DATA\r\nRSET\r\nNOOP x\r\n" EHLO TO "DATA\r\n" FROM FROM "DATA\r\n"
                   "RCPT TO:<no@mx.test>\r\nDATA\r\n" TO "HELO b.test\r\nDATA\r\nRSET x\r\nDATA x\r\nQUIT x\r\n"),
      "503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO first\r\n"
@@ -198,7 +200,12 @@ static void recipient_limit(void **state) {
     static struct world w;
     world_begin(&w, "mx.test");
     say(&w, EHLO FROM);
-    for (int i = 0; i < 100; i++) say(&w, TO);
+    for (int i = 0; i < 100; i++) {
+        char rcpt[40];
+        snprintf(rcpt, sizeof rcpt, "RCPT TO:<r%d@mx.test>\r\n", i);
+        say(&w, rcpt);
+        say(&w, rcpt); /* twice is one */
+    }
     w.out_n = 0;
     for (int i = 0; i < 30; i++) say(&w, TO); /* 4xx never ends the session (RFC 5321 4.5.3.1.10) */
     assert_false(w.closed);

@@ -74,6 +74,7 @@ static bool op_commit(void *ctx, const struct session_mail *m) {
     assert(w->rcpts == m->rcpt_count);
     w->committing = true;
     w->committed++;
+    if (w->on_commit) w->on_commit(w);
     return true;
 }
 

@@ -28,6 +28,7 @@ struct world {
     bool no_lookup, no_queue, full, answer_backwards;
     uint32_t send_fails;   /* the next so many sends say "pause" */
     int64_t deadline;
+    void (*on_commit)(const struct world *w); /* to look at data, before another message overwrites it */
     struct session_client client;
 };
 
