@@ -31,8 +31,10 @@ queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
 # The state table is proved here: a crash at every operation, a fault at every operation, and mutants without syncs.
 queue_tests = \
 	queue/test_control \
+	queue/test_program \
 	queue/test_store
 check_PROGRAMS += $(queue_tests)
 TESTS += $(queue_tests)
 queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
+queue_test_program_LDADD = $(TEST_LIBS)
 queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)
