@@ -1,0 +1,329 @@
+/* sched_impl.h: what the files of the scheduler share. Nobody else includes it. */
+#ifndef POSTERN_DISPATCH_SCHED_IMPL_H
+#define POSTERN_DISPATCH_SCHED_IMPL_H
+
+#include "common/addr.h"
+#include "common/arena.h"
+#include "dispatch/sched.h"
+#include "dispatch/table.h"
+
+enum {
+    SCHED_SECOND = 1000,
+    ABSENT_PATIENCE = 5 * SCHED_SECOND, /* how long work waits for a program that is away before it is deferred */
+    SOON = 10 * SCHED_SECOND,           /* until the next try of what an absent program or a dead worker delayed */
+    START_PATIENCE = 2 * SCHED_SECOND,  /* how long all deliver-smtp may take to report what they still run */
+    DUE_SLACK = SCHED_SECOND / 2,       /* recipients due this soon are taken along */
+    BOUNCE_PATIENCE = 2 * SCHED_SECOND, /* others of the message may fail too: one report for all */
+    BOUNCE_AGAIN = 30 * SCHED_SECOND,   /* queue refused the report */
+    BOUNCE_RCPTS = 1000,                /* recipients in one report */
+    RECENT_KEPT = 4 * SCHED_SECOND,    /* marks that a dying queue may not have read are known this long */
+    RECENT_MAX = 100000,
+    ROUTES_MAX = 2000,                  /* unanswered route queries */
+    HOST_QUERIES_MAX = 500,
+    FETCHES_MAX = 200,                  /* unanswered fetches */
+    HOSTS_MAX = 40,                     /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
+    HOSTS_TTL_MAX = 300, HOSTS_TTL_MIN = 5, /* seconds */
+    DEST_HIGH = 500, DEST_LOW = 250,    /* slices in hand for one destination: above, park; below, fetch again */
+    DEST_IDLE_MAX = 10000,              /* destinations remembered without work */
+    WINDOW_FIRST = 5, WINDOW_LOCAL = 10,
+    DEPTH_MAX = 20,                     /* aliases of aliases */
+    EXPANSION_MAX = 50000, RCPTS_MAX = 100000,
+    FOREIGN_MAX = 100000,
+    ARENA_MAX = 256 * 1024 * 1024,
+};
+
+struct link { /* of a circular doubly-linked list; NULL next: in none */
+    struct link *next, *prev;
+};
+
+struct fifo { /* queue ids of parked messages */
+    struct qid *v;
+    size_t head, n, cap;
+};
+
+enum entry_state { ENTRY_WAITING, ENTRY_PARKED, ENTRY_FETCHED, ENTRY_HAND };
+
+struct entry { /* any message that is known */
+    struct table_node node;
+    struct qid id;
+    int64_t arrival, next;
+    struct dest *dest;   /* all its recipients wait for this destination; else NULL */
+    struct message *m;   /* in hand */
+    uint32_t slot;       /* place in the heap + 1 */
+    uint8_t state;
+    bool force;          /* an administrator wants it tried now */
+    bool null_sender;
+    bool recalled;       /* fetched because dest has room; counted there */
+};
+
+enum rcpt_state {
+    RCPT_NEW, RCPT_ROUTING, RCPT_QUEUED, RCPT_RUNNING, RCPT_FOREIGN, /* of an earlier life of ours, still under way */
+    RCPT_LATER, RCPT_FAILED, RCPT_REPORTING, RCPT_DONE
+};
+
+struct local { /* a mailbox; in the message's arena */
+    struct str user, home, mailbox;
+};
+
+struct rcpt {
+    struct addr addr;
+    struct str text, orcpt;
+    uint32_t index, parent, attempts;
+    uint32_t next_in_slice, parent_at; /* positions + 1; 0: the last, not known here */
+    uint8_t state, notify, depth, deaths;
+    uint64_t hash;
+    int64_t next;
+    bool parked, bad;      /* waits for room, not for time; cannot be parsed */
+    struct dest *dest;     /* when LATER because of it; counted in its refs */
+    const struct local *local;
+    struct status status; /* when FAILED; texts in the message's arena */
+    struct str host;
+};
+
+/* The recipients of one message for one destination. */
+struct slice {
+    struct slice *next;     /* in the destination's queue */
+    struct slice *m_next;   /* of the message, before all its recipients are routed */
+    struct message *m;
+    struct dest *d;
+    uint32_t first, last, n; /* positions + 1 */
+};
+
+struct message {
+    struct entry *e;
+    struct sched_mail mail;
+    struct arena *arena;
+    struct rcpt *r;
+    size_t n, cap;
+    uint32_t next_index;
+    unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
+    bool complete, gone, force, reporting;
+    bool again;            /* queue told a recipient that had ended: its record lags behind, ask once more */
+    int64_t taken, bounce_at, bounce_not_before;
+    struct slice *unsent;
+    struct qid bounce;
+    struct link bounces;
+};
+
+enum { KIND_MX = 'M', KIND_HOST = 'H', KIND_LOCAL = 'L' };
+enum worker_state { WORKER_NONE, WORKER_ASKED, WORKER_UP };
+enum hosts_state { HOSTS_UNKNOWN, HOSTS_ASKED, HOSTS_KNOWN };
+
+struct dest {
+    struct table_node node;
+    char kind;
+    uint16_t port;
+    uint32_t uid, gid;
+    char *name;
+    size_t name_n;
+    struct slice *head, *tail, *fresh; /* fresh: a slice that still grows */
+    size_t queued;     /* slices in the queue */
+    unsigned running, window;
+    size_t refs;       /* entries and recipients that wait for it */
+    size_t recalled;   /* messages on their way back to us because it has room */
+    struct link ring;  /* among those that can start a job */
+    struct link wait;  /* among those that want hosts or a worker, or are to be drained, or idle workers */
+    struct link *waiting_in;
+    struct link idle;  /* without any work: may be forgotten */
+    struct fifo parked;
+    /* health */
+    unsigned failures; /* times in a row that it was found down */
+    unsigned misses;   /* failures to connect since the last success */
+    bool proven;       /* it took mail since it was last down */
+    int64_t down_until;
+    struct status down_status;
+    char down_text[256];
+    /* hosts */
+    uint8_t hosts_state, worker;
+    uint32_t tag;
+    int64_t hosts_until, idle_since;
+    struct sched_host *hosts;
+    size_t host_count, host_cap;
+    struct arena *hosts_arena;
+    struct status hosts_status;
+    char hosts_text[256];
+    struct sched_host *coming; /* while an answer arrives */
+    size_t coming_count, coming_cap;
+    struct arena *coming_arena;
+};
+
+struct route { /* an unanswered query; tag = place + generation * 65536 */
+    struct message *m;
+    uint32_t rcpt; /* position */
+    uint16_t generation;
+    bool used, asked;
+    struct arena *arena;
+    struct str *into;
+    size_t n, cap;
+    const struct local *local;
+    uint32_t uid, gid;
+};
+
+struct host_query {
+    struct dest *d;
+    uint16_t generation;
+};
+
+struct outcome {
+    uint32_t rcpt; /* position */
+    bool have;
+    struct status status;
+    struct str host;
+};
+
+struct job {
+    struct table_node node;
+    uint32_t no;
+    struct sched_source to;
+    struct message *m;
+    struct dest *d;
+    struct arena *arena;
+    struct outcome *v;
+    size_t n;
+    int64_t started;
+};
+
+struct foreign { /* a recipient that a deliverer still works on from an earlier life of ours */
+    struct table_node node;
+    struct qid id;
+    uint32_t index, job, remote;
+    bool have; /* the result has come, before queue told us the message */
+    struct status status;
+    char *text, *host;
+    int64_t kept_until;
+};
+
+struct recent { /* a mark or split that queue may not have read */
+    struct table_node node;
+    struct recent *next;
+    struct qid id;
+    uint32_t index;
+    int64_t at;
+    bool is_split;
+    union {
+        struct wire_mark mark;
+        struct wire_split split;
+    };
+    char text[]; /* what the views above point to */
+};
+
+struct remote {
+    bool synced;
+    unsigned jobs;
+};
+
+struct sched {
+    struct sched_config c;
+    char hostname[256];
+    struct sched_own *own;
+    const struct sched_ops *ops;
+    void *ctx;
+    int64_t now, started;
+    bool queue, stopping, freeing;
+    int64_t lookup_gone, resolve_gone, spawner_gone, remote_gone; /* since when; 0: present */
+
+    struct table entries, dests, jobs, foreign, recents;
+    struct entry **heap;
+    size_t heap_n, heap_cap;
+    struct fifo backlog;
+    size_t in_hand, fetching;
+
+    struct route *routes;
+    size_t route_used, route_cap;
+    uint32_t *route_free;
+    size_t route_free_n;
+    struct route_wait { struct qid id; uint32_t rcpt; } *route_wait; /* not asked yet, in order */
+    size_t wait_head, wait_n, wait_cap;
+
+    struct host_query *hosts;
+    size_t host_used, host_cap;
+
+    struct link ring, local_ring; /* destinations that can start a job */
+    struct link want_hosts, want_worker, idle_workers, drain, idle_dests;
+    size_t workers, idle_dest_n;
+    struct link bounces;      /* messages with failed recipients */
+
+    struct remote *remotes;
+    size_t remote_cap, remotes_synced;
+    uint32_t next_job;
+    struct recent *recent_head, *recent_tail;
+};
+
+/* sched.c: lists, heap, fifo, numbers */
+void sched_link_init(struct link *head);
+bool sched_link_empty(const struct link *head);
+void sched_link_append(struct link *head, struct link *l); /* moves it when it is in a list */
+void sched_link_remove(struct link *l);
+#define SCHED_OF(type, member, l) ((type *)(void *)((char *)(l) - offsetof(type, member)))
+void sched_heap_set(struct sched *s, struct entry *e, int64_t next);
+void sched_heap_remove(struct sched *s, struct entry *e);
+void sched_fifo_push(struct fifo *f, struct qid id);
+bool sched_fifo_pop(struct fifo *f, struct qid *id);
+int64_t sched_backoff(const struct sched *s, unsigned attempts, uint64_t salt);
+int64_t sched_jitter(int64_t span, uint64_t salt);
+int64_t sched_expires(const struct sched *s, int64_t arrival, bool null_sender);
+struct status sched_keep_status(const struct status *st, char *text, size_t size);
+void sched_wake(struct sched *s, int64_t at, int64_t *next);
+
+/* sched_msg.c */
+struct entry *sched_entry(struct sched *s, struct qid id);
+void sched_settle(struct sched *s, struct message *m); /* after any change of its recipients; m may be gone then */
+void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st);
+/* Waits for another attempt, or fails when its time is over. counted: an attempt was made. not_before: earliest. */
+void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host, bool counted,
+                 int64_t not_before);
+void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host);
+void sched_soon(struct sched *s, struct message *m, struct rcpt *r, const char *why);
+void sched_fetch_more(struct sched *s, int64_t *next);
+void sched_bounces_run(struct sched *s, int64_t *next);
+void sched_release_parked(struct sched *s, struct dest *d);
+void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest *d); /* until d has room */
+void sched_message_free(struct sched *s, struct message *m);
+void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r, const struct status *st,
+                struct str host);
+
+/* sched_mark.c */
+void sched_mark(struct sched *s, const struct wire_mark *m);
+void sched_split(struct sched *s, const struct wire_split *m);
+const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index); /* a final mark of it */
+void sched_recent_replay(struct sched *s);
+void sched_recent_expire(struct sched *s, bool all);
+
+/* sched_route.c */
+void sched_route_want(struct sched *s, struct message *m, uint32_t rcpt);
+void sched_routes_run(struct sched *s, int64_t *next);
+void sched_routes_free(struct sched *s);
+/* All its recipients have a destination: let it go. */
+void sched_submit(struct sched *s, struct message *m);
+
+/* sched_dest.c */
+struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid);
+void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl);
+void sched_dest_update(struct sched *s, struct dest *d); /* after any change: its place in the lists */
+void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, struct str host);
+void sched_dest_ok(struct sched *s, struct dest *d);
+void sched_dest_miss(struct sched *s, struct dest *d, const struct status *st, struct str host);
+bool sched_dest_is_down(const struct sched *s, const struct dest *d);
+bool sched_dest_probing(const struct sched *s, const struct dest *d);
+void sched_dests_run(struct sched *s, int64_t *next);
+void sched_dests_free(struct sched *s);
+struct slice *sched_pop(struct dest *d);
+
+void sched_drain_soon(struct sched *s, struct dest *d, const char *why); /* its queue, without counting */
+
+/* sched_host.c */
+void sched_hosts_run(struct sched *s, int64_t *next);
+bool sched_hosts_fresh(const struct sched *s, const struct dest *d);
+void sched_hosts_free(struct dest *d);
+
+/* sched_job.c */
+void sched_job_start(struct sched *s, struct dest *d);
+bool sched_remote_room(const struct sched *s);
+bool sched_may_start(const struct sched *s);
+bool sched_is_foreign(struct sched *s, struct qid id, uint32_t index); /* a deliverer still works on it */
+void sched_foreign_apply(struct sched *s, struct message *m); /* results that came before the message did */
+void sched_jobs_free(struct sched *s);
+bool sched_remotes_away(const struct sched *s);
+void sched_foreign_expire(struct sched *s);
+
+#endif

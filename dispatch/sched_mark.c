@@ -1,0 +1,72 @@
+/* sched_mark.c: what queue is told to record, and what it may not have read.
+ *
+ * A mark lies in a socket until queue reads it; a queue that dies loses it, and tells the new one's dispatch the
+ * recipient again as if nothing had happened. So marks and splits of the last seconds are kept: they are said again,
+ * in order, to a new queue, and a recipient that a new queue tells us although it was ended is not served twice. */
+#include "dispatch/sched_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t key_hash(struct qid id, uint32_t index) {
+    return qid_hash(id) ^ (uint64_t)index * 0xc2b2ae3d27d4eb4fULL;
+}
+
+static struct recent *keep(struct sched *s, struct qid id, uint32_t index, size_t text) {
+    struct recent *r = xmalloc(sizeof *r + text);
+    r->id = id;
+    r->index = index;
+    r->at = s->now;
+    if (s->recent_tail) s->recent_tail->next = r;
+    else s->recent_head = r;
+    s->recent_tail = r;
+    table_add(&s->recents, &r->node, key_hash(id, index));
+    return r;
+}
+
+static struct str keep_text(char *to, struct str from) {
+    if (from.n) memcpy(to, from.p, from.n);
+    return (struct str){to, from.n};
+}
+
+void sched_mark(struct sched *s, const struct wire_mark *m) {
+    struct recent *r = keep(s, m->id, m->index, m->text.n);
+    r->mark = *m;
+    r->mark.text = keep_text(r->text, m->text);
+    if (s->queue) s->ops->mark(s->ctx, m);
+}
+
+void sched_split(struct sched *s, const struct wire_split *m) {
+    struct recent *r = keep(s, m->id, m->index, m->rcpt.n);
+    r->is_split = true;
+    r->split = *m;
+    r->split.rcpt = keep_text(r->text, m->rcpt);
+    if (s->queue) s->ops->split(s->ctx, m);
+}
+
+const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index) {
+    for (struct table_node *n = table_first(&s->recents, key_hash(id, index)); n; n = table_next(n)) {
+        const struct recent *r = (const struct recent *)n;
+        if (!r->is_split && r->mark.state != 'L' && r->index == index && qid_eq(r->id, id)) return r;
+    }
+    return NULL;
+}
+
+void sched_recent_replay(struct sched *s) {
+    for (const struct recent *r = s->recent_head; r; r = r->next) {
+        if (r->is_split) s->ops->split(s->ctx, &r->split);
+        else s->ops->mark(s->ctx, &r->mark);
+    }
+}
+
+void sched_recent_expire(struct sched *s, bool all) {
+    while (s->recent_head) {
+        struct recent *r = s->recent_head;
+        bool old = r->at + RECENT_KEPT <= s->now || r->at > s->now; /* the clock may have been set back */
+        if (!all && s->recents.n <= RECENT_MAX && (!s->queue || !old)) return;
+        s->recent_head = r->next;
+        if (!s->recent_head) s->recent_tail = NULL;
+        table_remove(&s->recents, &r->node);
+        free(r);
+    }
+}
