@@ -16,12 +16,15 @@
 #include "dispatch/hostdb.h"
 #include "dispatch/sched.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     REMOTES_MAX = 64,
