@@ -15,6 +15,7 @@ scenarios = \
 	tests/t_crash.py \
 	tests/t_deliver.py \
 	tests/t_netns.py \
+	tests/t_posternd.py \
 	tests/t_queue.py \
 	tests/t_sendmail.py
 dist_check_SCRIPTS += $(scenarios)

@@ -29,8 +29,10 @@ def t_wrong_lines():
     mx = Postern(start=False)
     good = mx.config.read_text()
     for line, words in WRONG:
-        mx.config.write_text(good + line + "\n")
-        number = len(good.splitlines()) + 1
+        name = line.split(" =")[0]
+        others = [x for x in good.splitlines() if name == "hostname" or not x.startswith(name + " = ")]
+        mx.config.write_text("\n".join(others + [line]) + "\n")
+        number = len(others) + 1
         r = run(mx)
         same(r.returncode, 78, f"'{line}' ends with EX_CONFIG")
         said = [x for x in r.stderr.splitlines() if x.strip()]
