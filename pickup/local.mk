@@ -10,3 +10,9 @@ pickup_pickup_SOURCES = \
 	pickup/main.c \
 	pickup/pickup.h
 pickup_pickup_LDADD = pickup/libpickup.a submit/libsubmit.a $(COMMON_LIBS)
+
+pickup_tests = \
+	pickup/test_dropfile
+check_PROGRAMS += $(pickup_tests)
+TESTS += $(pickup_tests)
+pickup_test_dropfile_LDADD = pickup/libpickup.a submit/libsubmit.a $(TEST_LIBS)

@@ -39,3 +39,13 @@ submit_sendmail_SOURCES = \
 	submit/session.c \
 	submit/session.h
 submit_sendmail_LDADD = submit/libsubmit.a tools/libtools.a lookup/libtables.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
+
+submit_tests = \
+	submit/test_handin \
+	submit/test_headers \
+	submit/test_options
+check_PROGRAMS += $(submit_tests)
+TESTS += $(submit_tests)
+submit_test_handin_LDADD = submit/libsubmit.a $(TEST_LIBS)
+submit_test_headers_LDADD = submit/libsubmit.a $(TEST_LIBS)
+submit_test_options_LDADD = submit/libsubmit.a $(TEST_LIBS)

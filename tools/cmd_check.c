@@ -34,16 +34,17 @@ static void problem(struct check *k, const char *setting, const char *value, con
 /* --- accounts and directories --- */
 
 static void check_accounts(struct check *k) {
+    char mem[400];
+    struct buf why = BUF(mem);
     uid_t uid;
     gid_t gid;
+    size_t missing = 0;
     if (geteuid() != 0 || k->c->uid_base) return; /* then no accounts are needed */
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        char why[200];
-        if (cage_ids((enum role)r, 0, &uid, &gid)) continue;
-        snprintf(why, sizeof why, "the account _postern-%s of %s is missing: useradd --system --no-create-home _postern-%s, or set uid-base",
-                 role_table[r].user, role_table[r].program, role_table[r].user);
-        problem(k, NULL, NULL, why);
-    }
+    buf_adds(&why, "accounts are missing:");
+    for (int r = 0; r < ROLE_COUNT; r++)
+        if (!cage_ids((enum role)r, 0, &uid, &gid)) buf_addf(&why, " _postern-%s", role_table[r].user), missing++;
+    buf_adds(&why, ": make them (useradd --system NAME), or set uid-base");
+    if (missing) problem(k, NULL, NULL, buf_cstr(&why));
 }
 
 static const char *root_setting(enum role_root root) {
