@@ -263,7 +263,7 @@ enum { CALLS_SANITIZER = 1 << 30 };
 
 static const char *const calls_base[] = {
     "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "lseek",
-    "sendfile", "close", "close_range", "fstat", "newfstatat", "fcntl", "dup", "dup3", "munmap", "mremap", "madvise",
+    "sendfile", "close", "close_range", "fstat", "newfstatat", "fcntl", "dup", "dup2", "dup3", "munmap", "mremap", "madvise",
     "brk", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select",
     "pselect6", "eventfd2", "signalfd4", "timerfd_create", "timerfd_settime", "timerfd_gettime", "rt_sigaction",
     "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "rt_sigpending", "sigaltstack", "clock_gettime",
