@@ -38,3 +38,14 @@ TESTS += $(queue_tests)
 queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_program_LDADD = $(TEST_LIBS)
 queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)
+
+dist_man_MANS += \
+	queue/postern-queue.5 \
+	queue/postern-queue.8
+
+# The fuzz twin: ./configure CC=clang --enable-fuzz; queue/fuzz_control -max_total_time=60
+if FUZZ
+noinst_PROGRAMS += queue/fuzz_control
+queue_fuzz_control_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+queue_fuzz_control_LDADD = queue/libqueue.a $(COMMON_LIBS)
+endif
