@@ -294,6 +294,7 @@ static const char *survey_record(const struct reader *r, struct qid id, struct c
         return "its records are out of order";
     if (r->type == 'V') return read_version(r->payload, id);
     if (r->type == 'E') return read_envelope(r->payload, c) ? NULL : "its envelope is malformed";
+    if (r->type == 'H' && r->payload.n > CONTROL_PREFIX_MAX) return "its header fields are too long";
     if (r->type == 'H') c->prefix = r->payload;
     if (r->type == 'R') {
         v->rcpts++;

@@ -39,7 +39,7 @@ static void make_records(struct buf *b, const uint8_t *data, size_t size) {
 static void within_limits(const struct control *c, size_t size) {
     uint32_t pending = 0;
     check(c->rcpt_count > 0 && c->rcpt_count <= CONTROL_RCPTS_MAX && c->end <= size);
-    check(c->sender.n <= CONTROL_ADDRESS_MAX && c->origin.n <= CONTROL_ORIGIN_MAX && c->prefix.n <= CONTROL_RECORD_MAX);
+    check(c->sender.n <= CONTROL_ADDRESS_MAX && c->origin.n <= CONTROL_ORIGIN_MAX && c->prefix.n <= CONTROL_PREFIX_MAX);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         check(r->rcpt.n <= CONTROL_ADDRESS_MAX && r->orcpt.n <= CONTROL_ORCPT_MAX && r->status.text.n <= CONTROL_TEXT_MAX);
@@ -59,12 +59,10 @@ static void comes_back(const struct control *c, struct arena *a) {
     size_t max = control_head_bound(c);
     char *mem = xmalloc(max);
     struct buf b = buf_on(mem, max);
-    if (c->prefix.n <= CONTROL_PREFIX_MAX) {
-        check(control_put_head(&b, c, &chain));
-        check(control_read(buf_str(&b), id, a, &again, &why) == CONTROL_COMPLETE);
-        check(again.size == c->size && again.arrival == c->arrival && str_eq(again.sender, c->sender));
-        check(again.rcpt_count == c->rcpt_count && str_eq(again.prefix, c->prefix) && again.chain == chain && again.end == b.n);
-    }
+    check(control_put_head(&b, c, &chain));
+    check(control_read(buf_str(&b), id, a, &again, &why) == CONTROL_COMPLETE);
+    check(again.size == c->size && again.arrival == c->arrival && str_eq(again.sender, c->sender));
+    check(again.rcpt_count == c->rcpt_count && str_eq(again.prefix, c->prefix) && again.chain == chain && again.end == b.n);
     free(mem);
 }
 
