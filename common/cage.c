@@ -176,7 +176,7 @@ struct walls {
         uint64_t rights;
     } v[PATHS_MAX];
     size_t n;
-    bool all_files; /* no rule about files */
+    bool all_files; /* no rule about files but REFER */
     uint64_t net;   /* what is forbidden of NET_* */
     bool port_0;    /* but an ephemeral port may be bound */
 };
@@ -206,7 +206,9 @@ static bool plan_walls(struct walls *w, const struct cage *c, struct buf *why) {
     w->all_files = r->paths & PATH_ALL;
     w->net = r->calls & CALLS_SPAWN ? 0 : r->calls & CALLS_CONNECT ? NET_BIND : NET_BIND | NET_CONNECT;
     w->port_0 = r->calls & CALLS_DNS;
-    if (w->all_files) return true;
+    /* A ruleset that does not speak of REFER forbids it for good, also to the workers: links and renames from one
+     * directory to another would fail with EXDEV. */
+    if (w->all_files) return add_wall(w, "/", FS_REFER, why);
     if (r->paths & PATH_ETC_READ && !add_wall(w, "/etc", FS_READ, why)) return false;
     if (r->paths & PATH_ROOT_WRITE && c->root && !add_wall(w, c->root, FS_WRITE, why)) return false;
     return add_walls(w, c->read, FS_READ, why) && add_walls(w, c->write, FS_WRITE, why);
@@ -238,7 +240,7 @@ static bool restrict_self(const struct walls *w, struct buf *why) {
         leave_out(why, "no Landlock in this kernel");
         return true;
     }
-    struct ll_ruleset set = {.fs = w->all_files ? 0 : known_fs_rights(abi)};
+    struct ll_ruleset set = {.fs = known_fs_rights(abi) & (w->all_files ? (uint64_t)FS_REFER : ~0ull)};
     size_t size = sizeof set.fs;
     if (abi >= 4) size = sizeof set.fs + sizeof set.net, set.net = w->net;
     if (abi >= 6) size = sizeof set, set.scoped = SCOPE_ABSTRACT | SCOPE_SIGNAL;

@@ -228,6 +228,26 @@ static void knows_identities(void **state) {
     assert_true(cage_ids(ROLE_local, 61000, &uid, &gid) && uid == 0 && gid == 0);
 }
 
+/* As a Maildir does it: written in one directory, linked into another. */
+static int links_across(void) {
+    char a[128], b[128], from[140], to[140];
+    snprintf(a, sizeof a, "%s/tmp", root_dir), snprintf(b, sizeof b, "%s/new", root_dir);
+    snprintf(from, sizeof from, "%s/x", a), snprintf(to, sizeof to, "%s/x", b);
+    bool ok = mkdir(a, 0700) == 0 && mkdir(b, 0700) == 0 && open(from, O_RDWR | O_CREAT | O_CLOEXEC, 0600) >= 0 &&
+              link(from, to) == 0 && unlink(from) == 0 && rename(to, from) == 0;
+    unlink(from), unlink(to), rmdir(a), rmdir(b);
+    return answer(ok);
+}
+
+static int worker_links_across(void) {
+    return run_worker(as_root ? 61900 : getuid(), as_root ? 61900 : getgid(), links_across);
+}
+
+static void lets_workers_of_the_spawner_link(void **state) {
+    if (as_root) assert_int_equal(chown(root_dir, 61900, 61900), 0);
+    assert_int_equal(run_caged(ROLE_local, worker_links_across), DONE);
+}
+
 static int set_up(void **state) {
     as_root = geteuid() == 0;
     int fd = mkstemp(outside_file);
@@ -245,6 +265,7 @@ int main(void) {
         cmocka_unit_test(forbids_what_the_row_forbids),
         cmocka_unit_test(lets_programs_live),
         cmocka_unit_test(cages_workers),
+        cmocka_unit_test(lets_workers_of_the_spawner_link),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
