@@ -62,8 +62,8 @@ static void set_clear(struct id_set *set) {
 
 /* ---- Telling -------------------------------------------------------------------------------------------------------- */
 
-static bool takes_more(struct queue *q, size_t hands_max) {
-    return q->dispatch && !channel_full(q->dispatch->ch) && store_hands(q->store) < hands_max;
+static bool takes_more(struct queue *q) {
+    return q->dispatch && !channel_full(q->dispatch->ch);
 }
 
 static void tell_ready(struct queue *q, const struct control *c, int fd) {
@@ -120,7 +120,7 @@ static void backlog_add(struct queue *q, struct qid id) {
 
 void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     if (q->dispatch && (q->recovery || q->telling || q->tell_again)) set_add(&q->told, c->id);
-    if (!takes_more(q, HANDS_MAX)) {
+    if (!takes_more(q)) {
         store_let_go(q->store, c->id);
         if (memfd >= 0) close(memfd);
         if (q->dispatch) backlog_add(q, c->id);
@@ -143,9 +143,9 @@ static void found(void *ctx, const struct control *c) {
     size_t at;
     if (!q->dispatch || (q->recovery && !q->recovery_tells)) return;
     if (store_in_hand(q->store, c->id) || set_find(&q->told, c->id, &at)) return;
-    if (c->next > loop_wall_ms(q->me->loop)) tell_waiting(q, c, c->next);
-    else if (takes_more(q, HANDS_WALK)) tell_loaded(q, c);
-    else backlog_add(q, c->id);
+    /* Of what is due, dispatch fetches the rest in the order of time as it gets room. */
+    if (c->next <= loop_wall_ms(q->me->loop) && store_hands(q->store) < HANDS_WALK) tell_loaded(q, c);
+    else tell_waiting(q, c, c->next);
 }
 
 static void recovery_over(struct queue *q) {
@@ -177,9 +177,9 @@ void feed_more(struct queue *q) {
 
 /* One slice. True: there is more to do now. */
 static bool feed_slice(struct queue *q) {
-    for (unsigned i = 0; i < SLICE && q->backlog.n && takes_more(q, HANDS_MAX); i++) tell_id(q, pop(&q->backlog));
+    for (unsigned i = 0; i < SLICE && q->backlog.n && takes_more(q); i++) tell_id(q, pop(&q->backlog));
     if (q->recovery) {
-        if (q->recovery_tells && q->dispatch && !takes_more(q, HANDS_WALK)) return false;
+        if (q->recovery_tells && q->dispatch && !takes_more(q)) return false;
         if (!store_walk_step(q->recovery, SLICE, found, q)) recovery_over(q);
         return true;
     }
@@ -188,13 +188,13 @@ static bool feed_slice(struct queue *q) {
         q->telling = store_walk_new(q->store, false);
     }
     if (q->telling) {
-        if (!takes_more(q, HANDS_WALK)) return false;
+        if (!takes_more(q)) return false;
         if (store_walk_step(q->telling, SLICE, found, q)) return true;
         store_walk_free(q->telling);
         q->telling = NULL;
         set_clear(&q->told);
     }
-    return q->backlog.n && takes_more(q, HANDS_MAX);
+    return q->backlog.n && takes_more(q);
 }
 
 static void feed(void *ctx) {
@@ -239,14 +239,13 @@ void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd)
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!from_dispatch(q, ch)) return;
-    if (takes_more(q, HANDS_MAX)) tell_id(q, m->id);
+    if (takes_more(q)) tell_id(q, m->id);
     else backlog_add(q, m->id);
 }
 
 static void after(struct queue *q, enum store_outcome outcome, struct qid id, const char *what) {
     if (outcome == STORE_REFUSED)
         LOG_TROUBLE("dispatch sent a %s for %s that makes no sense; ignored", what, qid_format(id).c);
-    if (outcome == STORE_RETIRED || outcome == STORE_RESTS) feed_more(q);
     queue_unsynced(q);
 }
 

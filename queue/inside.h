@@ -12,6 +12,7 @@ enum {
     DRAFTS_MAX = 16384,         /* each may hold two descriptors */
     INODES_MIN = 1024,          /* free inodes below which intake stops */
     LEASES_MAX = 4096,          /* remembered of this run */
+    HANDS_MAX = 20000,          /* messages whose states are kept in memory; of older ones they are read again */
     CACHED_STATES = 16,         /* recipients whose states fit into the entry itself */
 };
 
@@ -40,6 +41,7 @@ struct draft {
 
 struct entry {
     struct entry *next; /* of its hash chain */
+    struct entry *newer, *older; /* PLACE_HAND: by when dispatch was given it */
     struct qid id;
     enum place place;
     struct draft *draft; /* PLACE_DRAFT */
@@ -70,6 +72,7 @@ struct store {
     struct store_user user;
     struct entry **table;
     size_t buckets, entries, hands;
+    struct entry *newest, *oldest; /* in hand */
     struct draft *drafts;
     unsigned draft_count;
     struct draft *batch, **batch_tail;

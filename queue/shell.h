@@ -11,8 +11,7 @@ enum {
     HEAL_MS = 5000,
     RECOVER_MS = 1000,         /* how long recovery waits for dispatch */
     SLICE = 64,                /* files looked at in one round of the loop */
-    HANDS_WALK = 20000,        /* messages in dispatch's hands above which no old ones are told */
-    HANDS_MAX = 40000,         /* and no new ones: each holds a descriptor there */
+    HANDS_WALK = 2000,         /* messages in hand above which old ones are only announced to dispatch, not given */
     UNSYNCED_MAX = 512,        /* control files open for marks above which they are synced now */
     LISTERS_MAX = 16,          /* tools that may list at a time */
 };

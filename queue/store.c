@@ -85,14 +85,33 @@ struct entry *entry_add(struct store *s, struct qid id, enum place place) {
     e->state_cap = CACHED_STATES;
     s->table[at] = e;
     s->entries++;
-    s->hands += place == PLACE_HAND;
     return e;
 }
 
+static void hand_unlink(struct store *s, struct entry *e) {
+    if (e->place != PLACE_HAND) return;
+    if (e->newer) e->newer->older = e->older;
+    else s->newest = e->older;
+    if (e->older) e->older->newer = e->newer;
+    else s->oldest = e->newer;
+    e->newer = e->older = NULL;
+    s->hands--;
+}
+
+static void hand_link(struct store *s, struct entry *e) {
+    e->older = s->newest;
+    if (e->older) e->older->newer = e;
+    else s->oldest = e;
+    s->newest = e;
+    s->hands++;
+}
+
 void entry_place(struct store *s, struct entry *e, enum place place) {
-    s->hands -= e->place == PLACE_HAND;
-    s->hands += place == PLACE_HAND;
+    hand_unlink(s, e);
     e->place = place;
+    if (place != PLACE_HAND) return;
+    hand_link(s, e);
+    if (s->hands > HANDS_MAX) store_let_go(s, s->oldest->id);
 }
 
 void entry_drop(struct store *s, struct entry *e) {
@@ -101,7 +120,7 @@ void entry_drop(struct store *s, struct entry *e) {
     while (*at != e) at = &(*at)->next;
     *at = e->next;
     s->entries--;
-    s->hands -= e->place == PLACE_HAND;
+    hand_unlink(s, e);
     if (e->states != e->few) free(e->states);
     free(e->tail);
     free(e);

@@ -4,8 +4,9 @@
  * here says how a message rests on the disk (store.c does), so that a journal can slip in beneath.
  *
  * A message is a draft from store_begin to the commit after store_end; each draft gets exactly one answer, unless it
- * is aborted. After an answer of "ok" it is in hand: its states stay in memory until dispatch is through with it or
- * store_let_go. A message that rests costs no memory at all. */
+ * is aborted. After an answer of "ok" it is in hand: its states stay in memory until dispatch is through with it, or
+ * store_let_go, or too many others came after it. That only saves reading them again: a message that rests costs no
+ * memory at all, and can be marked, fetched and removed just the same. */
 #ifndef POSTERN_QUEUE_STORE_H
 #define POSTERN_QUEUE_STORE_H
 
