@@ -30,10 +30,12 @@ static bool ask_take(struct shell *sh, uint32_t tag, struct ask *out) {
 
 bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, struct str rcpt) {
     struct shell *sh = c->sh;
-    if (!sh->lookup) return false;
+    if (!sh->lookup || channel_full(sh->lookup)) return false;
     const struct ip *ip = &c->client.ip;
     SEND(sh->lookup, rcpt_query, .tag = ask_new(c, slot), .family = ip->family,
-         .ip = {(const char *)ip->b, ip->family == 4 ? 4 : ip->family == 6 ? 16 : 0},
+         .ip = {(const char *)ip->b, ip->family == 4   ? 4
+                                     : ip->family == 6 ? 16
+                                                       : 0},
          .sender = m->sender_text, .rcpt = rcpt);
     return true;
 }

@@ -1,5 +1,6 @@
-/* body.h: the data of a message as a run of sealed memory files, at most 1 MiB each. Octets are collected and written
- * in large pieces; a small message costs one write. Once sealed, nobody can change a byte, neither can we. */
+/* body.h: the data of a message as a run of sealed memory files, at most 1 MiB each. Octets are collected
+ * and written in large pieces; a small message costs one write. Once sealed, nobody can change a byte,
+ * neither can we. */
 #ifndef POSTERN_SMTPD_BODY_H
 #define POSTERN_SMTPD_BODY_H
 
@@ -13,8 +14,8 @@ struct body {
     void *ctx;
     char *buf;
     size_t n, cap;
-    int fd;         /* the chunk being filled, or -1 */
-    uint32_t size;  /* octets in it */
+    int fd;        /* the chunk being filled, or -1 */
+    uint32_t size; /* octets in it */
 };
 
 void body_init(struct body *b, void (*chunk)(void *ctx, int fd, uint32_t size), void *ctx);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A proper domain or address literal; or at least a word that can do no harm in Received and log: real hosts say
- * names with underscores. */
+/* A proper domain or address literal; or at least a word that can do no harm in Received and log: real
+ * hosts say names with underscores. */
 static bool acceptable(struct str name, struct arena *a) {
     static const char others[] = "._-";
     struct str parsed;

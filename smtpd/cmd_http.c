@@ -1,5 +1,5 @@
-/* HTTP spoken to a mail server: a forged request that carries SMTP in its body (ALPACA). The session ends before any
- * of the body is read. */
+/* HTTP spoken to a mail server: a forged request that carries SMTP in its body (ALPACA). The session ends
+ * before any of the body is read. */
 #include "smtpd/state.h"
 
 void cmd_http(struct session *s, struct str arg) {

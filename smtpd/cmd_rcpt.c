@@ -1,4 +1,5 @@
-/* RCPT (RFC 5321 4.1.1.3). Whether a recipient is ours, or may be relayed to for this client, only lookup knows. */
+/* RCPT (RFC 5321 4.1.1.3). Whether a recipient is ours, or may be relayed to for this client, only lookup
+ * knows. */
 #include "common/arena.h"
 #include "smtpd/state.h"
 
@@ -9,7 +10,8 @@ static struct session_rcpt **place(struct session_rcpt **table, size_t cap, cons
     return &table[i];
 }
 
-/* Twice as large, at most half full. Without memory for it nothing is dropped: a second copy is the lesser evil. */
+/* Twice as large, at most half full. Without memory for it nothing is dropped: a second copy is the lesser
+ * evil. */
 static bool known_grow(struct transaction *tx) {
     size_t cap = tx->known_cap ? tx->known_cap * 2 : 16;
     struct session_rcpt **table = arena_alloc(tx->arena, cap * sizeof(struct session_rcpt *));

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 enum {
-    COMMAND_READ = 8192,   /* between messages: little to hold when a question stops the session */
-    LINGER_MS = 2000,      /* after our last word: time for the client to read it */
+    COMMAND_READ = 8192, /* between messages: little to hold when a question stops the session */
+    LINGER_MS = 2000,    /* after our last word: time for the client to read it */
     LINGER_OCTETS = 1 << 20,
 };
 
@@ -116,8 +116,9 @@ static void op_event(void *ctx, const struct session_event *e) {
             .helo = e->helo, .reply = e->reply);
         break;
     case SESSION_RECEIVED:
-        LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol, .from = e->from,
-            .rcpts = e->mail->rcpt_count, .size = e->mail->size, .data_us = e->data_us, .commit_us = e->commit_us);
+        LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol,
+            .from = e->from, .rcpts = e->mail->rcpt_count, .size = e->mail->size, .data_us = e->data_us,
+            .commit_us = e->commit_us);
         break;
     case SESSION_NOT_RECEIVED:
         LOG(not_received, .id = e->mail->id, .client = client, .from = e->from, .reply = e->reply);
@@ -148,8 +149,8 @@ static void end_session(struct conn *c) {
     char mem[160];
     if (!c->session) return;
     struct session_counts n = session_counts(c->session);
-    LOG(disconnect, .session = c->number, .client = conn_client(c, mem), .why = str_of(c->why ? c->why : "end"),
-        .messages = n.messages, .commands = n.commands,
+    LOG(disconnect, .session = c->number, .client = conn_client(c, mem),
+        .why = str_of(c->why ? c->why : "end"), .messages = n.messages, .commands = n.commands,
         .ms = (uint64_t)(loop_now(c->sh->me->loop) - c->since_ns) / 1000000);
     session_free(c->session);
     c->session = NULL;
@@ -170,8 +171,8 @@ static void conn_free(struct conn *c) {
     if (sh->me->stopping && !sh->conns) program_end(sh->me);
 }
 
-/* Our last word has left. A client that is still sending would get a reset that can destroy it unread, so wait a
- * little for its end; after QUIT there is nothing to wait for. */
+/* Our last word has left. A client that is still sending would get a reset that can destroy it unread, so
+ * wait a little for its end; after QUIT there is nothing to wait for. */
 static void begin_linger(struct conn *c) {
     if (c->client.local || strcmp(c->why, "quit") == 0 || shutdown(c->fd, SHUT_WR) != 0) {
         c->gone = true;
@@ -197,7 +198,8 @@ void conn_settle(struct conn *c) {
     if (c->fd < 0 || c->lingering) return;
     bool want = c->session && session_wants(c->session);
     if (want && session_in_data(c->session) && mail_stalled(c)) want = false;
-    /* EPOLLIN is taken back only when it fires unwanted (on_ready): most questions are answered before that. */
+    /* EPOLLIN is taken back only when it fires unwanted (on_ready): most questions are answered before
+     * that. */
     c->reading = c->reading || want;
     watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out ? (uint32_t)EPOLLOUT : 0u));
 }
@@ -255,8 +257,13 @@ void conn_greet(struct conn *c) {
 
 void conn_start(struct shell *sh, int fd, const struct session_client *client) {
     struct conn *c = xmalloc(sizeof *c);
-    *c = (struct conn){.sh = sh, .next = sh->conns, .number = ++sh->numbers, .fd = fd, .client = *client,
-                       .since_ns = loop_now(sh->me->loop), .reading = true};
+    *c = (struct conn){.sh = sh,
+                       .next = sh->conns,
+                       .number = ++sh->numbers,
+                       .fd = fd,
+                       .client = *client,
+                       .since_ns = loop_now(sh->me->loop),
+                       .reading = true};
     c->timer = (struct timer){.fn = on_timer, .ctx = c};
     c->watch = loop_watch(sh->me->loop, fd, EPOLLIN, on_ready, c);
     if (!c->watch) {

@@ -1,6 +1,6 @@
-/* data.c: from 354 to the reply after the final dot. The data goes through the one line reader straight into the
- * sink of the shell; the field names are looked at on the way. What is wrong with a message is told only after its
- * real end, so that none of it can be taken for commands. */
+/* data.c: from 354 to the reply after the final dot. The data goes through the one line reader straight
+ * into the sink of the shell; the field names are looked at on the way. What is wrong with a message is
+ * told only after its real end, so that none of it can be taken for commands. */
 #include "common/arena.h"
 #include "smtpd/state.h"
 
@@ -44,8 +44,7 @@ static void sink(void *ctx, struct str run) {
     s->tx->mail.size += run.n;
     if (d->header.place != HEADER_DONE) header_take(&d->header, run);
     if (d->failed) return;
-    if (s->tx->mail.size > s->host->size_limit || d->line.stray ||
-        !s->host->ops->write(s->ctx, run)) {
+    if (s->tx->mail.size > s->host->size_limit || d->line.stray || !s->host->ops->write(s->ctx, run)) {
         struct status st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
         data_fail(s, &st);
     }
@@ -55,7 +54,8 @@ static void sink(void *ctx, struct str run) {
 static bool objection(const struct session *s, struct status *st) {
     const struct data_phase *d = s->tx->data;
     if (d->line.stray) *st = status_make(554, "5.6.0", "Bare CR, bare LF or NUL in the message");
-    else if (s->tx->mail.size > s->host->size_limit) *st = status_make(552, "5.3.4", "Message too large for this server");
+    else if (s->tx->mail.size > s->host->size_limit)
+        *st = status_make(552, "5.3.4", "Message too large for this server");
     else if (d->header.received > s->host->hop_limit) /* RFC 5321 6.3 */
         *st = status_make(554, "5.4.6", "Too many Received fields: a mail loop");
     else if (d->loop) *st = status_make(554, "5.4.6", "Delivered to this recipient before: a mail loop");

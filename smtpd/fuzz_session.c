@@ -1,5 +1,6 @@
-/* The fuzz twin of the session: any bytes, cut anywhere, answered in any order. The same bytes are told twice, whole
- * and in pieces: the client must hear the same, and nothing that is accepted may hold a bare CR, a bare LF or NUL. */
+/* The fuzz twin of the session: any bytes, cut anywhere, answered in any order. The same bytes are told
+ * twice, whole and in pieces: the client must hear the same, and nothing that is accepted may hold a bare
+ * CR, a bare LF or NUL. */
 #include "smtpd/testing.h"
 
 #include <stdlib.h>

@@ -66,21 +66,30 @@ void header_take(struct header_scan *h, struct str run) {
     for (size_t i = 0; i < run.n && h->place != HEADER_DONE; i++) {
         char c = run.p[i];
         switch (h->place) {
-        case HEADER_LINE: at_line(h, c); break;
-        case HEADER_NAME: in_name(h, c); break;
+        case HEADER_LINE:
+            at_line(h, c);
+            break;
+        case HEADER_NAME:
+            in_name(h, c);
+            break;
         case HEADER_NAME_END:
             if (c == ':') field_begins(h);
             else if (!is_wsp(c)) not_a_header(h);
             break;
-        case HEADER_VALUE: in_value(h, c); break;
-        case HEADER_BLANK: h->place = HEADER_DONE; break;
+        case HEADER_VALUE:
+            in_value(h, c);
+            break;
+        case HEADER_BLANK:
+            h->place = HEADER_DONE;
+            break;
         case HEADER_SKIP: {
             const char *lf = memchr(run.p + i, '\n', run.n - i);
             i = lf ? (size_t)(lf - run.p) : run.n - 1;
             if (lf) h->place = HEADER_LINE;
             break;
         }
-        case HEADER_DONE: break;
+        case HEADER_DONE:
+            break;
         }
     }
 }

@@ -114,8 +114,10 @@ static size_t step(struct line_data *d, struct runs *r, size_t i) {
         if (i == r->in.n) return i;
         d->place = LINE_AT_CR;
         return i + 1;
-    case LINE_AT_CR: return after_cr(d, r, i);
-    case LINE_AT_END: break;
+    case LINE_AT_CR:
+        return after_cr(d, r, i);
+    case LINE_AT_END:
+        break;
     }
     return i;
 }

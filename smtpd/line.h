@@ -1,9 +1,9 @@
 /* line.h: THE one line reader of smtpd. Whatever a client sends is cut into lines here, and nowhere else.
  *
- * Exactly CR LF ends a line (RFC 5321 2.3.8), exactly CR LF "." CR LF ends the data (4.1.1.4). A CR or LF alone, and
- * NUL, never end anything: a line or a message that holds one is refused as a whole, so that no two programs can
- * disagree about where it ended (SMTP smuggling, CVE-2023-51764 and its family). The outcome does not depend on how
- * the network cut the bytes. Pure: no memory, no time. */
+ * Exactly CR LF ends a line (RFC 5321 2.3.8), exactly CR LF "." CR LF ends the data (4.1.1.4). A CR or LF
+ * alone, and NUL, never end anything: a line or a message that holds one is refused as a whole, so that no
+ * two programs can disagree about where it ended (SMTP smuggling, CVE-2023-51764 and its family). The
+ * outcome does not depend on how the network cut the bytes. Pure: no memory, no time. */
 #ifndef POSTERN_SMTPD_LINE_H
 #define POSTERN_SMTPD_LINE_H
 
@@ -39,9 +39,10 @@ struct line_data {
     bool stray;   /* a bare CR, a bare LF or a NUL was seen: what was handed on must be refused */
 };
 
-/* Takes data off `in` until its end mark or the end of `in`; returns how many octets that were. Hands the content on
- * in runs, without the dots that were stuffed (4.5.2). d->place is LINE_AT_END after the end mark, of which nothing
- * is handed on; what follows it in `in` is commands again. Start with a zeroed line_data. */
+/* Takes data off `in` until its end mark or the end of `in`; returns how many octets that were. Hands the
+ * content on in runs, without the dots that were stuffed (4.5.2). d->place is LINE_AT_END after the end
+ * mark, of which nothing is handed on; what follows it in `in` is commands again. Start with a zeroed
+ * line_data. */
 size_t line_data(struct line_data *d, struct str in, void (*sink)(void *ctx, struct str run), void *ctx);
 
 #endif

@@ -1,5 +1,6 @@
-/* mail.c: accepted messages on their way to queue. A small message travels whole after its end; a large one streams
- * as sealed chunks while it arrives, so that we never hold more than one of them for a session. */
+/* mail.c: accepted messages on their way to queue. A small message travels whole after its end; a large
+ * one streams as sealed chunks while it arrives, so that we never hold more than one of them for a
+ * session. */
 #include "common/arena.h"
 #include "smtpd/shell.h"
 
@@ -26,8 +27,8 @@ static void tell_envelope(struct shell *sh, struct mail *m) {
     uint32_t index = 0;
     if (m->told) return;
     m->told = true;
-    SEND(sh->queue, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text, .body = e->body,
-         .origin = e->origin, .about = QID_NONE);
+    SEND(sh->queue, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text,
+         .body = e->body, .origin = e->origin, .about = QID_NONE);
     for (const struct session_rcpt *r = e->rcpts; r; r = r->next)
         SEND(sh->queue, mail_rcpt, .id = m->id, .index = index++, .rcpt = r->text);
 }
@@ -100,6 +101,8 @@ void mail_lease(void *ctx, struct channel *ch, const struct wire_lease *m, int f
     if (ch != sh->queue) return;
     sh->lease = m->lease;
     sh->serial = 0;
+    sh->ready = true;
+    shell_accepting(sh);
 }
 
 static void fate(struct mail *m, const struct status *st) {

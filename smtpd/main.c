@@ -1,11 +1,13 @@
 /* smtpd: turns a stranger's bytes into one envelope and one sealed message.
  *
- * It reads from the network, and from local users at the submit socket. It may touch no file and make no connection:
- * it accepts on sockets it was handed, seals memory files of its own, and speaks to queue and lookup over channels.
- * Why it is safe: whoever takes it over holds the sessions in this process and can do what any client could, inject
- * mail; the spool, the mailboxes, the tables and the other processes stay out of reach (common/roles.def).
+ * It reads from the network, and from local users at the submit socket. It may touch no file and make no
+ * connection: it accepts on sockets it was handed, seals memory files of its own, and speaks to queue and
+ * lookup over channels. Why it is safe: whoever takes it over holds the sessions in this process and can
+ * do what any client could, inject mail; the spool, the mailboxes, the tables and the other processes stay
+ * out of reach (common/roles.def).
  *
- * The protocol is in the engine (session.h), which knows nothing of sockets. Here are listeners and settings. */
+ * The protocol is in the engine (session.h), which knows nothing of sockets. Here are listeners and
+ * settings. */
 #include "common/arena.h"
 #include "smtpd/shell.h"
 
@@ -22,10 +24,14 @@ enum { ACCEPTS_A_ROUND = 16, ACCEPT_PAUSE_MS = 500 };
 static void on_accept(void *ctx, uint32_t ready);
 
 void shell_accepting(struct shell *sh) {
-    bool ears = sh->conn_count < sh->me->config->sessions_per_process && !sh->me->stopping && !sh->accept_again.slot;
+    /* At the start strangers wait in the kernel until queue is there; when it is lost later they hear 451. */
+    bool ears = sh->ready && !sh->me->stopping && !sh->accept_again.slot &&
+                sh->conn_count < sh->me->config->sessions_per_process;
     for (struct listening *l = sh->listening; l; l = l->next) {
-        /* Exclusive: one process wakes for each stranger. Such a watch cannot be modified, so it is made anew. */
-        if (ears && !l->watch) l->watch = loop_watch(sh->me->loop, l->fd, EPOLLIN | EPOLLEXCLUSIVE, on_accept, l);
+        /* Exclusive: one process wakes for each stranger. Such a watch cannot be modified, so it is made
+         * anew. */
+        if (ears && !l->watch)
+            l->watch = loop_watch(sh->me->loop, l->fd, EPOLLIN | EPOLLEXCLUSIVE, on_accept, l);
         if (!ears && l->watch) {
             watch_close(l->watch);
             l->watch = NULL;
@@ -46,7 +52,8 @@ static void pause_accepting(struct shell *sh) {
     shell_accepting(sh);
 }
 
-static bool identify(int fd, enum listener_kind kind, const struct sockaddr_storage *sa, struct session_client *client) {
+static bool identify(int fd, enum listener_kind kind, const struct sockaddr_storage *sa,
+                     struct session_client *client) {
     struct ucred cred;
     socklen_t n = sizeof cred;
     uint16_t port;
@@ -67,7 +74,8 @@ static void on_accept(void *ctx, uint32_t ready) {
         struct session_client client;
         socklen_t n = sizeof sa;
         int fd = accept4(l->fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) pause_accepting(sh);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+            pause_accepting(sh);
         if (fd < 0) break;
         if (identify(fd, l->kind, &sa, &client)) conn_start(sh, fd, &client);
         else close(fd);

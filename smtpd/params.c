@@ -16,8 +16,8 @@ static bool is_keyword(struct str s) {
     return s.n > 0;
 }
 
-bool session_params(struct session *s, struct transaction *tx, struct str rest, const struct session_param *table,
-                    size_t n, struct status *st) {
+bool session_params(struct session *s, struct transaction *tx, struct str rest,
+                    const struct session_param *table, size_t n, struct status *st) {
     unsigned seen = 0;
     struct str word;
     while (str_word(&rest, '\0', &word)) {

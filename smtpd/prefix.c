@@ -17,8 +17,10 @@ static void civil(int64_t days, int *year, int *month, int *day) {
 
 /* RFC 5322 3.3, in UTC: the cage has no time zone files, and a trace reads better without them. */
 static void add_date(struct buf *b, int64_t wall_ms) {
-    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"}; /* 1970 began on a Thursday */
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun",
+                                    "Mon", "Tue", "Wed"}; /* 1970 began on a Thursday */
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     int64_t s = wall_ms > 0 ? wall_ms / 1000 : 0;
     int year, month, day, second = (int)(s % 86400);
     civil(s / 86400, &year, &month, &day);
@@ -26,7 +28,8 @@ static void add_date(struct buf *b, int64_t wall_ms) {
              second / 3600, second / 60 % 60, second % 60);
 }
 
-/* RFC 5321 4.4: Extended-Domain with the address that the connection came from, which no client can choose. */
+/* RFC 5321 4.4: Extended-Domain with the address that the connection came from, which no client can
+ * choose. */
 static void add_from(struct buf *b, const struct session *s) {
     if (s->client.local) return;
     buf_adds(b, "from ");

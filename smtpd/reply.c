@@ -62,8 +62,12 @@ static void tell(struct session *s, const char *stage, const struct status *st, 
     char mem[REPLY_LINE_MAX];
     struct buf reply = BUF(mem);
     status_format(&reply, st);
-    struct session_event e = {.kind = SESSION_REJECT, .stage = str_of(stage), .to = to, .helo = s->helo,
-                              .reply = buf_str(&reply), .protocol = session_protocol(s)};
+    struct session_event e = {.kind = SESSION_REJECT,
+                              .stage = str_of(stage),
+                              .to = to,
+                              .helo = s->helo,
+                              .reply = buf_str(&reply),
+                              .protocol = session_protocol(s)};
     if (s->tx) e.from = s->tx->mail.sender_text;
     s->host->ops->event(s->ctx, &e);
 }
@@ -76,7 +80,8 @@ void session_refuse(struct session *s, const char *stage, const struct status *s
     session_end(s, "4.7.0", "Too many errors", "too many errors");
 }
 
-void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text) {
+void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail,
+                   const char *text) {
     struct status st = status_make((uint16_t)code, detail, text);
     session_refuse(s, stage, &st, STR_NONE);
 }

@@ -7,8 +7,9 @@
 #include <string.h>
 
 enum {
-    ANSWER_MS = 600000, /* how long lookup or queue may take: no longer than clients wait (RFC 5321 4.5.3.2.6) */
-    ASK_AHEAD = 64,     /* recipients of one session in question at a time */
+    ANSWER_MS =
+        600000,     /* how long lookup or queue may take: no longer than clients wait (RFC 5321 4.5.3.2.6) */
+    ASK_AHEAD = 64, /* recipients of one session in question at a time */
 };
 
 #define COMMAND(word, fn, states, help) {STR(word), fn, states, help},
@@ -115,8 +116,8 @@ static bool take_command(struct session *s, struct str *in) {
     return true;
 }
 
-/* While answers about recipients are due, only more recipients are taken: their replies can wait in line. Everything
- * else stays where it is, so the outcome does not depend on how fast the answers come. */
+/* While answers about recipients are due, only more recipients are taken: their replies can wait in line.
+ * Everything else stays where it is, so the outcome does not depend on how fast the answers come. */
 static bool may_ask_ahead(const struct session *s, struct str in) {
     struct str line;
     const struct transaction *tx = s->tx;
@@ -139,7 +140,8 @@ static void process(struct session *s, struct str *in) {
         if (s->tx && s->tx->data) data_take(s, in);
         else if (!take_command(s, in)) break;
     }
-    if (s->stopping && idle(s) && !s->tx && !s->over) session_end(s, "4.3.2", "Going down, try again", "stopped");
+    if (s->stopping && idle(s) && !s->tx && !s->over)
+        session_end(s, "4.3.2", "Going down, try again", "stopped");
 }
 
 static void keep(struct session *s, struct str rest) {
@@ -208,11 +210,13 @@ static struct waiting *find_waiting(struct session *s, uint32_t slot) {
     return NULL;
 }
 
-/* An answer keeps its text until its turn comes. Nonsense from lookup is our own trouble, not the client's. */
+/* An answer keeps its text until its turn comes. Nonsense from lookup is our own trouble, not the
+ * client's. */
 static struct status copy_status(struct arena *a, const struct status *st) {
     struct status c = *st;
     unsigned cls = st->kind == STATUS_OK ? 2 : st->kind == STATUS_LATER ? 4 : 5;
-    if (st->code / 100 != cls || st->detail[0] != cls) return status_make(451, "4.3.0", "Confused for a moment, try again later");
+    if (st->code / 100 != cls || st->detail[0] != cls)
+        return status_make(451, "4.3.0", "Confused for a moment, try again later");
     c.text = str_dup(a, str_sub(st->text, 0, 512));
     return c;
 }
@@ -235,7 +239,8 @@ void session_committed(struct session *s, struct session_now now, const struct s
     struct status copy = copy_status(s->tx->arena, st);
     if (!s->committing) {
         /* A message that has not ended cannot be durable. */
-        if (copy.kind == STATUS_OK) copy = status_make(451, "4.3.0", "Confused for a moment, try again later");
+        if (copy.kind == STATUS_OK)
+            copy = status_make(451, "4.3.0", "Confused for a moment, try again later");
         data_fail(s, &copy);
         return;
     }
@@ -279,7 +284,8 @@ void session_stop(struct session *s, struct session_now now) {
 }
 
 bool session_wants(const struct session *s) {
-    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && !(s->tx && s->tx->waiting);
+    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested &&
+           !(s->tx && s->tx->waiting);
 }
 
 bool session_in_data(const struct session *s) {

@@ -1,8 +1,10 @@
-/* session.h: one SMTP server session (RFC 5321) as a pure engine: bytes, answers and the time go in; bytes, questions,
- * messages and deadlines come out through struct session_ops. No system call, no global, no clock.
+/* session.h: one SMTP server session (RFC 5321) as a pure engine: bytes, answers and the time go in;
+ * bytes, questions, messages and deadlines come out through struct session_ops. No system call, no global,
+ * no clock.
  *
- * The shell (or the simulator) calls in; the engine calls back through the ops while it runs, and never keeps a view
- * of what it was given. The ops must not call into the session again; answers come later, from outside. */
+ * The shell (or the simulator) calls in; the engine calls back through the ops while it runs, and never
+ * keeps a view of what it was given. The ops must not call into the session again; answers come later,
+ * from outside. */
 #ifndef POSTERN_SMTPD_SESSION_H
 #define POSTERN_SMTPD_SESSION_H
 
@@ -27,16 +29,16 @@ struct session_rcpt {
 
 /* An envelope. Valid from begin until commit was answered, or abort. */
 struct session_mail {
-    struct qid id;      /* filled in by begin */
+    struct qid id; /* filled in by begin */
     int64_t arrival_ms;
     struct addr sender;
     struct str sender_text; /* empty for the null reverse-path */
     uint8_t body;           /* 0 7BIT, 1 8BITMIME */
     uint32_t rcpt_count;
     struct session_rcpt *rcpts;
-    struct str origin;      /* for people: "client [192.0.2.1] helo x", "local user 1000" */
-    struct str prefix;      /* at commit: header fields to put in front */
-    uint64_t size;          /* at commit: octets of the data */
+    struct str origin; /* for people: "client [192.0.2.1] helo x", "local user 1000" */
+    struct str prefix; /* at commit: header fields to put in front */
+    uint64_t size;     /* at commit: octets of the data */
 };
 
 enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED };
@@ -44,7 +46,7 @@ enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED
 struct session_event {
     enum session_event_kind kind;
     struct str stage, from, to, helo, reply, protocol;
-    const struct session_mail *mail;  /* NULL for SESSION_REJECT */
+    const struct session_mail *mail; /* NULL for SESSION_REJECT */
     uint64_t data_us, commit_us;
 };
 
@@ -82,9 +84,9 @@ struct session_host {
 enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 64 };
 
 struct session_client {
-    struct ip ip;     /* family 0 for local users */
+    struct ip ip; /* family 0 for local users */
     bool local;
-    uint32_t uid;     /* of a local user */
+    uint32_t uid; /* of a local user */
 };
 
 /* ctx goes to the ops. Nothing is sent or taken before session_greet. */
@@ -99,8 +101,8 @@ void session_answer(struct session *s, struct session_now now, uint32_t slot, co
 void session_committed(struct session *s, struct session_now now, const struct status *st);
 void session_resume(struct session *s, struct session_now now); /* after send said false: it flows again */
 void session_expire(struct session *s, struct session_now now); /* the deadline has passed */
-/* The client has gone: what is not complete is forgotten. After a commit the session waits for the answer, then
- * closes; else it closes at once. */
+/* The client has gone: what is not complete is forgotten. After a commit the session waits for the answer,
+ * then closes; else it closes at once. */
 void session_lost(struct session *s, struct session_now now, const char *why);
 /* The program is to stop: 421 as soon as no message is under way. */
 void session_stop(struct session *s, struct session_now now);

@@ -12,21 +12,21 @@ struct shell;
 struct conn {
     struct shell *sh;
     struct conn *next, *prev;
-    uint64_t number;           /* for the log */
-    int fd;                    /* -1: closed */
+    uint64_t number; /* for the log */
+    int fd;          /* -1: closed */
     struct watch *watch;
-    bool reading;              /* the watch has EPOLLIN */
+    bool reading; /* the watch has EPOLLIN */
     bool closing, lingering, gone;
     const char *why;
-    struct session *session;   /* NULL: over */
+    struct session *session; /* NULL: over */
     struct session_client client;
-    char *login;               /* of a local user, once lookup has told */
+    char *login; /* of a local user, once lookup has told */
     struct timer timer;
     int64_t deadline;
     int64_t since_ns;
-    char *out;                 /* replies that the kernel did not take yet */
+    char *out; /* replies that the kernel did not take yet */
     size_t out_n, out_at;
-    uint32_t asked;            /* questions that lookup has not answered */
+    uint32_t asked; /* questions that lookup has not answered */
     struct mail *mail;
     uint32_t linger_octets;
 };
@@ -37,7 +37,7 @@ struct mail {
     struct conn *conn;
     const struct session_mail *envelope;
     struct qid id;
-    bool told;    /* mail_begin was sent */
+    bool told; /* mail_begin was sent */
     struct body body;
 };
 
@@ -68,6 +68,7 @@ struct shell {
     uint64_t conn_count, numbers;
     struct timer accept_again;
     struct channel *queue, *lookup;
+    bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
     uint32_t serial;
     struct mail *mails[MAIL_BUCKETS];
@@ -82,7 +83,8 @@ void shell_accepting(struct shell *sh); /* opens or closes our ears, as the numb
 /* conn.c */
 extern const struct session_ops conn_ops;
 void conn_start(struct shell *sh, int fd, const struct session_client *client);
-/* After any call into the session: sends, reads, closes, frees as its new state wants. conn may be gone then. */
+/* After any call into the session: sends, reads, closes, frees as its new state wants. conn may be gone
+ * then. */
 void conn_settle(struct conn *c);
 void conn_greet(struct conn *c);
 struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
@@ -99,7 +101,7 @@ bool mail_begin(struct conn *c, struct session_mail *m);
 bool mail_write(struct conn *c, struct str bytes);
 bool mail_commit(struct conn *c, const struct session_mail *m);
 void mail_abort(struct conn *c);
-void mail_drop(struct conn *c); /* forgets it here, says nothing to queue */
+void mail_drop(struct conn *c);    /* forgets it here, says nothing to queue */
 bool mail_stalled(struct conn *c); /* queue takes no more just now */
 void mail_lost(struct shell *sh);  /* queue has gone */
 void mail_lease(void *ctx, struct channel *ch, const struct wire_lease *m, int fd);

@@ -15,7 +15,8 @@ enum session_state {
     ANYWHERE = 15,
 };
 
-/* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920 3.1). */
+/* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920
+ * 3.1). */
 struct waiting {
     struct waiting *next;
     struct session_rcpt *rcpt; /* NULL: refused before asking */
@@ -28,8 +29,8 @@ struct waiting {
 struct data_phase {
     struct line_data line;
     struct header_scan header;
-    bool loop;             /* Delivered-To names one of its recipients */
-    bool failed;           /* the message cannot be kept; aborted already */
+    bool loop;   /* Delivered-To names one of its recipients */
+    bool failed; /* the message cannot be kept; aborted already */
     struct status failure;
     int64_t began_ns, ended_ns;
     struct arena *arena;
@@ -58,8 +59,8 @@ struct session {
     bool moved;      /* something whole was taken: the deadline begins anew */
     uint32_t errors, messages, commands;
     struct line_reader reader;
-    struct str helo;    /* own memory, malloc'd */
-    char *held;         /* input that waits: an unfinished line, or what is behind an open question */
+    struct str helo; /* own memory, malloc'd */
+    char *held;      /* input that waits: an unfinished line, or what is behind an open question */
     size_t held_n;
     struct transaction *tx;
     struct session_now now;
@@ -81,8 +82,10 @@ extern const size_t session_verb_count;
 
 /* reply.c: replies, each at most 512 octets (4.5.3.1.5), printable, never an echo of raw input. */
 void session_reply(struct session *s, const struct status *st);
-void session_say(struct session *s, unsigned code, const char *detail, const char *text); /* status_make + reply */
-/* Greeting, EHLO, HELO and 354: without enhanced code (RFC 2034 4). more: another line of the same reply follows. */
+void session_say(struct session *s, unsigned code, const char *detail,
+                 const char *text); /* status_make + reply */
+/* Greeting, EHLO, HELO and 354: without enhanced code (RFC 2034 4). more: another line of the same reply
+ * follows. */
 void session_plain(struct session *s, unsigned code, bool more, struct str text);
 void session_line(struct session *s, unsigned code, bool more, const char *detail, struct str text);
 /* Refuses: replies, logs, counts 5xx as an error, ends the session when they are too many. */
@@ -98,13 +101,14 @@ void session_forget(struct session *s); /* the transaction, also one whose data 
 struct str session_protocol(const struct session *s);
 struct transaction *transaction_new(uint32_t rcpt_limit);
 
-/* The rest of MAIL and RCPT: parameters (4.1.1.11). Each is taken by its row, at most once. False: *st refuses. */
+/* The rest of MAIL and RCPT: parameters (4.1.1.11). Each is taken by its row, at most once. False: *st
+ * refuses. */
 struct session_param {
     struct str name;
     bool (*take)(struct session *s, struct transaction *tx, struct str value, struct status *st);
 };
-bool session_params(struct session *s, struct transaction *tx, struct str rest, const struct session_param *table,
-                    size_t n, struct status *st);
+bool session_params(struct session *s, struct transaction *tx, struct str rest,
+                    const struct session_param *table, size_t n, struct status *st);
 bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */
@@ -116,7 +120,8 @@ void data_take(struct session *s, struct str *in);
 void data_fail(struct session *s, const struct status *st); /* while the data still comes */
 void data_done(struct session *s, const struct status *st); /* the answer to commit */
 
-/* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE: full. */
+/* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE:
+ * full. */
 struct str prefix_build(const struct session *s, struct arena *a);
 
 #endif

@@ -58,7 +58,8 @@ static void commands(void **state) {
 
 /* A line of n octets with its CR LF, then NOOP. */
 static void long_lines(void **state) {
-    static const size_t lengths[] = {LINE_COMMAND_MAX - 1, LINE_COMMAND_MAX, LINE_COMMAND_MAX + 1, 1999, 2000};
+    static const size_t lengths[] = {LINE_COMMAND_MAX - 1, LINE_COMMAND_MAX, LINE_COMMAND_MAX + 1, 1999,
+                                     2000};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
         for (size_t piece = 1; piece < 2010; piece += piece < 4 ? 1 : 97) {
             char in[2100], got[2100];
@@ -141,24 +142,27 @@ static void headers(void **state) {
         bool date, message_id, from, headless;
         const char *delivered;
     } rows[] = {
-        {STR("Received: a\r\nreceived: b\r\n\tReceived: c\r\nRECEIVED : d\r\n\r\nReceived: e\r\n"), 3, 0, 0, 0, 0, ""},
+        {STR("Received: a\r\nreceived: b\r\n\tReceived: c\r\nRECEIVED : d\r\n\r\nReceived: e\r\n"), 3, 0, 0,
+         0, 0, ""},
         {STR("Date: x\r\nMessage-Id: y\r\nFrom: z\r\n\r\n"), 0, 1, 1, 1, 0, ""},
-        {STR("Delivered-To: a@b.c \r\nX-Delivered-To: d\r\nDelivered-to:e@f\r\n\r\nDelivered-To: g\r\n"), 0, 0, 0, 0, 0,
-         "<a@b.c><e@f>"},
+        {STR("Delivered-To: a@b.c \r\nX-Delivered-To: d\r\nDelivered-to:e@f\r\n\r\nDelivered-To: g\r\n"), 0,
+         0, 0, 0, 0, "<a@b.c><e@f>"},
         {STR("Hello world\r\nDate: x\r\n"), 0, 0, 0, 0, 1, ""},
         {STR(" folded\r\nDate: x\r\n"), 0, 0, 0, 0, 1, ""},
         {STR("\r\nDate: x\r\n"), 0, 0, 0, 0, 0, ""},
         {STR(""), 0, 0, 0, 0, 0, ""},
         {STR("From a@b Mon\r\nDate: x\r\n"), 0, 1, 0, 0, 0, ""},
         {STR("A: b\r\nno colon\r\nDate: x\r\n"), 0, 0, 0, 0, 0, ""},
-        {STR("Datelongerthananynamethatwelookfor: x\r\nDatex: y\r\nDat: z\r\n: q\r\nDate: v\r\n"), 0, 0, 0, 0, 0, ""},
+        {STR("Datelongerthananynamethatwelookfor: x\r\nDatex: y\r\nDat: z\r\n: q\r\nDate: v\r\n"), 0, 0, 0, 0,
+         0, ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (size_t piece = 1; piece <= rows[i].in.n + 1; piece++) {
             char mem[128];
             struct buf b = BUF(mem);
             struct header_scan h = {.delivered_to = note, .ctx = &b};
-            for (size_t at = 0; at < rows[i].in.n; at += piece) header_take(&h, str_sub(rows[i].in, at, at + piece));
+            for (size_t at = 0; at < rows[i].in.n; at += piece)
+                header_take(&h, str_sub(rows[i].in, at, at + piece));
             assert_int_equal(h.received, rows[i].received);
             assert_int_equal(h.date, rows[i].date);
             assert_int_equal(h.message_id, rows[i].message_id);

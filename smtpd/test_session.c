@@ -1,5 +1,6 @@
-/* Sessions as stories: what the client says, what it must hear. Each story is also told in pieces of every size, with
- * answers from inside in other orders and with a slow network: what the client hears must not differ by one byte. */
+/* Sessions as stories: what the client says, what it must hear. Each story is also told in pieces of every
+ * size, with answers from inside in other orders and with a slow network: what the client hears must not
+ * differ by one byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,21 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HI "220 mx.test ESMTP Postern\r\n"
+#define HI   "220 mx.test ESMTP Postern\r\n"
 #define EHLO "EHLO a.test\r\n"
-#define EHLO_R                                                                                  \
-    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 HELP\r\n"
-#define FROM "MAIL FROM:<s@a.test>\r\n"
-#define FROM_R "250 2.1.0 Sender ok\r\n"
-#define TO "RCPT TO:<r@mx.test>\r\n"
-#define TO_R "250 2.1.5 Recipient ok\r\n"
-#define DATA_R "354 End the message with a line that is one dot\r\n"
-#define BYE "221 2.0.0 Goodbye\r\n"
-#define OK1 "250 2.0.0 Accepted as 00000000000010000001\r\n"
-#define OK2 "250 2.0.0 Accepted as 00000000000010000002\r\n"
-#define STRAY_R "500 5.5.2 Bare CR, bare LF or NUL in a command\r\n"
+#define EHLO_R \
+    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
+    "HELP\r\n"
+#define FROM       "MAIL FROM:<s@a.test>\r\n"
+#define FROM_R     "250 2.1.0 Sender ok\r\n"
+#define TO         "RCPT TO:<r@mx.test>\r\n"
+#define TO_R       "250 2.1.5 Recipient ok\r\n"
+#define DATA_R     "354 End the message with a line that is one dot\r\n"
+#define BYE        "221 2.0.0 Goodbye\r\n"
+#define OK1        "250 2.0.0 Accepted as 00000000000010000001\r\n"
+#define OK2        "250 2.0.0 Accepted as 00000000000010000002\r\n"
+#define STRAY_R    "500 5.5.2 Bare CR, bare LF or NUL in a command\r\n"
 #define STRAY_DATA "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n"
-#define UNKNOWN "500 5.5.1 Command not known; HELP lists those that are\r\n"
+#define UNKNOWN    "500 5.5.1 Command not known; HELP lists those that are\r\n"
 
 struct story {
     const char *name;
@@ -39,52 +41,77 @@ struct story {
 static const struct story stories[] = {
     {"one message", STR(EHLO FROM TO "DATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n"),
      EHLO_R FROM_R TO_R DATA_R OK1 BYE, "Subject: x\r\n\r\n.dot\r\n", 1},
-    {"two messages, HELO", STR("helo a.test\r\n" FROM TO "data\r\nx\r\n.\r\n" FROM TO "DATA\r\ny\r\n.\r\nquit\r\n"),
+    {"two messages, HELO",
+     STR("helo a.test\r\n" FROM TO "data\r\nx\r\n.\r\n" FROM TO "DATA\r\ny\r\n.\r\nquit\r\n"),
      "250 mx.test\r\n" FROM_R TO_R DATA_R OK1 FROM_R TO_R DATA_R OK2 BYE, "y\r\n", 2},
     {"null reverse-path, postmaster, empty message",
      STR(EHLO "MAIL FROM:<>\r\nRCPT TO:<PostMaster>\r\nDATA\r\n.\r\n"), EHLO_R FROM_R TO_R DATA_R OK1, "", 1},
-    {"parameters", STR(EHLO "MAIL FROM:<s@a.test> SIZE=100000 BODY=8BITMIME\r\nRSET\r\n"
-                            "MAIL FROM:<s@a.test> size=100001\r\nMAIL FROM:<s@a.test> SIZE=99999999999999999999\r\n"
-                            "MAIL FROM:<s@a.test> SIZE=x\r\nMAIL FROM:<s@a.test> SIZE=\r\nMAIL FROM:<s@a.test> SIZE=-1\r\n"
-                            "MAIL FROM:<s@a.test> BODY=BINARYMIME\r\nMAIL FROM:<s@a.test> FOO=BAR\r\n"
-                            "MAIL FROM:<s@a.test> SIZE=1 SIZE=2\r\nMAIL FROM:<s@a.test>SIZE=1\r\n"
-                            "MAIL FROM:<s@a.test> body=7bit\r\nRCPT TO:<r@mx.test> NOTIFY=NEVER\r\n"),
+    {"parameters",
+     STR(EHLO "MAIL FROM:<s@a.test> SIZE=100000 BODY=8BITMIME\r\nRSET\r\n"
+              "MAIL FROM:<s@a.test> size=100001\r\nMAIL FROM:<s@a.test> SIZE=99999999999999999999\r\n"
+              "MAIL FROM:<s@a.test> SIZE=x\r\nMAIL FROM:<s@a.test> SIZE=\r\nMAIL FROM:<s@a.test> SIZE=-1\r\n"
+              "MAIL FROM:<s@a.test> BODY=BINARYMIME\r\nMAIL FROM:<s@a.test> FOO=BAR\r\n"
+              "MAIL FROM:<s@a.test> SIZE=1 SIZE=2\r\nMAIL FROM:<s@a.test>SIZE=1\r\n"
+              "MAIL FROM:<s@a.test> body=7bit\r\nRCPT TO:<r@mx.test> NOTIFY=NEVER\r\n"),
      EHLO_R FROM_R "250 2.0.0 Forgotten\r\n552 5.3.4 Message too large for this server\r\n"
-     "552 5.3.4 Message too large for this server\r\n501 5.5.4 SIZE needs a number\r\n501 5.5.4 SIZE needs a number\r\n"
-     "501 5.5.4 SIZE needs a number\r\n501 5.5.4 BODY is 7BIT or 8BITMIME\r\n555 5.5.4 Parameter not known\r\n"
-     "501 5.5.4 Parameter given twice\r\n501 5.1.7 after \">\" only a space and parameters may follow (RFC 5321 4.1.2)\r\n" FROM_R
-     "555 5.5.4 Parameter not known\r\n", NULL, 0},
+                   "552 5.3.4 Message too large for this server\r\n501 5.5.4 SIZE needs a number\r\n501 "
+                   "5.5.4 SIZE needs a number\r\n"
+                   "501 5.5.4 SIZE needs a number\r\n501 5.5.4 BODY is 7BIT or 8BITMIME\r\n555 5.5.4 "
+                   "Parameter not known\r\n"
+                   "501 5.5.4 Parameter given twice\r\n501 5.1.7 after \">\" only a space and parameters may "
+                   "follow (RFC 5321 4.1.2)\r\n" FROM_R "555 5.5.4 Parameter not known\r\n",
+     NULL, 0},
     {"recipients in order",
      STR(EHLO FROM "RCPT TO:<no1@mx.test>\r\n" TO "RCPT TO:<later@mx.test>\r\nRCPT TO:<x@elsewhere.test>\r\n"
-              "RCPT TO:<mad@mx.test>\r\nRCPT TO:<@relay.test,@b.test:ok@mx.test>\r\nRCPT <x@y.test>\r\nDATA\r\nx\r\n.\r\n"),
-     EHLO_R FROM_R "550 5.1.1 No such user here\r\n" TO_R "450 4.2.1 Mailbox busy\r\n554 5.7.1 Relaying denied\r\n"
-     "451 4.3.0 Confused for a moment, try again later\r\n" TO_R "501 5.5.4 Use RCPT TO:<address>\r\n" DATA_R OK1, "x\r\n", 1},
-    {"a recipient twice", STR(EHLO FROM TO TO "RCPT TO:<\"r\"@MX.test>\r\nRCPT TO:<R@mx.test>\r\nDATA\r\nx\r\n.\r\n"),
+                   "RCPT TO:<mad@mx.test>\r\nRCPT TO:<@relay.test,@b.test:ok@mx.test>\r\nRCPT "
+                   "<x@y.test>\r\nDATA\r\nx\r\n.\r\n"),
+     EHLO_R FROM_R "550 5.1.1 No such user here\r\n" TO_R
+                   "450 4.2.1 Mailbox busy\r\n554 5.7.1 Relaying denied\r\n"
+                   "451 4.3.0 Confused for a moment, try again later\r\n" TO_R
+                   "501 5.5.4 Use RCPT TO:<address>\r\n" DATA_R OK1,
+     "x\r\n", 1},
+    {"a recipient twice",
+     STR(EHLO FROM TO TO "RCPT TO:<\"r\"@MX.test>\r\nRCPT TO:<R@mx.test>\r\nDATA\r\nx\r\n.\r\n"),
      EHLO_R FROM_R TO_R TO_R TO_R TO_R DATA_R OK1, "x\r\n", 1},
-    {"order", STR("MAIL FROM:<s@a.test>\r\n" TO "DATA\r\nRSET\r\nNOOP x\r\n" EHLO TO "DATA\r\n" FROM FROM "DATA\r\n"
-                  "RCPT TO:<no@mx.test>\r\nDATA\r\n" TO "HELO b.test\r\nDATA\r\nRSET x\r\nDATA x\r\nQUIT x\r\n"),
-     "503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO first\r\n"
-     "250 2.0.0 Forgotten\r\n250 2.0.0 Ok\r\n" EHLO_R "503 5.5.1 MAIL comes first\r\n503 5.5.1 MAIL comes first\r\n" FROM_R
+    {"order",
+     STR("MAIL FROM:<s@a.test>\r\n" TO "DATA\r\nRSET\r\nNOOP x\r\n" EHLO TO "DATA\r\n" FROM FROM "DATA\r\n"
+         "RCPT TO:<no@mx.test>\r\nDATA\r\n" TO "HELO b.test\r\nDATA\r\nRSET x\r\nDATA x\r\nQUIT x\r\n"),
+     "503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO first\r\n503 5.5.1 Say EHLO or HELO "
+     "first\r\n"
+     "250 2.0.0 Forgotten\r\n250 2.0.0 Ok\r\n" EHLO_R
+     "503 5.5.1 MAIL comes first\r\n503 5.5.1 MAIL comes first\r\n" FROM_R
      "503 5.5.1 A message has been begun already; RSET forgets it\r\n503 5.5.1 RCPT comes first\r\n"
      "550 5.1.1 No such user here\r\n554 5.5.1 No recipient was accepted\r\n" TO_R "250 mx.test\r\n"
      "503 5.5.1 MAIL comes first\r\n501 5.5.4 RSET has no argument\r\n503 5.5.1 MAIL comes first\r\n"
-     "501 5.5.4 QUIT has no argument\r\n", NULL, 0},
-    {"names", STR("EHLO\r\nHELO \r\nEHLO a b\r\nEHLO <x>\r\nEHLO a_b.test\r\nEHLO [192.0.2.1]\r\nEHLO \xff\r\n"),
-     "501 5.5.4 Your name is needed: a domain or [address]\r\n501 5.5.4 Your name is needed: a domain or [address]\r\n"
-     "501 5.5.4 Your name is needed: a domain or [address]\r\n501 5.5.4 Your name is needed: a domain or [address]\r\n"
-     EHLO_R EHLO_R "501 5.5.4 Your name is needed: a domain or [address]\r\n", NULL, 0},
+     "501 5.5.4 QUIT has no argument\r\n",
+     NULL, 0},
+    {"names",
+     STR("EHLO\r\nHELO \r\nEHLO a b\r\nEHLO <x>\r\nEHLO a_b.test\r\nEHLO [192.0.2.1]\r\nEHLO \xff\r\n"),
+     "501 5.5.4 Your name is needed: a domain or [address]\r\n501 5.5.4 Your name is needed: a domain or "
+     "[address]\r\n"
+     "501 5.5.4 Your name is needed: a domain or [address]\r\n501 5.5.4 Your name is needed: a domain or "
+     "[address]\r\n" EHLO_R EHLO_R "501 5.5.4 Your name is needed: a domain or [address]\r\n",
+     NULL, 0},
     {"others", STR("VRFY r@mx.test\r\nVRFY\r\nEXPN x\r\nFOO \x1b[31m\r\n\r\nNOOP  \r\n NOOP\r\nNOOP\tx\r\n"),
-     "252 2.5.0 Not told; send mail and see\r\n501 5.5.4 VRFY needs an address\r\n502 5.5.1 EXPN is not offered\r\n" UNKNOWN
-     "500 5.5.2 A command was expected\r\n250 2.0.0 Ok\r\n500 5.5.2 A command was expected\r\n" UNKNOWN, NULL, 0},
+     "252 2.5.0 Not told; send mail and see\r\n501 5.5.4 VRFY needs an address\r\n502 5.5.1 EXPN is not "
+     "offered\r\n" UNKNOWN
+     "500 5.5.2 A command was expected\r\n250 2.0.0 Ok\r\n500 5.5.2 A command was expected\r\n" UNKNOWN,
+     NULL, 0},
     {"stray octets in commands", STR("NOOP\nNOOP\r\nNO\0OP\r\nNOOP\r\r\nEHLO a\rb\r\nNOOP\r\n"),
      STRAY_R STRAY_R STRAY_R STRAY_R "250 2.0.0 Ok\r\n", NULL, 0},
-    {"HTTP", STR("POST / HTTP/1.1\r\nHost: mx.test\r\n\r\n" EHLO FROM TO), "421 4.7.0 mx.test This is SMTP, not HTTP\r\n", NULL, 0},
+    {"HTTP", STR("POST / HTTP/1.1\r\nHost: mx.test\r\n\r\n" EHLO FROM TO),
+     "421 4.7.0 mx.test This is SMTP, not HTTP\r\n", NULL, 0},
     {"nothing after QUIT", STR(EHLO "QUIT\r\n" FROM TO), EHLO_R BYE, NULL, 0},
     {"data cut off", STR(EHLO FROM TO "DATA\r\nabc\r\n"), EHLO_R FROM_R TO_R DATA_R, NULL, 0},
-    /* Smuggling: the inner commands are part of the data, whatever surrounds the dot, and the message is refused. */
-#define SMUGGLE(name, end)                                                                                        \
-    {"smuggle " name, STR(EHLO FROM TO "DATA\r\na" end "MAIL FROM:<evil@a.test>\r\n" TO "DATA\r\nevil\r\n.\r\nNOOP\r\n"), \
-     EHLO_R FROM_R TO_R DATA_R STRAY_DATA "250 2.0.0 Ok\r\n", NULL, 0}
+/* Smuggling: the inner commands are part of the data, whatever surrounds the dot, and the message is
+ * refused. */
+#define SMUGGLE(name, end) \
+    { \
+        "smuggle " name, \
+            STR(EHLO FROM TO "DATA\r\na" end "MAIL FROM:<evil@a.test>\r\n" TO \
+                             "DATA\r\nevil\r\n.\r\nNOOP\r\n"), \
+            EHLO_R FROM_R TO_R DATA_R STRAY_DATA "250 2.0.0 Ok\r\n", NULL, 0 \
+    }
     SMUGGLE("lf dot lf", "\n.\n"),
     SMUGGLE("lf dot crlf", "\n.\r\n"),
     SMUGGLE("crlf dot lf", "\r\n.\n"),
@@ -96,8 +123,8 @@ static const struct story stories[] = {
     SMUGGLE("crlf nul dot", "\r\n\0.\r\n"),
     SMUGGLE("crlf dot nul", "\r\n.\0\r\n"),
     SMUGGLE("lf lf dot", "\n\n.\r\n"),
-    {"a CR before a real end",
-     STR(EHLO FROM TO "DATA\r\na\r\r\n.\r\nNOOP\r\n"), EHLO_R FROM_R TO_R DATA_R STRAY_DATA "250 2.0.0 Ok\r\n", NULL, 0},
+    {"a CR before a real end", STR(EHLO FROM TO "DATA\r\na\r\r\n.\r\nNOOP\r\n"),
+     EHLO_R FROM_R TO_R DATA_R STRAY_DATA "250 2.0.0 Ok\r\n", NULL, 0},
     {"loop by Delivered-To", STR(EHLO FROM TO "DATA\r\nDelivered-To: r@MX.test\r\n\r\n.\r\n"),
      EHLO_R FROM_R TO_R DATA_R "554 5.4.6 Delivered to this recipient before: a mail loop\r\n", NULL, 0},
     {"Delivered-To of another", STR(EHLO FROM TO "DATA\r\nDelivered-To: q@mx.test\r\n\r\n.\r\n"),
@@ -122,7 +149,8 @@ static void check(const struct story *t, size_t piece, unsigned how) {
     tell(&w, t, piece, how);
     snprintf(want, sizeof want, HI "%s", t->want);
     if (!str_eq(world_said(&w), str_of(want)))
-        print_error("%s, pieces of %zu, how %u:\n%.*s\n-- instead of\n%s", t->name, piece, how, STR_ARGS(world_said(&w)), want);
+        print_error("%s, pieces of %zu, how %u:\n%.*s\n-- instead of\n%s", t->name, piece, how,
+                    STR_ARGS(world_said(&w)), want);
     assert_true(str_eq(world_said(&w), str_of(want)));
     assert_int_equal(w.received, t->messages);
     assert_int_equal(w.committed, t->messages);
@@ -139,7 +167,8 @@ static void stories_told(void **state) {
 static void stories_in_pieces(void **state) {
     for (size_t i = 0; i < STORIES; i++)
         for (unsigned how = 0; how < 4; how++)
-            for (size_t piece = 1; piece <= stories[i].in.n; piece += piece < 40 ? 1 : 7) check(&stories[i], piece, how);
+            for (size_t piece = 1; piece <= stories[i].in.n; piece += piece < 40 ? 1 : 7)
+                check(&stories[i], piece, how);
 }
 
 static void say(struct world *w, const char *text) {
@@ -147,7 +176,8 @@ static void say(struct world *w, const char *text) {
 }
 
 static void heard(struct world *w, const char *want) {
-    if (!str_eq(world_said(w), str_of(want))) print_error("heard:\n%.*s\nwant:\n%s", STR_ARGS(world_said(w)), want);
+    if (!str_eq(world_said(w), str_of(want)))
+        print_error("heard:\n%.*s\nwant:\n%s", STR_ARGS(world_said(w)), want);
     assert_true(str_eq(world_said(w), str_of(want)));
     w->out_n = 0;
 }
@@ -157,13 +187,15 @@ static void received_field(void **state) {
     world_begin(&w, "mx.test");
     say(&w, EHLO FROM TO "DATA\r\nx: y\r\n.\r\n");
     w.prefix[w.prefix_n] = '\0';
-    assert_string_equal(w.prefix, "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with ESMTP\r\n"
-                                  "\tid 00000000000010000001\r\n\tfor <r@mx.test>;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n");
+    assert_string_equal(
+        w.prefix, "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with ESMTP\r\n"
+                  "\tid 00000000000010000001\r\n\tfor <r@mx.test>;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n");
     assert_string_equal(w.origin, "client [192.0.2.7] helo a.test");
     say(&w, "HELO a.test\r\n" FROM TO "RCPT TO:<q@mx.test>\r\nDATA\r\nno header\r\n.\r\n");
     w.prefix[w.prefix_n] = '\0';
-    assert_string_equal(w.prefix, "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with SMTP\r\n"
-                                  "\tid 00000000000010000002;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n\r\n");
+    assert_string_equal(w.prefix,
+                        "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with SMTP\r\n"
+                        "\tid 00000000000010000002;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n\r\n");
     assert_int_equal(w.rcpts, 2);
     world_end(&w);
 }
@@ -174,9 +206,10 @@ static void local_user(void **state) {
     world_begin_as(&w, "mx.test", &client);
     say(&w, EHLO FROM TO "DATA\r\nSubject: x\r\n\r\nhello\r\n.\r\n");
     w.prefix[w.prefix_n] = '\0';
-    assert_string_equal(w.prefix, "Received: by mx.test (Postern, from userid 1000) with local\r\n"
-                                  "\tid 00000000000010000001\r\n\tfor <r@mx.test>;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n"
-                                  "Date: Sun, 22 Nov 2026 00:00:00 +0000\r\nMessage-ID: <00000000000010000001@mx.test>\r\n");
+    assert_string_equal(
+        w.prefix, "Received: by mx.test (Postern, from userid 1000) with local\r\n"
+                  "\tid 00000000000010000001\r\n\tfor <r@mx.test>;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n"
+                  "Date: Sun, 22 Nov 2026 00:00:00 +0000\r\nMessage-ID: <00000000000010000001@mx.test>\r\n");
     assert_string_equal(w.origin, "local user 1000");
     say(&w, FROM TO "DATA\r\nDate: x\r\nMessage-ID: y\r\n\r\n.\r\n");
     assert_null(memmem(w.prefix, w.prefix_n, "Date", 4));
@@ -209,7 +242,8 @@ static void recipient_limit(void **state) {
     w.out_n = 0;
     for (int i = 0; i < 30; i++) say(&w, TO); /* 4xx never ends the session (RFC 5321 4.5.3.1.10) */
     assert_false(w.closed);
-    assert_int_equal(w.out_n, 30 * strlen("452 4.5.3 Too many recipients; send them the message separately\r\n"));
+    assert_int_equal(w.out_n,
+                     30 * strlen("452 4.5.3 Too many recipients; send them the message separately\r\n"));
     say(&w, "DATA\r\n.\r\n");
     assert_int_equal(w.rcpts, 100);
     world_end(&w);
@@ -245,7 +279,7 @@ static void size_limit(void **state) {
     for (int i = 0; i < 100; i++) say(&w, line);
     say(&w, "x\r\n");
     assert_int_equal(w.aborted, 1); /* at once, not only at the end */
-    say(&w, "NOOP\r\n"); /* still data */
+    say(&w, "NOOP\r\n");            /* still data */
     w.out_n = 0;
     say(&w, ".\r\nNOOP\r\n");
     heard(&w, "552 5.3.4 Message too large for this server\r\n250 2.0.0 Ok\r\n");
@@ -315,7 +349,8 @@ static void trouble_inside(void **state) {
 }
 
 static void gone(void **state) {
-    static const char *const until[] = {"", EHLO, EHLO FROM, EHLO FROM TO, EHLO FROM TO "DATA\r\n", EHLO FROM TO "DATA\r\nx\r\n."};
+    static const char *const until[] = {
+        "", EHLO, EHLO FROM, EHLO FROM TO, EHLO FROM TO "DATA\r\n", EHLO FROM TO "DATA\r\nx\r\n."};
     static struct world w;
     for (size_t i = 0; i < sizeof until / sizeof until[0]; i++) {
         world_begin(&w, "mx.test");
@@ -388,7 +423,8 @@ static void stops(void **state) {
     world_end(&w);
 }
 
-/* Whatever is asked, no line of a reply is longer than 512 octets, and none has an octet that was not chosen by us. */
+/* Whatever is asked, no line of a reply is longer than 512 octets, and none has an octet that was not
+ * chosen by us. */
 static void replies_are_short(void **state) {
     static struct world w;
     char host[256];
@@ -413,11 +449,14 @@ static void replies_are_short(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories_told),   cmocka_unit_test(stories_in_pieces), cmocka_unit_test(received_field),
-        cmocka_unit_test(local_user),     cmocka_unit_test(error_limit),       cmocka_unit_test(recipient_limit),
-        cmocka_unit_test(asks_ahead),     cmocka_unit_test(size_limit),        cmocka_unit_test(hop_limit),
-        cmocka_unit_test(long_line),      cmocka_unit_test(trouble_inside),    cmocka_unit_test(gone),
-        cmocka_unit_test(timeouts),       cmocka_unit_test(stops),             cmocka_unit_test(replies_are_short),
+        cmocka_unit_test(stories_told),      cmocka_unit_test(stories_in_pieces),
+        cmocka_unit_test(received_field),    cmocka_unit_test(local_user),
+        cmocka_unit_test(error_limit),       cmocka_unit_test(recipient_limit),
+        cmocka_unit_test(asks_ahead),        cmocka_unit_test(size_limit),
+        cmocka_unit_test(hop_limit),         cmocka_unit_test(long_line),
+        cmocka_unit_test(trouble_inside),    cmocka_unit_test(gone),
+        cmocka_unit_test(timeouts),          cmocka_unit_test(stops),
+        cmocka_unit_test(replies_are_short),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

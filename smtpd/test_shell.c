@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -117,19 +119,22 @@ static void on_closed(void *ctx, struct channel *ch, const char *why) {
 }
 
 static const struct wire_handlers as_supervise = {.started = on_started};
-static const struct wire_handlers as_queue = {.mail_begin = on_begin, .mail_rcpt = on_rcpt, .mail_chunk = on_chunk,
-                                              .mail_end = on_end, .mail_abort = on_abort};
+static const struct wire_handlers as_queue = {.mail_begin = on_begin,
+                                              .mail_rcpt = on_rcpt,
+                                              .mail_chunk = on_chunk,
+                                              .mail_end = on_end,
+                                              .mail_abort = on_abort};
 static const struct wire_handlers as_lookup = {.rcpt_query = on_query, .user_query = on_user};
 static const struct channel_user user_supervise = {.handlers = &as_supervise, .closed = on_closed};
 static const struct channel_user user_queue = {.handlers = &as_queue, .closed = on_closed};
 static const struct channel_user user_lookup = {.handlers = &as_lookup, .closed = on_closed};
 
 /* Runs the loop until cond; a test that waits in vain fails. */
-#define UNTIL(cond)                                                     \
-    do {                                                                \
-        int64_t end_ = loop_now(t.loop) + PATIENCE_MS * 1000000LL;      \
+#define UNTIL(cond) \
+    do { \
+        int64_t end_ = loop_now(t.loop) + PATIENCE_MS * 1000000LL; \
         while (!(cond) && loop_now(t.loop) < end_) loop_once(t.loop, 5); \
-        assert_true(cond);                                              \
+        assert_true(cond); \
     } while (0)
 
 static int pair(enum role role) {
@@ -194,7 +199,9 @@ static int begin(void **state) {
     t.loop = loop_new();
     snprintf(t.empty, sizeof t.empty, "/tmp/postern-smtpd-XXXXXX");
     if (!mkdtemp(t.empty)) return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0 || pipe2(log, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0 ||
+        pipe2(log, O_CLOEXEC | O_NONBLOCK) != 0)
+        return -1;
     start_program(sv[1], log[1]);
     close(sv[1]);
     close(log[1]);
@@ -203,8 +210,8 @@ static int begin(void **state) {
     conf("hostname", "mx.test");
     conf("message-size-limit", "7M");
     bool root = geteuid() == 0;
-    SEND(t.supervise, cage, .uid = root ? 61000 + ROLE_smtpd : getuid(), .gid = root ? 61000 + ROLE_smtpd : getgid(),
-         .root = root ? str_of(t.empty) : STR_NONE);
+    SEND(t.supervise, cage, .uid = root ? 61000 + ROLE_smtpd : getuid(),
+         .gid = root ? 61000 + ROLE_smtpd : getgid(), .root = root ? str_of(t.empty) : STR_NONE);
     SEND(t.supervise, conf_end, .generation = 1);
     UNTIL(t.started);
     listeners();
@@ -241,7 +248,8 @@ static void leave(struct client *c) {
 }
 
 static struct client connect_tcp(void) {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(t.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons(t.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
     return client_of(fd);
@@ -265,7 +273,8 @@ static void hear(struct client *c, const char *want) {
         if (take(c)) break;
         if (c->n < n) loop_once(t.loop, 5);
     }
-    if (c->n < n || memcmp(c->in, want, n) != 0) print_error("heard: %s\nwant: %s\n", c->in ? c->in : "", want);
+    if (c->n < n || memcmp(c->in, want, n) != 0)
+        print_error("heard: %s\nwant: %s\n", c->in ? c->in : "", want);
     assert_true(c->n >= n && memcmp(c->in, want, n) == 0);
     c->n -= n;
     memmove(c->in, c->in + n, c->n + 1);
@@ -291,11 +300,12 @@ static void say(struct client *c, const char *bytes, size_t n) {
 }
 
 #define SAY(c, text) say((c), (text), sizeof(text) - 1)
-#define HI "220 mx.test ESMTP Postern\r\n"
-#define HELO "HELO a.test\r\n"
-#define OPEN "MAIL FROM:<s@a.test>\r\nRCPT TO:<r@mx.test>\r\nDATA\r\n"
-#define HELO_R "250 mx.test\r\n"
-#define OPEN_R "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 End the message with a line that is one dot\r\n"
+#define HI           "220 mx.test ESMTP Postern\r\n"
+#define HELO         "HELO a.test\r\n"
+#define OPEN         "MAIL FROM:<s@a.test>\r\nRCPT TO:<r@mx.test>\r\nDATA\r\n"
+#define HELO_R       "250 mx.test\r\n"
+#define OPEN_R \
+    "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 End the message with a line that is one dot\r\n"
 #define BUSY "451 4.3.0 The message cannot be kept now, try again later\r\n"
 
 static void hear_accepted(struct client *c) {
@@ -311,7 +321,7 @@ static void small_message(void **state) {
     hear(&c, HI);
     SAY(&c, HELO "MAIL FROM:<s@a.test>\r\nRCPT TO:<nobody@mx.test>\r\nRCPT TO:<r@mx.test>\r\nDATA\r\n");
     hear(&c, HELO_R "250 2.1.0 Sender ok\r\n550 5.1.1 No such user here\r\n250 2.1.5 Recipient ok\r\n"
-             "354 End the message with a line that is one dot\r\n");
+                    "354 End the message with a line that is one dot\r\n");
     SAY(&c, "Subject: x\r\n\r\n..\r\nhello\r\n.\r\nQUIT\r\n");
     UNTIL(t.ended == 1);
     hear_accepted(&c);
@@ -324,7 +334,9 @@ static void small_message(void **state) {
     assert_string_equal(t.sender, "s@a.test");
     assert_string_equal(t.origin, "client [127.0.0.1] helo a.test");
     assert_true(t.data_n == 24 && memcmp(t.data, "Subject: x\r\n\r\n.\r\nhello\r\n", 24) == 0);
-    assert_ptr_equal(strstr(t.prefix, "Received: from a.test ([127.0.0.1])\r\n\tby mx.test (Postern) with SMTP\r\n\tid "), t.prefix);
+    assert_ptr_equal(
+        strstr(t.prefix, "Received: from a.test ([127.0.0.1])\r\n\tby mx.test (Postern) with SMTP\r\n\tid "),
+        t.prefix);
 }
 
 /* Streams while it arrives: chunks come before the end, and hold exactly what was sent. */
@@ -441,7 +453,8 @@ static void peers_come_and_go(void **state) {
     channel_close(t.queue);
     hear(&c, BUSY);
     SAY(&c, OPEN);
-    hear(&c, "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n451 4.3.0 No mail can be taken now, try again later\r\n");
+    hear(&c, "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n451 4.3.0 No mail can be taken now, try again "
+             "later\r\n");
     channel_close(t.lookup);
     SAY(&c, "RCPT TO:<q@mx.test>\r\n");
     hear(&c, "451 4.3.0 Recipient cannot be checked now, try again later\r\n");
@@ -469,12 +482,15 @@ static void send_raw(int fd, enum wire_type type, const void *m) {
     assert_int_equal(send(fd, mem, b.n, 0), b.n);
 }
 
-/* A queue that takes three messages and then no more: the client is not read from until it takes them again. */
+/* A queue that takes three messages and then no more: the client is not read from until it takes them
+ * again. */
 static void back_pressure(void **state) {
     channel_close(t.queue);
     int fd = pair(ROLE_queue);
     send_raw(fd, WIRE_hello, &(struct wire_hello){.schema = wire_schema(), .role = ROLE_queue, .credit = 3});
     send_raw(fd, WIRE_lease, &(struct wire_lease){.lease = 77});
+    int unread = 1;
+    UNTIL(ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0);
     struct client c = connect_tcp();
     hear(&c, HI);
     SAY(&c, HELO OPEN);
@@ -535,8 +551,8 @@ static void many_idle(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_message), cmocka_unit_test(many_idle),   cmocka_unit_test(large_message),
-        cmocka_unit_test(cut_off),       cmocka_unit_test(submit_socket), cmocka_unit_test(from_pickup),
+        cmocka_unit_test(small_message),     cmocka_unit_test(many_idle),     cmocka_unit_test(large_message),
+        cmocka_unit_test(cut_off),           cmocka_unit_test(submit_socket), cmocka_unit_test(from_pickup),
         cmocka_unit_test(peers_come_and_go), cmocka_unit_test(back_pressure),
     };
     return cmocka_run_group_tests_name("smtpd", tests, begin, end);

@@ -99,14 +99,21 @@ static void op_close(void *ctx, const char *why) {
     w->why = why;
 }
 
-static const struct session_ops ops = {op_send, op_deadline, op_ask, op_begin, op_write,
-                                       op_commit, op_abort, op_event, op_close};
+static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
+                                       op_commit, op_abort,    op_event, op_close};
 
 void world_begin_as(struct world *w, const char *hostname, const struct session_client *client) {
     char *out = w->out ? w->out : xmalloc(WORLD_OUT), *data = w->data ? w->data : xmalloc(WORLD_OUT);
-    *w = (struct world){.fate = status_make(250, "2.0.0", "Durable"), .client = *client, .out = out, .data = data};
-    w->host = (struct session_host){.ops = &ops, .hostname = str_of(hostname), .size_limit = 100000, .rcpt_limit = 100,
-                                    .error_limit = 20, .hop_limit = 50, .command_ms = 300000, .data_ms = 300000,
+    *w = (struct world){
+        .fate = status_make(250, "2.0.0", "Durable"), .client = *client, .out = out, .data = data};
+    w->host = (struct session_host){.ops = &ops,
+                                    .hostname = str_of(hostname),
+                                    .size_limit = 100000,
+                                    .rcpt_limit = 100,
+                                    .error_limit = 20,
+                                    .hop_limit = 50,
+                                    .command_ms = 300000,
+                                    .data_ms = 300000,
                                     .out = BUF(w->host_out)};
     w->now = (struct session_now){1000000000, 1795305600000}; /* Sun, 22 Nov 2026 00:00:00 UTC */
     w->session = session_new(&w->host, w, client);

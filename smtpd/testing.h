@@ -1,5 +1,5 @@
-/* testing.h: a small world around one session, for its tests and its fuzz twin: it keeps what the session says and
- * what it accepts, and answers its questions when it is told to. */
+/* testing.h: a small world around one session, for its tests and its fuzz twin: it keeps what the session
+ * says and what it accepts, and answers its questions when it is told to. */
 #ifndef POSTERN_SMTPD_TESTING_H
 #define POSTERN_SMTPD_TESTING_H
 
@@ -12,21 +12,24 @@ struct world {
     char host_out[SESSION_OUT_MIN];
     struct session *session;
     struct session_now now;
-    char *out;             /* all that the client was sent */
+    char *out; /* all that the client was sent */
     size_t out_n;
-    struct { uint32_t slot; struct status st; } asks[WORLD_ASKS];
+    struct {
+        uint32_t slot;
+        struct status st;
+    } asks[WORLD_ASKS];
     size_t ask_n, asked;
-    char *data;            /* of the message under way, then of the last */
+    char *data; /* of the message under way, then of the last */
     size_t data_n;
     char prefix[8192], origin[300];
     size_t prefix_n;
     bool mail_open, committing, closed;
     const char *why;
-    struct status fate;    /* what commits are answered with */
+    struct status fate; /* what commits are answered with */
     uint32_t begun, committed, aborted, rejects, received, not_received;
-    uint32_t rcpts;        /* of the last commit */
+    uint32_t rcpts; /* of the last commit */
     bool no_lookup, no_queue, full, answer_backwards;
-    uint32_t send_fails;   /* the next so many sends say "pause" */
+    uint32_t send_fails; /* the next so many sends say "pause" */
     int64_t deadline;
     void (*on_commit)(const struct world *w); /* to look at data, before another message overwrites it */
     struct session_client client;
