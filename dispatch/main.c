@@ -224,7 +224,7 @@ static void worker_free(struct shell *sh, struct worker *w) {
 
 static void send_remote(struct channel *ch, const struct sched_job *j, int fd) {
     const struct sched_mail *m = j->mail;
-    SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body, .size = m->size,
+    SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body, .size = m->size + m->prefix.n,
             .prefix = m->prefix, .destination = j->destination, .hosts = (uint32_t)j->host_count,
             .rcpts = (uint32_t)j->rcpt_count);
     for (size_t i = 0; i < j->host_count; i++) {

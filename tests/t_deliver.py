@@ -96,6 +96,7 @@ def t_truncated():
     wait_for(lambda: mx.queue_count() == 0)
     same(len(mx.maildir("alice")), 0, "nothing was delivered")
     same(mx.queue_count(), 0, "nothing is queued")
+    wait_for(lambda: not list((mx.dir / "queue").rglob("*.d")))
     left = [f for f in (mx.dir / "queue").rglob("*.d")]
     same(left, [], "no data file is left")
 
