@@ -17,16 +17,22 @@ static void list_idle(struct sched *s, struct dest *d, bool idle) {
     s->idle_dest_n += idle ? 1 : (size_t)-1;
 }
 
-struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid) {
-    uint64_t hash = dest_hash(kind, name, port, uid);
-    for (struct table_node *n = table_first(&s->dests, hash); n; n = table_next(n)) {
+struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid) {
+    for (struct table_node *n = table_first(&s->dests, dest_hash(kind, name, port, uid)); n; n = table_next(n)) {
         struct dest *d = (struct dest *)n;
-        if (d->kind != kind || d->port != port || d->uid != uid || !str_eq_nocase((struct str){d->name, d->name_n}, name)) continue;
+        if (d->kind == kind && d->port == port && d->uid == uid && str_eq_nocase((struct str){d->name, d->name_n}, name)) return d;
+    }
+    return NULL;
+}
+
+struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid) {
+    struct dest *d = sched_dest_find(s, kind, name, port, uid);
+    if (d) {
         d->gid = gid;
         list_idle(s, d, false);
         return d;
     }
-    struct dest *d = xmalloc(sizeof *d);
+    d = xmalloc(sizeof *d);
     d->kind = kind;
     d->port = port;
     d->uid = uid;
@@ -35,7 +41,7 @@ struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t po
     d->name_n = name.n;
     if (name.n) memcpy(d->name, name.p, name.n);
     d->window = WINDOW_FIRST < s->c.concurrency ? WINDOW_FIRST : s->c.concurrency;
-    table_add(&s->dests, &d->node, hash);
+    table_add(&s->dests, &d->node, dest_hash(kind, name, port, uid));
     return d;
 }
 
@@ -101,8 +107,7 @@ void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, s
     d->down_status = sched_keep_status(st, d->down_text, sizeof d->down_text);
     struct sched_event ev = {.what = SCHED_HOST_DOWN, .to = {d->name, d->name_n}, .relay = host, .status = *st,
                              .next_ms = d->down_until - s->now};
-    if (d->kind == KIND_LOCAL) ev.to = STR("a local worker");
-    s->ops->event(s->ctx, &ev);
+    if (d->kind != KIND_LOCAL) s->ops->event(s->ctx, &ev);
     sched_dest_update(s, d);
 }
 

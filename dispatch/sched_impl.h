@@ -297,6 +297,7 @@ void sched_routes_free(struct sched *s);
 void sched_submit(struct sched *s, struct message *m);
 
 /* sched_dest.c */
+struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid); /* or NULL */
 struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid);
 void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl);
 void sched_dest_update(struct sched *s, struct dest *d); /* after any change: its place in the lists */

@@ -311,17 +311,17 @@ void sched_remote_gone(struct sched *s, unsigned remote) {
 }
 
 void sched_worker_up(struct sched *s, uint32_t uid) {
-    struct dest *d = sched_dest(s, KIND_LOCAL, STR_NONE, 0, uid, 0);
-    if (d->worker == WORKER_ASKED) {
-        d->worker = WORKER_UP;
-        d->failures = 0;
-        d->down_until = 0;
-    }
+    struct dest *d = sched_dest_find(s, KIND_LOCAL, STR_NONE, 0, uid);
+    if (!d || d->worker != WORKER_ASKED) return;
+    d->worker = WORKER_UP;
+    d->failures = 0;
+    d->down_until = 0;
     sched_dest_update(s, d);
 }
 
 void sched_worker_down(struct sched *s, uint32_t uid, const struct status *st) {
-    struct dest *d = sched_dest(s, KIND_LOCAL, STR_NONE, 0, uid, 0);
+    struct dest *d = sched_dest_find(s, KIND_LOCAL, STR_NONE, 0, uid);
+    if (!d) return;
     if (d->worker == WORKER_ASKED || d->worker == WORKER_UP) s->workers--;
     d->worker = WORKER_NONE;
     jobs_lost(s, (struct sched_source){true, uid});
