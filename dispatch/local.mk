@@ -27,3 +27,9 @@ pkglibexec_PROGRAMS += dispatch/dispatch
 dispatch_dispatch_SOURCES = dispatch/main.c
 dispatch_dispatch_LDADD = dispatch/libhosts.a dispatch/libdispatch.a $(COMMON_LIBS) $(DB_LIBS)
 dist_man_MANS += dispatch/postern-dispatch.8
+
+dispatch_tests = \
+	dispatch/test_sched
+check_PROGRAMS += $(dispatch_tests)
+TESTS += $(dispatch_tests)
+dispatch_test_sched_LDADD = dispatch/libdispatch.a $(TEST_LIBS)

@@ -23,7 +23,8 @@ enum {
     FETCHES_MAX = 200,                  /* unanswered fetches */
     HOSTS_MAX = 40,                     /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
     HOSTS_TTL_MAX = 300, HOSTS_TTL_MIN = 5, /* seconds */
-    DEST_HIGH = 500, DEST_LOW = 250,    /* slices in hand for one destination: above, park; below, fetch again */
+    UNMARKED_MAX = 10000,
+    DEST_HIGH = 2000, DEST_LOW = 1000,  /* slices in hand for one destination: above, park; below, fetch again */
     DEST_IDLE_MAX = 10000,              /* destinations remembered without work */
     WINDOW_FIRST = 5, WINDOW_LOCAL = 10,
     DEPTH_MAX = 20,                     /* aliases of aliases */
@@ -53,6 +54,7 @@ struct entry { /* any message that is known */
     uint8_t state;
     bool force;          /* an administrator wants it tried now */
     bool null_sender;
+    bool unmarked;       /* parked without telling queue, which thinks that it is in hand */
     bool recalled;       /* fetched because dest has room; counted there */
 };
 
@@ -100,7 +102,8 @@ struct message {
     bool complete, gone, force, reporting;
     bool again;            /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
-    struct slice *unsent;
+    struct slice *unsent, *unsent_last;
+    struct dest *claim;    /* recalled for it, and counted there until it is in its queue */
     struct qid bounce;
     struct link bounces;
 };
@@ -226,7 +229,7 @@ struct sched {
     struct entry **heap;
     size_t heap_n, heap_cap;
     struct fifo backlog;
-    size_t in_hand, fetching;
+    size_t in_hand, fetching, unmarked;
 
     struct route *routes;
     size_t route_used, route_cap;
@@ -279,6 +282,7 @@ void sched_bounces_run(struct sched *s, int64_t *next);
 void sched_release_parked(struct sched *s, struct dest *d);
 void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest *d); /* until d has room */
 void sched_message_free(struct sched *s, struct message *m);
+void sched_unclaim(struct sched *s, struct message *m);
 void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r, const struct status *st,
                 struct str host);
 

@@ -26,7 +26,8 @@ static void entry_let_go(struct sched *s, struct entry *e) {
     e->dest = NULL;
     d->refs--;
     if (e->recalled) d->recalled--;
-    e->recalled = false;
+    if (e->unmarked) s->unmarked--;
+    e->recalled = e->unmarked = false;
     sched_dest_update(s, d);
 }
 
@@ -59,7 +60,17 @@ static void rcpt_let_go(struct sched *s, struct rcpt *r) {
     sched_dest_update(s, d);
 }
 
+void sched_unclaim(struct sched *s, struct message *m) {
+    struct dest *d = m->claim;
+    if (!d) return;
+    m->claim = NULL;
+    d->recalled--;
+    d->refs--;
+    sched_dest_update(s, d);
+}
+
 void sched_message_free(struct sched *s, struct message *m) {
+    sched_unclaim(s, m);
     for (size_t i = 0; i < m->n; i++) rcpt_let_go(s, &m->r[i]);
     for (struct slice *sl = m->unsent, *after; sl; sl = after) { /* only at the end of all */
         after = sl->m_next;
@@ -106,7 +117,12 @@ void sched_ready(struct sched *s, const struct wire_ready *w, int fd) {
         return;
     }
     e->state = ENTRY_HAND;
-    message_new(s, e, w, fd);
+    struct message *m = message_new(s, e, w, fd);
+    if (e->recalled) {
+        m->claim = e->dest;
+        e->dest->refs++;
+        e->recalled = false;
+    }
     entry_let_go(s, e);
 }
 
@@ -224,8 +240,11 @@ void sched_settle(struct sched *s, struct message *m) {
     bool again = !m->gone && m->again;
     if (waiting) entry_wait_for(s, e, d);
     sched_message_free(s, m);
-    if (waiting && d && parked) park(e, &d->parked);
-    else if (waiting) sched_heap_set(s, e, next);
+    if (waiting && d && parked) {
+        park(e, &d->parked);
+        e->unmarked = true;
+        s->unmarked++;
+    } else if (waiting) sched_heap_set(s, e, next);
     else if (again) sched_heap_set(s, e, s->now + RECENT_KEPT + SCHED_SECOND);
     else entry_free(s, e);
     if (waiting && d) sched_dest_update(s, d);
@@ -318,13 +337,18 @@ void sched_soon(struct sched *s, struct message *m, struct rcpt *r, const char *
     sched_defer(s, m, r, &st, STR_NONE, false, s->now + SOON + sched_jitter(SOON / 4, qid_hash(m->mail.id)));
 }
 
+/* Queue counts what it thinks we have in hand, and stops telling us new mail at some number: so it is not told of a
+ * few that wait here, but of more it is. */
 void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest *d) {
-    (void)m;
+    struct status turn = status_make(450, "4.3.2", "waits for its turn: many messages go to this destination");
     r->state = RCPT_LATER;
     r->parked = true;
     r->next = s->now + s->c.retry_first;
     r->dest = d;
     d->refs++;
+    if (s->unmarked < UNMARKED_MAX) return;
+    sched_mark(s, &(struct wire_mark){.id = m->mail.id, .index = r->index, .state = 'L', .attempts = r->attempts,
+                                      .next = r->next, WIRE_STATUS(turn)});
 }
 
 /* --- due, parked, fetched --- */

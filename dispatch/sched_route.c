@@ -153,8 +153,9 @@ static void join(struct message *m, uint32_t at, struct dest *d) {
         sl = xmalloc(sizeof *sl);
         sl->m = m;
         sl->d = d;
-        sl->m_next = m->unsent;
-        m->unsent = sl;
+        if (m->unsent) m->unsent_last->m_next = sl;
+        else m->unsent = sl;
+        m->unsent_last = sl;
         d->fresh = sl;
         d->refs++; /* until it is in the queue */
     }
@@ -349,4 +350,5 @@ void sched_submit(struct sched *s, struct message *m) {
         else sched_enqueue(s, d, sl);
         sched_dest_update(s, d);
     }
+    sched_unclaim(s, m);
 }
