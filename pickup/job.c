@@ -163,27 +163,32 @@ static void keep_rest(struct job *j, bool reported) {
         LOG_TROUBLE("drop directory: %s cannot be rewritten: %s; recipients that were served will be again", j->name, strerror(errno));
 }
 
+/* Why it waits: what smtpd said to the message, else to the report about refused recipients. */
+static void tell_waiting(const struct job *j) {
+    const struct status *s = &j->report_to.status;
+    char mem[1100];
+    struct buf b = BUF(mem);
+    for (size_t i = j->envelope.rcpt_count; i-- > 0;)
+        if (j->envelope.rcpts[i].status.kind == STATUS_LATER) s = &j->envelope.rcpts[i].status;
+    buf_adds(&b, "must wait: ");
+    status_format(&b, s);
+    outcome(j, buf_cstr(&b));
+}
+
 static void conclude(struct job *j, bool reported) {
     size_t left = 0, n = j->envelope.rcpt_count;
     for (size_t i = 0; i < n; i++) left += !finished(j, &j->envelope.rcpts[i], reported);
     if (!still_ours(j)) outcome(j, "its owner has taken it away");
     else if (j->damaged) set_aside(j, "it is cut or damaged");
     else if (left == 0) {
-        outcome(j, reported ? "refused, and reported to the sender" : "handed in");
+        outcome(j, reported ? "handed in, and refused recipients reported to the sender" : "handed in");
         if (unlinkat(j->p->directory, j->name, 0) != 0)
             LOG_TROUBLE("drop directory: %s cannot be removed: %s", j->name, strerror(errno));
     } else if (j->report_refused) {
         outcome(j, "refused, and the sender cannot be told");
         set_aside(j, "refused, and the sender cannot be told");
     } else {
-        const struct status *s = &j->envelope.rcpts[0].status;
-        for (size_t i = 0; i < n; i++)
-            if (!finished(j, &j->envelope.rcpts[i], reported)) s = &j->envelope.rcpts[i].status;
-        char mem[1100];
-        struct buf b = BUF(mem);
-        buf_adds(&b, "must wait: ");
-        status_format(&b, s);
-        outcome(j, buf_cstr(&b));
+        tell_waiting(j);
         if (left < n) keep_rest(j, reported);
         try_later(j);
     }
