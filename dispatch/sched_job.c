@@ -154,9 +154,45 @@ static void send_job(struct sched *s, struct job *j, const struct sched_job_rcpt
     s->ops->job(s->ctx, &o);
 }
 
+/* Queue may have told a message before a deliverer told that it still works on it: no job starts before all have told,
+ * so now is the time to know. Takes those recipients out of the slice. */
+static void leave_foreign(struct sched *s, struct slice *sl) {
+    struct message *m = sl->m;
+    uint32_t *link = &sl->first;
+    sl->last = 0;
+    for (uint32_t at = sl->first; at; at = *link) {
+        struct rcpt *r = &m->r[at - 1];
+        if (!sched_is_foreign(s, m->mail.id, r->index)) {
+            sl->last = at;
+            link = &r->next_in_slice;
+            continue;
+        }
+        *link = r->next_in_slice;
+        r->next_in_slice = 0;
+        r->state = RCPT_FOREIGN;
+        sl->n--;
+        m->queued--;
+        m->running++;
+    }
+    sched_foreign_apply(s, m);
+}
+
+/* The slice at the head is used up. */
+static void drop_slice(struct dest *d, struct message *m) {
+    free(sched_pop(d));
+    m->slices--;
+}
+
 void sched_job_start(struct sched *s, struct dest *d) {
     struct slice *sl = d->head;
     struct message *m = sl->m;
+    if (s->foreign.n && !m->gone) leave_foreign(s, sl);
+    if (!sl->first) {
+        drop_slice(d, m);
+        sched_dest_update(s, d);
+        sched_settle(s, m);
+        return;
+    }
     struct remote *remote = d->kind == KIND_LOCAL ? NULL : least_busy(s);
     if (m->gone) {
         discard(s, d);
@@ -169,10 +205,7 @@ void sched_job_start(struct sched *s, struct dest *d) {
     j->to = remote ? (struct sched_source){false, (uint32_t)(remote - s->remotes)} : (struct sched_source){true, d->uid};
     struct sched_job_rcpt *v = xmalloc(most * sizeof *v);
     take_rcpts(s, j, sl, v);
-    if (!sl->first) {
-        free(sched_pop(d));
-        m->slices--;
-    }
+    if (!sl->first) drop_slice(d, m);
     table_add(&s->jobs, &j->node, job_hash(j->no));
     d->running++;
     if (remote) remote->jobs++;

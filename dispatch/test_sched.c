@@ -871,6 +871,37 @@ static void after_our_own_death(void **state) {
     end(w);
 }
 
+/* The message comes first, the word that it is under way later: it must not be sent a second time. */
+static void told_too_late(void **state) {
+    (void)state;
+    struct world *w = world_bare();
+    sched_queue(w->s, true);
+    sched_lookup(w->s, true);
+    sched_resolve(w->s, true);
+    READY(w, 1, "a@x.test", "b@x.test", "c@x.test");
+    READY(w, 2, "d@x.test");
+    flow(w);
+    sched_remote_running(w->s, 0, &(struct wire_running){.job = 77, .id = mid(1), .index = 0});
+    sched_remote_running(w->s, 0, &(struct wire_running){.job = 77, .id = mid(1), .index = 2});
+    sched_remote_running(w->s, 0, &(struct wire_running){.job = 78, .id = mid(2), .index = 0});
+    sched_remote_synced(w->s, 0);
+    struct seen_job old = {.no = 77, .id = mid(1)};
+    result(w, &old, 2, sent()); /* at once */
+    sched_run(w->s);
+    SAW(w, "mark 1/2 D 2000000\n" "mark 1/2 D 2000000\n" "delivered 1 c@x.test\n" "job 1 x.test: b@x.test\n");
+    result(w, &old, 0, sent());
+    job_done(w, &old);
+    finish(w, last(w), sent());
+    SAW(w, "mark 1/0 D 2000000\ndelivered 1 a@x.test\nmark 1/1 D 2000000\ndelivered 1 b@x.test\n");
+    struct seen_job other = {.no = 78, .id = mid(2)};
+    result(w, &other, 0, sent());
+    job_done(w, &other);
+    sched_run(w->s);
+    assert_int_equal(w->job_n, 1);
+    assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
 static void patience_with_deliverers_ends(void **state) {
     (void)state;
     struct world *w = world_bare();
@@ -996,7 +1027,7 @@ int main(void) {
         cmocka_unit_test(turns), cmocka_unit_test(spread), cmocka_unit_test(nobody_speaks_for_another),
         cmocka_unit_test(own_hosts), cmocka_unit_test(known_dead_hosts_come_last), cmocka_unit_test(absent_programs),
         cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_dies_in_the_middle),
-        cmocka_unit_test(after_our_own_death), cmocka_unit_test(patience_with_deliverers_ends), cmocka_unit_test(workers),
+        cmocka_unit_test(after_our_own_death), cmocka_unit_test(told_too_late), cmocka_unit_test(patience_with_deliverers_ends), cmocka_unit_test(workers),
         cmocka_unit_test(removed), cmocka_unit_test(a_million), cmocka_unit_test(too_much_in_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
