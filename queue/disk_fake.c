@@ -466,6 +466,8 @@ void disk_fake_reopen(struct disk *d) {
     struct fake *f = of(d);
     for (size_t i = 0; i < f->files_n; i++)
         if (f->files[i].node) fk_close(d, (int)i);
+    f->dead = false;
+    f->crash_at = 0;
 }
 
 void disk_fake_free(struct disk *d) {

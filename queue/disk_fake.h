@@ -35,7 +35,7 @@ uint64_t disk_fake_ops(const struct disk *d);
 void disk_fake_crash_at(struct disk *d, uint64_t op);
 /* The machine starts again: open files are gone, what was not synced is decided. The fault settings are cleared. */
 void disk_fake_restart(struct disk *d);
-/* Only the program ended: open files are closed, nothing is lost. */
+/* Only the program ended (perhaps in the middle, by disk_fake_crash_at): open files are closed, nothing is lost. */
 void disk_fake_reopen(struct disk *d);
 
 /* Operation op fails with error (a write may have written a part); 0: none. */
