@@ -9,8 +9,7 @@ Text form, one record a line, '#' starts a comment:
     NAME [TTL] TYPE VALUE...       types A, AAAA, MX (preference host; the host "." is the null MX), CNAME, TXT
     NAME [TTL] WORD [TYPE]         what happens to a query for NAME (and TYPE): NXDOMAIN, SERVFAIL, REFUSED,
                                    TIMEOUT (no answer at all), TRUNCATE (UDP answers say: ask by TCP), EMPTY (no data)
-JSON form: {"NAME": ["MX 10 mx.example.test", "60 A 192.0.2.1", "TIMEOUT AAAA"]}: the same without the name; or with
-objects, {"NAME": [{"MX": [10, "mx.example.test"]}, {"A": "192.0.2.1", "TTL": 60}, "SERVFAIL"]}.
+JSON form: {"NAME": ["MX 10 mx.example.test", "60 A 192.0.2.1", "TIMEOUT AAAA"]}: the same without the name.
 A name that is not there is NXDOMAIN; one that is, or that has others below it, answers "no data" for other types.
 SIGHUP reads the files again.
 """
@@ -57,14 +56,6 @@ def rdata(kind, value):
     raise ValueError("type %s is not known here" % kind)
 
 
-def lines_of(entry):
-    """{"TTL": 5, "MX": [10, "mx.example.test."]} as lines."""
-    ttl = str(entry.get("TTL", 60)) + " "
-    for kind, value in entry.items():
-        if kind != "TTL":
-            yield ttl + kind + " " + " ".join(str(v) for v in (value if isinstance(value, list) else [value]))
-
-
 class Zone:
     def __init__(self):
         self.records = {}  # (name, type number) -> [(ttl, rdata)]
@@ -93,9 +84,8 @@ class Zone:
 
     def add_json(self, tree):
         for name, entries in tree.items():
-            for entry in entries if isinstance(entries, list) else [entries]:
-                for line in [entry] if isinstance(entry, str) else lines_of(entry):
-                    self.add_line(name + " " + line)
+            for entry in [entries] if isinstance(entries, str) else entries:
+                self.add_line(name + " " + entry)
         return self
 
     def add_file(self, path):

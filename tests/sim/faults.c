@@ -1,0 +1,135 @@
+/* faults.c: what goes wrong, and when: as the seed says. */
+#include "queue/disk_fake.h"
+#include "tests/sim/world.h"
+
+#include <errno.h>
+
+static struct disk *disk(struct world *w) {
+    return (struct disk *)(void *)w->disk;
+}
+
+bool faults_on(const struct world *w) {
+    return w->o.faults && !w->calm;
+}
+
+/* ---- The disk --------------------------------------------------------------------------------------------------------- */
+
+static const unsigned ignored[MUTANTS] = {
+    [MUTANT_NO_SYNC_DATA] = FAKE_SYNC_DATA | FAKE_SYNC_ALL,
+    [MUTANT_NO_SYNC_CONTROL] = FAKE_SYNC_CONTROL | FAKE_SYNC_ALL,
+    [MUTANT_NO_SYNC_DIR] = FAKE_SYNC_DIR | FAKE_SYNC_ALL,
+    [MUTANT_NO_SYNC_ALL] = FAKE_SYNC_ALL,
+};
+
+/* Most syncs go by sync_all when there is load, so a mutant that forgets one kind must forget it there too: the others
+ * are then done one by one. */
+static void mutate(struct world *w) {
+    disk_fake_ignore(disk(w), ignored[w->o.mutant]);
+}
+
+bool faults_disk_dead(const struct world *w) {
+    return w->disk_ends && disk_fake_ops((const struct disk *)(const void *)w->disk) >= w->disk_ends;
+}
+
+void faults_disk_stop(struct world *w) {
+    disk_fake_crash_at(disk(w), 1);
+}
+
+void faults_disk_resume(struct world *w) {
+    disk_fake_reopen(disk(w));
+    w->disk_ends = 0;
+}
+
+void faults_disk_struck(struct world *w) {
+    if (w->disk_ends_all) power_cut(w);
+    else process_kill(w, P_QUEUE, "in the middle of its work on the disk");
+}
+
+void power_cut(struct world *w) {
+    STORY(w, "the power fails");
+    w->count.cuts++;
+    w->cutting = true;
+    for (unsigned i = 0; i < PROGRAMS; i++)
+        if (w->p[i].alive) process_kill(w, i, "with the machine");
+    w->cutting = false;
+    disk_fake_restart(disk(w));
+    mutate(w);
+    oracle_lost(w, ST_SERVED, ST_MARKED, "the power failed");
+}
+
+static void on_disk_heals(struct world *w, void *ctx, uint64_t arg) {
+    (void)ctx, (void)arg;
+    if (w->ending) return;
+    disk_fake_fail_often(disk(w), 0, 0, 0);
+    disk_fake_room(disk(w), UINT64_MAX / 2);
+    STORY(w, "the disk is well again");
+}
+
+static void disk_trouble(struct world *w) {
+    w->count.disk_errors++;
+    if (once_in(w, 3)) {
+        STORY(w, "the disk is full");
+        disk_fake_room(disk(w), 1000);
+    } else {
+        unsigned kinds = once_in(w, 3) ? FAKE_WRITE : once_in(w, 2) ? FAKE_SYNCS : FAKE_CHANGES;
+        STORY(w, "the disk has errors");
+        disk_fake_fail_often(disk(w), kinds, 1 + chance(w, 20), once_in(w, 2) ? EIO : ENOSPC);
+    }
+    world_at(w, w->now + between(w, 0, 20 * NS_S), on_disk_heals, NULL, 0);
+}
+
+static void disk_ends_soon(struct world *w, bool all) {
+    w->disk_ends = disk_fake_ops(disk(w)) + 1 + chance(w, 60);
+    w->disk_ends_all = all;
+    disk_fake_crash_at(disk(w), w->disk_ends);
+}
+
+/* ---- The rest ------------------------------------------------------------------------------------------------------------ */
+
+static void kill_some(struct world *w) {
+    struct process *p = &w->p[chance(w, PROGRAMS)];
+    if (!p->alive) return;
+    if (once_in(w, 2)) p->fuse = chance(w, 40);
+    else process_kill(w, p->number, "at once");
+}
+
+static void jump(struct world *w) {
+    w->count.jumps++;
+    w->wall_offset += between(w, -3600000, 3600000);
+    STORY(w, "the clock jumps");
+}
+
+static void one_fault(struct world *w) {
+    switch (chance(w, 10)) {
+    case 0: power_cut(w); break;
+    case 1:
+        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, true);
+        break;
+    case 2:
+        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, false);
+        break;
+    case 3: disk_trouble(w); break;
+    case 4:
+        if (once_in(w, 5)) jump(w);
+        break;
+    case 5: case 6: net_reset_some(w); break;
+    default: kill_some(w); break;
+    }
+}
+
+static void on_fault(struct world *w, void *ctx, uint64_t arg) {
+    (void)ctx, (void)arg;
+    if (w->ending || w->calm) return;
+    one_fault(w);
+    if (!w->failed) world_at(w, w->now + between(w, 0, 4 * NS_S), on_fault, NULL, 0);
+}
+
+void faults_begin(struct world *w) {
+    w->disk = (struct sim_disk *)(void *)disk_fake_new(w->o.seed * 7919 + 1);
+    mutate(w);
+    if (w->o.faults) world_at(w, between(w, 0, 2 * NS_S), on_fault, NULL, 0);
+}
+
+void faults_free(struct world *w) {
+    disk_fake_free(disk(w));
+}
