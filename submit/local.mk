@@ -49,3 +49,15 @@ TESTS += $(submit_tests)
 submit_test_handin_LDADD = submit/libsubmit.a $(TEST_LIBS)
 submit_test_headers_LDADD = submit/libsubmit.a $(TEST_LIBS)
 submit_test_options_LDADD = submit/libsubmit.a $(TEST_LIBS)
+
+dist_man_MANS += \
+	submit/mailq.1 \
+	submit/newaliases.1 \
+	submit/sendmail.1
+
+# The fuzz twin: ./configure CC=clang --enable-fuzz; submit/fuzz_header -max_total_time=60
+if FUZZ
+noinst_PROGRAMS += submit/fuzz_header
+submit_fuzz_header_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+submit_fuzz_header_LDADD = submit/libsubmit.a $(COMMON_LIBS)
+endif

@@ -23,3 +23,10 @@ tools_postern_SOURCES = \
 	tools/command.h \
 	tools/main.c
 tools_postern_LDADD = tools/libtools.a lookup/libtables.a supervise/libsupervise.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
+dist_man_MANS += tools/postern.8
+
+tools_tests = \
+	tools/test_journey
+check_PROGRAMS += $(tools_tests)
+TESTS += $(tools_tests)
+tools_test_journey_LDADD = tools/libtools.a $(TEST_LIBS)
