@@ -149,7 +149,7 @@ def t_hostile_host():
     good = Sink()
     for s in bad + [good]:
         on_cleanup(s.close)
-    mx = Postern(reply_timeout="2s", connect_timeout="1s", retry_first="1h")
+    mx = Postern(reply_timeout="2s", connect_timeout="1s", retry_first="1h", retry_max="1h")
     mx.routes("".join(f"bad{i}.test smtp:[127.0.0.1]:{s.port}\n" for i, s in enumerate(bad)) + f"good.test smtp:[127.0.0.1]:{good.port}\n")
     for i in range(len(bad)):
         mx.send("alice@mx.test", f"x@bad{i}.test", message(str(i)))
