@@ -18,6 +18,7 @@ struct node {
     size_t now_n, now_cap, kept_n, kept_cap;
     struct range *dirty; /* written and not synced, in order */
     size_t dirty_n, dirty_cap;
+    unsigned sync_kind;
     bool foreign;
 };
 
@@ -261,12 +262,19 @@ static void forget_dirty_node(struct fake *f, struct node *n) {
     }
 }
 
-static void settle_all(struct fake *f, enum fate fate) {
+/* All but the files of the kinds that spare names. */
+static void settle_all(struct fake *f, enum fate fate, unsigned spare) {
+    size_t kept = 0;
     for (size_t i = 0; i < f->dirty_nodes_n; i++) {
-        settle_node(f, f->dirty_nodes[i], fate);
-        node_put(f->dirty_nodes[i]);
+        struct node *n = f->dirty_nodes[i];
+        if (n->sync_kind & spare) {
+            f->dirty_nodes[kept++] = n;
+            continue;
+        }
+        settle_node(f, n, fate);
+        node_put(n);
     }
-    f->dirty_nodes_n = 0;
+    f->dirty_nodes_n = kept;
 }
 
 /* ---- The table ------------------------------------------------------------------------------------------------------------ */
@@ -300,6 +308,7 @@ static int fk_open(struct disk *d, int dir, const char *name, enum disk_mode mod
         if (n && n->now) return EEXIST;
         if (!n) n = name_add(f, dir, name);
         name_set(f, n, xmalloc(sizeof(struct node)));
+        n->now->sync_kind = sync_kind(name);
     }
     *file = file_add(f, n->now, name);
     return 0;
@@ -367,7 +376,8 @@ static int fk_sync_all(struct disk *d) {
     int error = gate(f, FAKE_SYNC_ALL);
     if (f->dead) return EIO;
     if (!error && (f->ignore & FAKE_SYNC_ALL)) return 0;
-    settle_all(f, error ? FATE_LOSE : FATE_KEEP);
+    settle_all(f, error ? FATE_LOSE : FATE_KEEP, error ? 0 : f->ignore);
+    if (f->ignore & FAKE_SYNC_DIR) return error;
     for (int i = 0; !error && i < DISK_DIRS; i++) settle_names(f, i, false);
     return error;
 }
@@ -474,7 +484,7 @@ void disk_fake_free(struct disk *d) {
     struct fake *f = of(d);
     if (!d) return;
     disk_fake_reopen(d);
-    settle_all(f, FATE_LOSE);
+    settle_all(f, FATE_LOSE, 0);
     for (int i = 0; i < DISK_DIRS; i++)
         while (f->dirs[i]) name_free(f, f->dirs[i]);
     free(f->table);
@@ -495,7 +505,7 @@ void disk_fake_crash_at(struct disk *d, uint64_t op) {
 void disk_fake_restart(struct disk *d) {
     struct fake *f = of(d);
     disk_fake_reopen(d);
-    settle_all(f, FATE_CRASH);
+    settle_all(f, FATE_CRASH, 0);
     for (int i = 0; i < DISK_DIRS; i++) settle_names(f, i, true);
     /* From now on what is read is what is durable. */
     for (int i = 0; i < DISK_DIRS; i++) {

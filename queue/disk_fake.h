@@ -44,7 +44,8 @@ void disk_fake_fail_at(struct disk *d, uint64_t op, int error);
 void disk_fake_fail_kinds(struct disk *d, unsigned kinds, int error);
 /* Each operation of these kinds fails with one in that many (0: never); from the seed. */
 void disk_fake_fail_often(struct disk *d, unsigned kinds, unsigned one_in, int error);
-/* Syncs of these kinds say yes and do nothing: mutants of the store that a test must catch. */
+/* Syncs of these kinds say yes and do nothing, also as parts of a sync_all: mutants of the store that a test must
+ * catch. */
 void disk_fake_ignore(struct disk *d, unsigned kinds);
 void disk_fake_room(struct disk *d, uint64_t bytes); /* what space tells; writes do not use it up */
 /* For tests that damage or plant files: content as it is now, durable at once. */

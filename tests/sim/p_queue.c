@@ -88,7 +88,8 @@ static void unsynced(struct queue *q) {
     if (store_stopped(q->store)) soon(q, &q->heal_soon, HEAL_MS, on_heal);
     else if (n >= UNSYNCED_MAX) soon(q, &q->commit_soon, 0, on_commit);
     else if (n) soon(q, &q->sync_soon, SYNC_MS, on_sync);
-    if (!n) oracle_durable(q->p->w);
+    /* What an earlier life has left in the page cache is synced at the end of the recovery. */
+    if (!n && q->recovered) oracle_durable(q->p->w);
 }
 
 /* ---- Telling dispatch -------------------------------------------------------------------------------------------------- */
@@ -507,6 +508,15 @@ void queue_check_empty(struct world *w) {
     struct disk *d = (struct disk *)(void *)w->disk;
     size_t files = 0;
     for (int i = 0; i < DISK_FOLDERS; i++) files += disk_fake_files(d, i);
-    if (files) world_fail(w, "%zu files are left in the spool", files);
+    if (files) {
+        char name[DISK_NAME_MAX + 1] = "";
+        struct disk_list *list;
+        for (int i = 0; i < DISK_FOLDERS && !name[0]; i++) {
+            if (d->ops->list(d, i, &list) != 0) break;
+            d->ops->list_next(d, list, name);
+            d->ops->list_close(d, list);
+        }
+        world_fail(w, "%zu files are left in the spool, one is %s", files, name);
+    }
     if (disk_fake_open_files(d)) world_fail(w, "%d files are left open", disk_fake_open_files(d));
 }

@@ -58,8 +58,7 @@ static void on_look(struct world *w, void *ctx, uint64_t arg) {
 }
 
 static void run_until_quiet(struct world *w) {
-    int64_t look = 0, limit = INT64_C(40) * 86400 * NS_S;
-    world_at(w, 0, on_look, NULL, 0);
+    int64_t look = w->now + NS_S, limit = w->now + INT64_C(40) * 86400 * NS_S;
     while (!w->failed) {
         if (!world_step(w)) break;
         if (w->count.events > w->o.steps || w->now > limit) {
@@ -71,6 +70,16 @@ static void run_until_quiet(struct world *w) {
         look = w->now + NS_S;
         if (w->calm && quiet(w)) break;
     }
+}
+
+/* What a failed unlink has left behind goes with the next recovery; and recovery must find nothing else to do. */
+static void restart_queue(struct world *w) {
+    uint64_t served = w->count.served;
+    if (w->failed) return;
+    process_kill(w, P_QUEUE, "for the last time");
+    run_until_quiet(w);
+    if (w->count.served != served && !w->count.disk_errors)
+        world_fail(w, "the spool was empty, and a restart delivered something");
 }
 
 static void judge(struct world *w) {
@@ -87,7 +96,9 @@ static struct outcome run(const struct options *o) {
     faults_begin(w);
     programs_start(w);
     clients_new(w);
+    world_at(w, 0, on_look, NULL, 0);
     run_until_quiet(w);
+    restart_queue(w);
     judge(w);
     struct outcome out = {.failed = w->failed, .hash = w->hash, .count = w->count, .simulated = w->now};
     memcpy(out.why, w->why, sizeof out.why);
