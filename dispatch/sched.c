@@ -173,7 +173,16 @@ void sched_free(struct sched *s) {
     free(s);
 }
 
+/* Somebody has set the clock: what is measured from a moment shortly ago keeps its age. (So it does after seconds
+ * without any event; then there is nothing, or it does not matter.) */
+static void jumped(struct sched *s, int64_t by) {
+    s->started += by;
+    sched_recent_shift(s, by);
+}
+
 void sched_clock(struct sched *s, int64_t now) {
+    int64_t by = now - s->now;
+    if (by < 0 || by > 2 * RECENT_KEPT) jumped(s, by);
     s->now = now;
 }
 

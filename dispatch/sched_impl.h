@@ -291,6 +291,7 @@ void sched_mark(struct sched *s, const struct wire_mark *m);
 void sched_split(struct sched *s, const struct wire_split *m);
 const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index); /* a final mark of it */
 void sched_recent_replay(struct sched *s);
+void sched_recent_shift(struct sched *s, int64_t by); /* the clock was set by that much */
 void sched_recent_expire(struct sched *s, bool all);
 
 /* sched_route.c */

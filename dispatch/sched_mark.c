@@ -59,10 +59,14 @@ void sched_recent_replay(struct sched *s) {
     }
 }
 
+void sched_recent_shift(struct sched *s, int64_t by) {
+    for (struct recent *r = s->recent_head; r; r = r->next) r->at += by;
+}
+
 void sched_recent_expire(struct sched *s, bool all) {
     while (s->recent_head) {
         struct recent *r = s->recent_head;
-        bool old = r->at + RECENT_KEPT <= s->now || r->at > s->now; /* the clock may have been set back */
+        bool old = r->at + RECENT_KEPT <= s->now;
         if (!all && s->recents.n <= RECENT_MAX && (!s->queue || !old)) return;
         s->recent_head = r->next;
         if (!s->recent_head) s->recent_tail = NULL;

@@ -817,6 +817,28 @@ static void queue_dies(void **state) {
     end(w);
 }
 
+/* Setting the clock does not make a mark old that queue may not have read. */
+static void clock_jumps_and_queue_dies(void **state) {
+    (void)state;
+    static const int64_t jumps[] = {3600000, -3600000};
+    for (size_t i = 0; i < sizeof jumps / sizeof jumps[0]; i++) {
+        struct world *w = world();
+        READY(w, 1, "a@x.test");
+        flow(w);
+        finish(w, last(w), sent());
+        at(w, jumps[i]);
+        forget(w);
+        sched_queue(w->s, false);
+        sched_run(w->s);
+        sched_queue(w->s, true);
+        SAW(w, "mark 1/0 D 2000000\n");
+        READY(w, 1, "a@x.test");
+        flow(w);
+        assert_int_equal(w->job_n, 1);
+        end(w);
+    }
+}
+
 static void queue_dies_in_the_middle(void **state) {
     (void)state;
     struct world *w = world();
@@ -1026,7 +1048,7 @@ int main(void) {
         cmocka_unit_test(flush_tries_now), cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail), cmocka_unit_test(windows),
         cmocka_unit_test(turns), cmocka_unit_test(spread), cmocka_unit_test(nobody_speaks_for_another),
         cmocka_unit_test(own_hosts), cmocka_unit_test(known_dead_hosts_come_last), cmocka_unit_test(absent_programs),
-        cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_dies_in_the_middle),
+        cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_dies_in_the_middle), cmocka_unit_test(clock_jumps_and_queue_dies),
         cmocka_unit_test(after_our_own_death), cmocka_unit_test(told_too_late), cmocka_unit_test(patience_with_deliverers_ends), cmocka_unit_test(workers),
         cmocka_unit_test(removed), cmocka_unit_test(a_million), cmocka_unit_test(too_much_in_hand),
     };
