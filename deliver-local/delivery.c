@@ -16,7 +16,7 @@ static const struct {
     {ENOSPC, 452, "4.3.1"}, /* X.3.1: mail system full */
 };
 
-static void make_text(struct delivery *d, int error, const char *fmt, va_list ap) {
+static void __attribute__((format(printf, 3, 0))) make_text(struct delivery *d, int error, const char *fmt, va_list ap) {
     char mem[400];
     struct buf b = BUF(d->text);
     vsnprintf(mem, sizeof mem, fmt, ap);

@@ -14,3 +14,17 @@ deliver_local_deliver_local_SOURCES = \
 	deliver-local/worker.c \
 	deliver-local/worker.h
 deliver_local_deliver_local_LDADD = deliver-local/libdeliver-local.a $(COMMON_LIBS)
+
+deliver_local_tests = \
+	deliver-local/test_maildir \
+	deliver-local/test_mbox
+check_PROGRAMS += $(deliver_local_tests)
+TESTS += $(deliver_local_tests)
+deliver_local_test_maildir_SOURCES = deliver-local/test_maildir.c deliver-local/testing.h
+deliver_local_test_maildir_LDADD = deliver-local/libdeliver-local.a $(TEST_LIBS)
+deliver_local_test_mbox_SOURCES = deliver-local/test_mbox.c deliver-local/testing.h
+deliver_local_test_mbox_LDADD = deliver-local/libdeliver-local.a $(TEST_LIBS)
+
+dist_man_MANS += deliver-local/postern-deliver-local.8
+dist_check_SCRIPTS += deliver-local/t_deliver_local.py
+TESTS += deliver-local/t_deliver_local.py

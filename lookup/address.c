@@ -27,8 +27,7 @@ struct query {
 static const char text_unknown[] = "User unknown";
 
 static void answer(struct query *q, struct status s) {
-    q->out->how = 'E';
-    q->out->status = s;
+    *q->out = (struct lookup_route){.how = 'E', .status = s};
 }
 
 static struct status ok_status(void) {

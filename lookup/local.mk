@@ -25,3 +25,26 @@ LOOKUP_LIBS = lookup/liblookup.a lookup/libtables.a
 pkglibexec_PROGRAMS += lookup/lookup
 lookup_lookup_SOURCES = lookup/main.c
 lookup_lookup_LDADD = $(LOOKUP_LIBS) $(COMMON_LIBS) $(CDB_LIBS)
+
+lookup_tests = \
+	lookup/test_address \
+	lookup/test_aliases \
+	lookup/test_routes
+check_PROGRAMS += $(lookup_tests)
+TESTS += $(lookup_tests)
+lookup_test_address_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
+lookup_test_aliases_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
+lookup_test_routes_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
+
+if FUZZ
+noinst_PROGRAMS += lookup/fuzz_aliases
+lookup_fuzz_aliases_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+lookup_fuzz_aliases_LDADD = $(LOOKUP_LIBS) $(COMMON_LIBS) $(CDB_LIBS)
+endif
+
+dist_man_MANS += \
+	lookup/postern-aliases.5 \
+	lookup/postern-lookup.8 \
+	lookup/postern-routes.5
+dist_check_SCRIPTS += lookup/t_lookup.py
+TESTS += lookup/t_lookup.py

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Mailboxes of a running suite, and the spawner alone, asked by a dispatch that has gone bad."""
+import os
+import pathlib
+import socket
+import stat
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.environ.get("srcdir", "."), "tests"))
+from harness import ROOT, Postern, main, message, ok, same, wait_for  # noqa: E402
+from play import Program, sealed  # noqa: E402
+
+MAIL = 8  # UID and GID of mail, in the harness's passwd file and in Debian
+
+
+def t_spool():
+    """A directory like /var/mail: root:mail 2775. New mailboxes are the user's, 0600, locked and unlocked."""
+    if not ROOT:
+        return ok(True, "needs root # SKIP")
+    mx = Postern(mailbox="mbox:%m/%u", start=False)
+    spool = mx.dir / "mail"
+    os.chown(spool, 0, MAIL)
+    spool.chmod(0o2775)
+    mx.start()
+    for user in ("alice", "root", "postmaster"):
+        same(mx.send("a@client.test", f"{user}@mx.test", message("s1"))[0], 250, f"mail to {user} is accepted")
+    ok(mx.wait_event("delivered", count=3), "all three are delivered", mx.log()[-2000:])
+    for user, uid in (("alice", mx.user_uid["alice"]), ("root", MAIL), ("postmaster", MAIL)):
+        st = (spool / user).stat()
+        same((st.st_uid, stat.S_IMODE(st.st_mode)), (uid, 0o600), f"the mailbox of {user} has the right owner and mode")
+    same(sorted(p.name for p in spool.iterdir()), ["alice", "postmaster", "root"], "no lock is left")
+
+
+def t_unfit():
+    """A mailbox that is not the user's: deferred, with a text that says why, and delivered when it was put right."""
+    mx = Postern(mailbox="mbox:%m/%u", start=False)
+    target = mx.dir / "mail/target"
+    target.write_text("")
+    (mx.dir / "mail/alice").symlink_to(target)
+    mx.start()
+    same(mx.send("a@client.test", "alice@mx.test", message("u1"))[0], 250, "accepted")
+    ok(mx.wait_event("deferred"), "deferred")
+    ok("symbolic link" in mx.events("deferred")[0]["status"], "the status says why", mx.events("deferred"))
+    same(target.read_text(), "", "nothing went through the link")
+    (mx.dir / "mail/alice").unlink()
+    ok(mx.wait_event("delivered", seconds=30), "delivered after the link was removed")
+
+
+class Spawner:
+    def __init__(self, **settings):
+        self.program = Program("deliver-local", "local", dict({"hostname": "me.test", "uid-base": "61000"}, **settings), root=False)
+        self.dispatch = self.program.wire("dispatch")
+
+    def spawn(self, uid, gid, tag=1):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.dispatch.send("spawn", fd=theirs.fileno(), tag=tag, uid=uid, gid=gid)
+        theirs.close()
+        answer = self.dispatch.until("spawned")[-1][1]
+        return answer, ours
+
+
+def t_refusals():
+    """The spawner starts workers for recipients only, whatever dispatch asks."""
+    if not ROOT:
+        return ok(True, "needs root # SKIP")
+    s = Spawner()
+    with s.program:
+        for what, uid, gid, want in (
+                ("root", 0, 0, 0), ("root's group", 4711, 0, 0), ("a system account", 1, 1, 0), ("UID -1", 0xffffffff, 1000, 0),
+                ("GID -1", 4711, 0xffffffff, 0), ("the group shadow", 4711, 42, 0), ("queue's UID", 61003, 61003, 0),
+                ("lookup's UID", 61002, 4711, 0), ("system-mailbox-user", MAIL, MAIL, 1), ("a user", 4711, 4711, 1),
+                ("a user with the group mail", 4711, MAIL, 1)):
+            answer, channel = s.spawn(uid, gid)
+            same(answer["ok"], want, f"{what}: {'started' if want else 'refused'}")
+            if not want:
+                same(answer["error"], 1, f"{what}: EPERM")
+            channel.close()
+
+
+def t_worker():
+    """A worker alone: jobs, a second delivery, a wrong wall, and nonsense."""
+    if not ROOT:
+        return ok(True, "needs root # SKIP")
+    from play import Channel
+    s = Spawner()
+    with s.program:
+        home = pathlib.Path(s.program.dir.name) / "home"
+        home.mkdir()
+        os.chown(home, 4711, 4711)
+        data = b"Subject: w\r\n\r\nbody\r\n"
+
+        def begin():
+            answer, sock = s.spawn(4711, 4711)
+            same(answer["ok"], 1, "a worker")
+            c = Channel(sock, "dispatch")
+            c.expect("synced")
+            return c
+
+        def job(c, number, mailbox, rcpts=("alice@me.test",), **fields):
+            values = dict(job=number, id=(9, number), arrival=int(time.time() * 1000), sender="a@there.test", size=len(data),
+                          prefix="Received: x\r\n", user="alice", home=str(home), mailbox=mailbox, rcpts=len(rcpts))
+            c.send("local_job", fd=sealed(data), **dict(values, **fields))
+            for i, r in enumerate(rcpts):
+                c.send("job_rcpt", job=number, index=i, rcpt=r)
+
+        c = begin()
+        job(c, 1, f"maildir:{home}/Maildir", ("alice@me.test", "alice+x@me.test"))
+        results = c.until("job_done")
+        same([r[1].get("kind") for r in results[:-1]], [0, 0], "two recipients, two results, both ok")
+        files = list((home / "Maildir/new").iterdir())
+        same(len(files), 1, "one copy of the message")
+        ok(b"\nDelivered-To: alice@me.test\nDelivered-To: alice+x@me.test\n" in files[0].read_bytes(), "with both recipients")
+        job(c, 1, f"maildir:{home}/Maildir", ("alice@me.test", "alice+x@me.test"))
+        c.until("job_done")
+        same(len(list((home / "Maildir/new").iterdir())), 1, "the same again: still one")
+        job(c, 2, "mbox:/var/mail/alice")
+        result = c.until("job_done")[0][1]
+        same(result["kind"], 1, "another directory is not for this worker: later")
+        same(c.next(5)[0], None, "and it ends, to make room for another")
+        for what, fields in (("no recipients", dict(rcpts=())), ("a sender that is none", dict(sender="a b")),
+                             ("a recipient that is none", dict(rcpts=("@",)))):
+            c = begin()
+            job(c, 3, f"maildir:{home}/Maildir", **fields)
+            same(c.next(5)[0], None, f"{what}: the worker ends")
+        c = begin()
+        job(c, 4, "maildir:relative")
+        same(c.until("result")[-1][1]["kind"], 1, "a mailbox that is no path: later")
+        answer, _ = s.spawn(4711, 4711)
+        same(answer["ok"], 1, "and the spawner goes on")
+        ok(wait_for(lambda: "makes no sense" in s.program.lines(), 5), "the log says that dispatch is wrong")
+
+
+main(t_spool, t_unfit, t_refusals, t_worker)

@@ -1,0 +1,163 @@
+/* test_maildir.c: exact bytes, delivered once, and nothing half. */
+#include "deliver-local/testing.h"
+
+static const char head[] = "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n"
+                           "Received: from x by y id 00ABC;\n\tnow\n";
+
+static char *only_file(const char *maildir) {
+    static char path[600];
+    char new[300];
+    snprintf(new, sizeof new, "%s/new", maildir);
+    DIR *d = opendir(new);
+    assert_non_null(d);
+    path[0] = '\0';
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.') snprintf(path, sizeof path, "%s/%s", new, e->d_name);
+    closedir(d);
+    assert_true(*path);
+    return path;
+}
+
+static void stores_exact_bytes(void **state) {
+    static const struct {
+        const char *data, *stored;
+    } rows[] = {
+        {"Subject: x\r\n\r\nbody\r\n", "Subject: x\n\nbody\n"},
+        {"\r\n", "\n"},
+        {"", ""},
+        {"a: b\r\n\r\nFrom here\r\n>From there\r\n", "a: b\n\nFrom here\n>From there\n"},
+        {"a: b\r\n\r\nbare\rCR\r\r\nend", "a: b\n\nbare\rCR\r\nend"},
+        {"a: b\r\n\r\nends in CR\r", "a: b\n\nends in CR\r"},
+        {"a: b\r\n\r\nbare\nLF\r\n", "a: b\n\nbare\nLF\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char name[20], want[500];
+        snprintf(name, sizeof name, "exact%zu", i);
+        struct delivery d = test_delivery(rows[i].data);
+        struct status s = maildir_deliver(&d, test_path(name));
+        if (s.kind != STATUS_OK) fail_msg("row %zu: %.*s", i, STR_ARGS(s.text));
+        snprintf(want, sizeof want, "%s%s", head, rows[i].stored);
+        char *got = test_read(only_file(test_path(name)));
+        assert_string_equal(got, want);
+        free(got);
+        close(d.data);
+    }
+}
+
+static void makes_private_directories(void **state) {
+    static const char *const parts[] = {"made", "made/tmp", "made/new", "made/cur"};
+    struct stat st;
+    struct delivery d = test_delivery("x: y\r\n\r\n");
+    assert_int_equal(maildir_deliver(&d, test_path("made")).code, 250);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        assert_int_equal(stat(test_path(parts[i]), &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+    }
+    assert_int_equal(stat(only_file(test_path("made")), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(test_count(test_path("made/tmp")), 0);
+    close(d.data);
+}
+
+static void a_second_delivery_is_harmless(void **state) {
+    char cur[700], name[100];
+    struct delivery d = test_delivery("x: y\r\n\r\n");
+    const char *dir = test_path("twice");
+    assert_int_equal(maildir_deliver(&d, dir).code, 250);
+    struct status s = maildir_deliver(&d, dir);
+    assert_int_equal(s.code, 250);
+    assert_int_equal(test_count(test_path("twice/new")), 1);
+    assert_int_equal(test_count(test_path("twice/tmp")), 0);
+    /* read meanwhile: in cur/, with flags */
+    char *file = only_file(dir);
+    snprintf(name, sizeof name, "%s", strrchr(file, '/') + 1);
+    snprintf(cur, sizeof cur, "%s/twice/cur/%s:2,RS", test_dir, name);
+    assert_int_equal(rename(file, cur), 0);
+    d.maybe_again = true;
+    assert_int_equal(maildir_deliver(&d, dir).code, 250);
+    assert_int_equal(test_count(test_path("twice/new")), 0);
+    /* another recipient of the same message is another file */
+    d.index = 3;
+    assert_int_equal(maildir_deliver(&d, dir).code, 250);
+    assert_int_equal(test_count(test_path("twice/new")), 1);
+    close(d.data);
+}
+
+static void failures_leave_nothing(void **state) {
+    struct stat st;
+    struct delivery d = test_delivery("x: y\r\n\r\nbody\r\n");
+    d.size += 1;
+    struct status s = maildir_deliver(&d, test_path("short"));
+    assert_int_equal(s.kind, STATUS_LATER);
+    assert_int_equal(test_count(test_path("short/new")), 0);
+    assert_int_equal(test_count(test_path("short/tmp")), 0);
+    d.size -= 1;
+    /* with the prefix counted in, it is right too */
+    d.size += d.message.prefix.n;
+    assert_int_equal(maildir_deliver(&d, test_path("short")).kind, STATUS_OK);
+    assert_int_equal(maildir_deliver(&d, test_path("absent/Maildir")).kind, STATUS_LATER);
+    assert_int_equal(stat(test_path("absent"), &st), -1);
+    test_write(test_path("file"), "");
+    assert_int_equal(maildir_deliver(&d, test_path("file")).kind, STATUS_LATER);
+    assert_int_equal(symlink(test_path("short"), test_path("link")), 0);
+    assert_int_equal(maildir_deliver(&d, test_path("link")).kind, STATUS_LATER);
+    assert_int_equal(mkdir(test_path("odd"), 0700), 0);
+    assert_int_equal(symlink(test_dir, test_path("odd/new")), 0);
+    assert_int_equal(maildir_deliver(&d, test_path("odd")).kind, STATUS_LATER);
+    close(d.data);
+}
+
+static void takes_mailbox_settings(void **state) {
+    static const struct {
+        const char *mailbox;
+        enum status_kind kind;
+    } rows[] = {
+        {"maildir:%s/set", STATUS_OK},      {"maildir:%s/set/", STATUS_OK},  {"mbox:%s/set.mbox", STATUS_OK},
+        {"maildir:", STATUS_LATER},         {"maildir:/", STATUS_LATER},     {"mbox:relative", STATUS_LATER},
+        {"mh:%s/set", STATUS_LATER},        {"", STATUS_LATER},
+    };
+    struct delivery d = test_delivery("x: y\r\n\r\n");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[200];
+        struct buf b = BUF(text);
+        struct str rest = str_of(rows[i].mailbox);
+        ptrdiff_t at = str_chr(rest, '%');
+        buf_add(&b, str_sub(rest, 0, at < 0 ? rest.n : (size_t)at));
+        if (at >= 0) {
+            buf_adds(&b, test_dir);
+            buf_add(&b, str_sub(rest, (size_t)at + 2, rest.n));
+        }
+        struct status s = delivery_run(&d, buf_str(&b));
+        if (s.kind != rows[i].kind) fail_msg("%s: %.*s", rows[i].mailbox, STR_ARGS(s.text));
+        assert_true(s.text.n > 0 && str_is_print(s.text));
+    }
+    assert_int_equal(test_count(test_path("set/new")), 1);
+    close(d.data);
+}
+
+static void hides_the_mark_of_expansions(void **state) {
+    const struct addr rcpts[] = {{STR("\\alice"), STR("here.example")}, {STR("a b"), STR("here.example")}};
+    struct delivery d = test_delivery("\r\n");
+    d.message.rcpt = rcpts;
+    d.message.rcpts = 2;
+    d.message.sender = (struct addr){STR_NONE, STR_NONE};
+    d.message.prefix = STR_NONE;
+    assert_int_equal(maildir_deliver(&d, test_path("marked")).code, 250);
+    char *got = test_read(only_file(test_path("marked")));
+    assert_string_equal(got, "Return-Path: <>\nDelivered-To: alice@here.example\n"
+                             "Delivered-To: \"a b\"@here.example\n\n");
+    free(got);
+    close(d.data);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stores_exact_bytes),
+        cmocka_unit_test(makes_private_directories),
+        cmocka_unit_test(a_second_delivery_is_harmless),
+        cmocka_unit_test(failures_leave_nothing),
+        cmocka_unit_test(takes_mailbox_settings),
+        cmocka_unit_test(hides_the_mark_of_expansions),
+    };
+    return cmocka_run_group_tests(tests, test_begin, test_end);
+}

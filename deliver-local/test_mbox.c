@@ -1,0 +1,273 @@
+/* test_mbox.c: exact bytes, locks, 200 deliveries at once, and that a failed write is undone. */
+#include "deliver-local/testing.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <utime.h>
+
+#define FROM_LINE "From bob@there.example Sat Nov 22 00:21:07 2025\n"
+#define HEAD "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n" \
+             "Received: from x by y id 00ABC;\n\tnow\n"
+
+static void quotes_and_separates(void **state) {
+    static const struct {
+        const char *before, *data, *after;
+    } rows[] = {
+        {NULL, "a: b\r\n\r\nbody\r\n", FROM_LINE HEAD "a: b\n\nbody\n\n"},
+        {"", "a: b\r\n\r\nbody\r\n", FROM_LINE HEAD "a: b\n\nbody\n\n"},
+        {"From x\n\ny\n\n", "\r\nz\r\n", "From x\n\ny\n\n" FROM_LINE HEAD "\nz\n\n"},
+        {"From x\n\ny\n", "\r\nz\r\n", "From x\n\ny\n\n" FROM_LINE HEAD "\nz\n\n"},
+        {"From x\n\ny", "\r\nz\r\n", "From x\n\ny\n\n" FROM_LINE HEAD "\nz\n\n"},
+        {"\n", "\r\nz\r\n", "\n" FROM_LINE HEAD "\nz\n\n"},
+        {NULL, "\r\nFrom x\r\n", FROM_LINE HEAD "\n>From x\n\n"},
+        {NULL, "\r\n>From x\r\n>>From y\r\n", FROM_LINE HEAD "\n>>From x\n>>>From y\n\n"},
+        {NULL, "\r\nFrom\r\nFromage\r\n From x\r\n> From y\r\nF\r\n>\r\n>>F", FROM_LINE HEAD
+         "\nFrom\nFromage\n From x\n> From y\nF\n>\n>>F\n\n"},
+        {NULL, "From x: y\r\n\r\nFrom ", FROM_LINE HEAD ">From x: y\n\n>From \n\n"},
+        {NULL, "\r\nFro", FROM_LINE HEAD "\nFro\n\n"},
+        {NULL, "\r\nFr\rom\r\nF\r", FROM_LINE HEAD "\nFr\rom\nF\r\n\n"},
+        {NULL, "\r\n\rFrom x\r\n", FROM_LINE HEAD "\n\rFrom x\n\n"},
+        {NULL, "", FROM_LINE HEAD "\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = test_path("quoted");
+        unlink(path);
+        if (rows[i].before) test_write(path, rows[i].before);
+        struct delivery d = test_delivery(rows[i].data);
+        struct status s = mbox_deliver(&d, path);
+        if (s.kind != STATUS_OK) fail_msg("row %zu: %.*s", i, STR_ARGS(s.text));
+        char *got = test_read(path);
+        if (strcmp(got, rows[i].after) != 0) fail_msg("row %zu: got\n%s", i, got);
+        free(got);
+        close(d.data);
+    }
+    struct stat st;
+    assert_int_equal(stat(test_path("quoted"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(stat(test_path("quoted.lock"), &st), -1);
+}
+
+/* The same text whatever the runs in which it arrives. */
+static bool collect(void *ctx, const char *p, size_t n) {
+    buf_add(ctx, (struct str){p, n});
+    return true;
+}
+
+static void runs_do_not_matter(void **state) {
+    static const char text[] = "From a\r\n>From b\r\n\r\n\rFrom c\r\n>>Fro\r\nx\r\r\n>\r\n";
+    static struct format f;
+    char whole[300], cut[300];
+    struct buf w = BUF(whole);
+    format_start(&f, true, collect, &w);
+    format_data(&f, STR(text));
+    assert_true(format_end(&f));
+    for (size_t i = 0; i < sizeof text; i++) {
+        struct buf c = BUF(cut);
+        format_start(&f, true, collect, &c);
+        format_data(&f, str_sub(STR(text), 0, i));
+        format_data(&f, str_sub(STR(text), i, sizeof text - 1));
+        assert_true(format_end(&f));
+        assert_true(str_eq(buf_str(&w), buf_str(&c)));
+    }
+    struct buf c = BUF(cut);
+    format_start(&f, true, collect, &c);
+    for (size_t i = 0; i < sizeof text - 1; i++) format_data(&f, str_sub(STR(text), i, i + 1));
+    assert_true(format_end(&f));
+    assert_true(str_eq(buf_str(&w), buf_str(&c)));
+}
+
+enum { CHILDREN = 20, EACH = 10 };
+
+static _Noreturn void deliver_some(const char *path, unsigned child) {
+    for (unsigned i = 0; i < EACH; i++) {
+        char data[5000];
+        struct buf b = BUF(data);
+        buf_addf(&b, "Subject: %u.%u\r\n\r\n", child, i);
+        for (unsigned line = 0; line < 60; line++) buf_addf(&b, "From child %u message %u line %u\r\n", child, i, line);
+        buf_addf(&b, "end %u.%u\r\n", child, i);
+        struct delivery d = test_delivery(buf_cstr(&b));
+        if (mbox_deliver(&d, path).kind != STATUS_OK) _exit(1);
+        close(d.data);
+    }
+    _exit(0);
+}
+
+/* Every message whole and in one piece: its From_ line, its lines in order, its end, a blank line. */
+static void check_whole(char *text) {
+    bool seen[CHILDREN * EACH] = {false};
+    size_t messages = 0;
+    for (char *p = text; *p; messages++) {
+        unsigned child, number, at;
+        assert_int_equal(strncmp(p, FROM_LINE HEAD, sizeof(FROM_LINE HEAD) - 1), 0);
+        p += sizeof(FROM_LINE HEAD) - 1;
+        assert_int_equal(sscanf(p, "Subject: %u.%u\n", &child, &number), 2);
+        at = child * EACH + number;
+        assert_true(at < CHILDREN * EACH && !seen[at]);
+        seen[at] = true;
+        p = strchr(p, '\n') + 2;
+        for (unsigned line = 0; line < 60; line++, p = strchr(p, '\n') + 1) {
+            char want[80];
+            int n = snprintf(want, sizeof want, ">From child %u message %u line %u\n", child, number, line);
+            assert_int_equal(strncmp(p, want, (size_t)n), 0);
+        }
+        char want[40];
+        int n = snprintf(want, sizeof want, "end %u.%u\n\n", child, number);
+        assert_int_equal(strncmp(p, want, (size_t)n), 0);
+        p += n;
+    }
+    assert_int_equal(messages, CHILDREN * EACH);
+}
+
+static void two_hundred_at_once(void **state) {
+    const char *path = test_path("crowd");
+    int status;
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) deliver_some(path, i);
+    }
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        assert_true(wait(&status) > 0);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    char *text = test_read(path);
+    check_whole(text);
+    free(text);
+    struct stat st;
+    assert_int_equal(stat(test_path("crowd.lock"), &st), -1);
+}
+
+static void a_failed_write_is_undone(void **state) {
+    static char big[200001];
+    const char *path = test_path("limited"), *before = "From x\n\ny\n\n";
+    struct rlimit old, limit;
+    memset(big, 'x', sizeof big - 1);
+    test_write(path, before);
+    signal(SIGXFSZ, SIG_IGN);
+    struct delivery d = test_delivery(big);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    limit = (struct rlimit){100000, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    struct status s = mbox_deliver(&d, path);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(s.kind, STATUS_LATER);
+    assert_int_equal(s.code, 452);
+    assert_int_equal(s.detail[1] * 10 + s.detail[2], 22);
+    char *text = test_read(path);
+    assert_string_equal(text, before);
+    free(text);
+    d.size += 7; /* data that is not as long as was said */
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_LATER);
+    text = test_read(path);
+    assert_string_equal(text, before);
+    free(text);
+    close(d.data);
+}
+
+static void respects_locks(void **state) {
+    const char *path = test_path("locked"), *lock = test_path("locked.lock");
+    struct delivery d = test_delivery("\r\n");
+    struct stat st;
+    d.lock_ms = 150;
+    test_write(path, "");
+    test_write(lock, "1234\n"); /* another program's, fresh */
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_LATER);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    struct utimbuf old = {time(NULL) - 3600, time(NULL) - 3600};
+    assert_int_equal(utime(lock, &old), 0);
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(lock, &st), -1);
+    test_write(lock, "4321 postern\n"); /* of a worker that was killed: it would hold the fcntl lock if it lived */
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(lock, &st), -1);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || fcntl(fd, F_SETLK, &l) != 0) _exit(1);
+        test_write(test_path("ready"), "");
+        sleep(20);
+        _exit(0);
+    }
+    for (int i = 0; i < 1000 && stat(test_path("ready"), &st) != 0; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_LATER);
+    assert_int_equal(stat(lock, &st), -1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    close(d.data);
+}
+
+static void refuses_odd_files(void **state) {
+    struct delivery d = test_delivery("\r\n");
+    const char *real = test_path("real");
+    test_write(real, "");
+    assert_int_equal(symlink(real, test_path("link")), 0);
+    assert_int_equal(link(real, test_path("second")), 0);
+    assert_int_equal(mkdir(test_path("dir"), 0700), 0);
+    assert_int_equal(mkfifo(test_path("fifo"), 0600), 0);
+    const char *const odd[] = {"link", "second", "dir", "fifo", "absent/mbox"};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        struct status s = mbox_deliver(&d, test_path(odd[i]));
+        if (s.kind != STATUS_LATER) fail_msg("%s: %.*s", odd[i], STR_ARGS(s.text));
+    }
+    char *text = test_read(real);
+    assert_string_equal(text, "");
+    free(text);
+    if (geteuid() == 0) {
+        assert_int_equal(unlink(test_path("second")), 0);
+        assert_int_equal(chown(real, 4711, (gid_t)-1), 0);
+        assert_int_equal(mbox_deliver(&d, real).kind, STATUS_LATER);
+    }
+    close(d.data);
+}
+
+static void finds_what_is_there_already(void **state) {
+    static char big[300001];
+    const char *path = test_path("again");
+    struct stat st;
+    memset(big, 'z', sizeof big - 1);
+    unlink(path);
+    struct delivery d = test_delivery(big), other = test_delivery("\r\nother\r\n");
+    d.maybe_again = other.maybe_again = true;
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    off_t once = st.st_size;
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, once);
+    assert_int_equal(mbox_deliver(&other, path).kind, STATUS_OK);
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(mbox_deliver(&other, path).kind, STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    off_t both = st.st_size;
+    assert_true(both > once && both < once + 1000);
+    /* a part of it, of one who was killed, does not count */
+    assert_int_equal(truncate(path, 1000), 0);
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size > once);
+    /* fresh messages are not looked for */
+    d.maybe_again = false;
+    assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size > 2 * once);
+    close(d.data);
+    close(other.data);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quotes_and_separates),
+        cmocka_unit_test(runs_do_not_matter),
+        cmocka_unit_test(two_hundred_at_once),
+        cmocka_unit_test(a_failed_write_is_undone),
+        cmocka_unit_test(respects_locks),
+        cmocka_unit_test(refuses_odd_files),
+        cmocka_unit_test(finds_what_is_there_already),
+    };
+    return cmocka_run_group_tests(tests, test_begin, test_end);
+}
