@@ -49,7 +49,8 @@ def t_unfit():
 
 class Spawner:
     def __init__(self, **settings):
-        self.program = Program("deliver-local", "local", dict({"hostname": "me.test", "uid-base": "61000"}, **settings), root=False)
+        self.program = Program("deliver-local", "local", dict({"hostname": "me.test", "uid-base": "61000"}, **settings), root=False,
+                               uid=0)
         self.dispatch = self.program.wire("dispatch")
 
     def spawn(self, uid, gid, tag=1):

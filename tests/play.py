@@ -141,7 +141,7 @@ class Channel:
 
 
 class Program:
-    def __init__(self, binary, role, settings=None, root=True):
+    def __init__(self, binary, role, settings=None, root=True, uid=None):
         self.role = role
         self.dir = tempfile.TemporaryDirectory()
         os.chmod(self.dir.name, 0o755)
@@ -159,7 +159,8 @@ class Program:
         row = ROLES.index(role)
         empty = os.path.join(self.dir.name, "empty")
         os.mkdir(empty)
-        self.supervise.send("cage", uid=61000 + row, gid=61000 + row, root=empty if root else b"")
+        uid = 61000 + row if uid is None else uid
+        self.supervise.send("cage", uid=uid, gid=uid, root=empty if root else b"")
         self.supervise.send("conf_end", generation=1)
         self.note = self.supervise.expect("started")[1]["note"].decode()
 
