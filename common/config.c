@@ -375,24 +375,33 @@ static bool check_origin(const struct config *c, struct buf *why) {
     return !*c->origin || is_domain(c, str_of(c->origin), why);
 }
 
-static bool check_domains(const struct config *c, const struct words *list, struct buf *why) {
+/* In lists: local-domains may hold address literals, relay-domains ".example.org" for the subdomains. */
+static bool fits_list(const struct config *c, struct str s, bool relay, struct buf *why) {
+    struct str out;
+    const char *text;
+    if (relay && s.n > 1 && s.p[0] == '.') return is_domain(c, str_sub(s, 1, s.n), why);
+    if (!relay && domain_is_literal(s) && domain_parse(s, 0, c->arena, &out, &text)) return true;
+    return is_domain(c, s, why);
+}
+
+static bool check_domains(const struct config *c, const struct words *list, bool relay, struct buf *why) {
     for (size_t i = 0; i < list->n; i++) {
         struct buf at = *why;
         buf_addc(why, '"');
         buf_add_escaped(why, str_sub(list->v[i], 0, SHOWN_MAX));
         buf_adds(why, "\" ");
-        if (!is_domain(c, list->v[i], why)) return false;
+        if (!fits_list(c, list->v[i], relay, why)) return false;
         *why = at;
     }
     return true;
 }
 
 static bool check_local_domains(const struct config *c, struct buf *why) {
-    return check_domains(c, &c->local_domains, why);
+    return check_domains(c, &c->local_domains, false, why);
 }
 
 static bool check_relay_domains(const struct config *c, struct buf *why) {
-    if (!check_domains(c, &c->relay_domains, why)) return false;
+    if (!check_domains(c, &c->relay_domains, true, why)) return false;
     for (size_t i = 0; i < c->relay_domains.n; i++)
         for (size_t j = 0; j < c->local_domains.n; j++)
             if (str_eq_nocase(c->relay_domains.v[i], c->local_domains.v[j])) {

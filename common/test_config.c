@@ -44,7 +44,8 @@ static void keeps_values(void **state) {
                             "    127.0.0.1:2525  # here\n"
                             "# between\n"
                             "\t[::1]:2525\r\n"
-                            "local-domains = one.example\n two.example\n"
+                            "local-domains = one.example\n two.example [192.0.2.1]\n"
+                            "relay-domains = .three.example three.example\n"
                             "spool-directory = /tmp/a b/\n"
                             "allow-loopback-exchangers = YES\n"
                             "log = file:/tmp/x#y\n"
@@ -52,14 +53,15 @@ static void keeps_values(void **state) {
     assert_string_equal(c->hostname, "mx.example");
     assert_int_equal(c->listen.n, 2);
     assert_int_equal(c->listen.v[0].port, 2525);
-    assert_int_equal(c->local_domains.n, 2);
+    assert_int_equal(c->local_domains.n, 3);
+    assert_int_equal(c->relay_domains.n, 2);
     assert_true(str_eq(c->local_domains.v[1], STR("two.example")));
     assert_string_equal(c->spool_directory, "/tmp/a b");
     assert_true(c->allow_loopback);
     assert_string_equal(c->log, "file:/tmp/x#y");
     assert_int_equal(c->relay_networks.n, 0);
     assert_int_equal(config_line(c, "listen"), 2);
-    assert_int_equal(config_line(c, "relay-networks"), 11);
+    assert_int_equal(config_line(c, "relay-networks"), 12);
     assert_string_equal(config_text(c, "listen"), "127.0.0.1:2525 [::1]:2525");
     assert_null(config_text(c, "nothing"));
     config_free(c);
@@ -134,6 +136,10 @@ static void says_what_is_wrong(void **state) {
         {"relay-networks = 127.0.0.1/8", NULL},
         {"listen = 25", NULL},
         {"local-domains = x..y", NULL},
+        {"local-domains = [192.0.2.300]", NULL},
+        {"local-domains = .example", NULL},
+        {"relay-domains = [192.0.2.1]", NULL},
+        {"relay-domains = ..example", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config_error err;
