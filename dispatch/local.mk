@@ -29,7 +29,11 @@ dispatch_dispatch_LDADD = dispatch/libhosts.a dispatch/libdispatch.a $(COMMON_LI
 dist_man_MANS += dispatch/postern-dispatch.8
 
 dispatch_tests = \
+	dispatch/test_bounce \
+	dispatch/test_hosttable \
 	dispatch/test_sched
 check_PROGRAMS += $(dispatch_tests)
 TESTS += $(dispatch_tests)
 dispatch_test_sched_LDADD = dispatch/libdispatch.a $(TEST_LIBS)
+dispatch_test_bounce_LDADD = dispatch/libdispatch.a $(TEST_LIBS)
+dispatch_test_hosttable_LDADD = dispatch/libhosts.a dispatch/libdispatch.a $(TEST_LIBS) $(DB_LIBS)
