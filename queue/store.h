@@ -115,8 +115,9 @@ struct store_counts {
     uint64_t messages, incomplete, aside, orphans;
 };
 
-/* recover: also judges and cleans up what a crash has left: once, at start. A plain walk changes nothing. Messages
- * that are told: durable before the walk began, not retired; those that come during it may be told or not. */
+/* recover: also judges and cleans up what was there before this run: once, at start. A plain walk changes nothing.
+ * Messages that are told: durable before the walk began (also those of this run), not retired; those that come during
+ * it may be told or not. */
 struct store_walk *store_walk_new(struct store *s, bool recover);
 /* Looks at up to files more names; calls found for each message. False: that was all. found may use the store. */
 bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c), void *ctx);

@@ -95,14 +95,16 @@ static void look_at_control(struct store_walk *w, struct qid id, void (*found)(v
     struct store_message m;
     const char *why;
     int error;
-    if (store_is_draft(s, id) || (w->recover && lease_of_this_run(s, id.lease))) return;
-    enum judgement j = message_judge(s, id, w->recover, &m, &why, &error);
+    if (store_is_draft(s, id)) return;
+    /* What came in this run has been judged when it came, and is not what a crash has left. */
+    bool recover = w->recover && !lease_of_this_run(s, id.lease);
+    enum judgement j = message_judge(s, id, recover, &m, &why, &error);
     if (j == JUDGED_WHOLE) {
-        w->counts.messages++;
+        w->counts.messages += recover || !w->recover;
         found(ctx, &m.c);
     } else if (j == JUDGED_ERROR) {
         told_trouble(s, "cannot read", str_of(qid_format(id).c), error);
-    } else if (w->recover) {
+    } else if (recover) {
         clean_up(w, id, j, why);
     }
     store_message_done(&m);
