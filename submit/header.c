@@ -77,14 +77,11 @@ bool header_next(struct str *rest, struct header_field *f) {
     return true;
 }
 
-/* The line of a mailbox file, which some programs pass on: no part of the message. */
+/* The line of a mailbox file, which some programs pass on, is no part of the message; "From : a@x" is a field. */
 static struct str without_from_line(struct str message) {
-    if (str_sub(message, 0, 1).n && message.p[0] == '>') {
-        if (str_eq(str_sub(message, 1, 6), STR("From "))) return str_sub(message, line_length(message), message.n);
-    } else if (str_eq(str_sub(message, 0, 5), STR("From "))) {
-        return str_sub(message, line_length(message), message.n);
-    }
-    return message;
+    struct str line = str_sub(message, 0, 1).n && message.p[0] == '>' ? str_sub(message, 1, message.n) : message, name;
+    if (!str_eq(str_sub(line, 0, 5), STR("From ")) || name_length(line, &name)) return message;
+    return str_sub(message, line_length(message), message.n);
 }
 
 /* Adds the recipients of the fields that have all the bits and none of the others. */

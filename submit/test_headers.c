@@ -141,6 +141,7 @@ static const struct {
     {"a text line ends the header", "From: f@x\r\nTo: a@x\r\nhello there\r\nBcc: no@x\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", "hello there\r\nBcc: no@x\r\n"},
     {"mailbox line", "From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
     {"quoted mailbox line", ">From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"space before the colon", "From : f@x\r\nTo: a@x\r\n\r\n", "a@x", "From : f@x\r\nTo: a@x\r\n\r\n", ""},
     {"Resent wins", "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", "n@x", "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", ""},
     {"the latest block of Resent", "Resent-From: r2\r\nResent-To: n2@x\r\nResent-Bcc: h@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n",
      "n2@x h@x", "Resent-From: r2@o\r\nResent-To: n2@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", ""},
