@@ -15,8 +15,10 @@ scenarios = \
 	tests/t_crash.py \
 	tests/t_deliver.py \
 	tests/t_netns.py \
+	tests/t_pickup.py \
 	tests/t_posternd.py \
 	tests/t_queue.py \
-	tests/t_sendmail.py
+	tests/t_sendmail.py \
+	tests/t_submit.py
 dist_check_SCRIPTS += $(scenarios)
 TESTS += $(scenarios)
