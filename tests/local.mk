@@ -19,6 +19,7 @@ scenarios = \
 	tests/t_posternd.py \
 	tests/t_queue.py \
 	tests/t_sendmail.py \
-	tests/t_submit.py
+	tests/t_submit.py \
+	tests/t_tools.py
 dist_check_SCRIPTS += $(scenarios)
 TESTS += $(scenarios)

@@ -15,7 +15,7 @@
 enum { EVENTS_MAX = 2000 };
 
 struct event {
-    int64_t us;
+    int64_t us;  /* when it began */
     uint64_t pid, took_us;
     int64_t uid; /* -1: the log does not say */
     char program[20], sentence[600];
@@ -60,6 +60,7 @@ static void keep(struct trace *t, const struct log_line *l) {
     int64_t *uid = owner_of(t, l->pid, false);
     *e = (struct event){.us = l->us, .pid = l->pid, .uid = uid ? *uid : -1};
     journey_tell(l, &sentence, &e->took_us);
+    e->us -= (int64_t)e->took_us; /* a line is written when the work is done; a journey is told from where it began */
     buf_cstr(&sentence);
     snprintf(e->program, sizeof e->program, "%.*s", STR_ARGS(l->program));
 }
@@ -104,7 +105,7 @@ static const char *duration(char mem[24], uint64_t us) {
 static void print(const struct trace *t) {
     char mem[24], uid[24];
     int64_t first = t->events[0].us;
-    printf("%12s  %-14s %7s %7s %10s  %s\n", "after", "program", "pid", "uid", "took", "what");
+    printf("%12s  %-14s %7s %7s %10s  %s\n", "began", "program", "pid", "uid", "took", "what");
     for (size_t i = 0; i < t->n; i++) {
         const struct event *e = &t->events[i];
         snprintf(uid, sizeof uid, "%lld", (long long)e->uid);
