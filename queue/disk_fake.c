@@ -366,8 +366,9 @@ static int fk_sync(struct disk *d, int file) {
 
 static int fk_sync_dir(struct disk *d, int dir) {
     struct fake *f = of(d);
-    int error = gate(f, FAKE_SYNC_DIR);
-    if (!error && !(f->ignore & FAKE_SYNC_DIR)) settle_names(f, dir, false);
+    unsigned kind = dir == DISK_ROOT ? FAKE_SYNC_ROOT : FAKE_SYNC_DIR;
+    int error = gate(f, kind);
+    if (!error && !(f->ignore & kind)) settle_names(f, dir, false);
     return error;
 }
 

@@ -175,12 +175,21 @@ void feed_more(struct queue *q) {
     if (q->feed.fn && !q->feed.slot) loop_timer_in(q->me->loop, &q->feed, 0);
 }
 
+static bool walk_slice(struct queue *q, struct store_walk *w) {
+    int64_t end = clock_now_ns() + SLICE_MS * 1000000LL;
+    for (unsigned i = 0; i < SLICE; i++) {
+        if (!store_walk_step(w, 1, found, q)) return false;
+        if (clock_now_ns() >= end) break;
+    }
+    return true;
+}
+
 /* One slice. True: there is more to do now. */
 static bool feed_slice(struct queue *q) {
     for (unsigned i = 0; i < SLICE && q->backlog.n && takes_more(q); i++) tell_id(q, pop(&q->backlog));
     if (q->recovery) {
         if (q->recovery_tells && q->dispatch && !takes_more(q)) return false;
-        if (!store_walk_step(q->recovery, SLICE, found, q)) recovery_over(q);
+        if (!walk_slice(q, q->recovery)) recovery_over(q);
         return true;
     }
     if (q->tell_again && q->dispatch && !q->telling) {
@@ -189,7 +198,7 @@ static bool feed_slice(struct queue *q) {
     }
     if (q->telling) {
         if (!takes_more(q)) return false;
-        if (store_walk_step(q->telling, SLICE, found, q)) return true;
+        if (walk_slice(q, q->telling)) return true;
         store_walk_free(q->telling);
         q->telling = NULL;
         set_clear(&q->told);

@@ -10,7 +10,8 @@ enum {
     SYNC_MS = 900,             /* marks are durable within a second */
     HEAL_MS = 5000,
     RECOVER_MS = 1000,         /* how long recovery waits for dispatch */
-    SLICE = 64,                /* files looked at in one round of the loop */
+    SLICE = 64,                /* files looked at in one round of the loop, at most, */
+    SLICE_MS = 4,              /* and for about so long: fresh mail waits meanwhile */
     HANDS_WALK = 2000,         /* messages in hand above which old ones are only announced to dispatch, not given */
     UNSYNCED_MAX = 512,        /* control files open for marks above which they are synced now */
     LISTERS_MAX = 16,          /* tools that may list at a time */

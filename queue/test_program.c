@@ -194,6 +194,7 @@ static void listen_control(struct play *p) {
     unlink(p->control);
     assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(chmod(p->control, 0666), 0);
     SEND_FD(p->supervise, fd, listener, .kind = 2, .name = STR("control-queue"));
 }
 
@@ -504,6 +505,47 @@ static void tools(void **state) {
     assert_non_null(p->dispatch);
 }
 
+/* An ordinary user sees, hurries and removes the mail he sent himself, and learns nothing of other mail. */
+static void ordinary_user(void **state) {
+    struct play *p = *state;
+    leases(p);
+    if (getuid()) skip(); /* only root can be another */
+    struct qid other = {p->smtpd_lease, 1}, own = {p->smtpd_lease, 2};
+    send_mail(p, other, "one\r\n", 2, "client [192.0.2.1]");
+    send_mail(p, own, "two\r\n", 1, "local user 4");
+    send_mail(p, (struct qid){p->smtpd_lease, 3}, "three\r\n", 1, "local user 44");
+    until(p, &p->ready_end, 3, "ready");
+    assert_int_equal(seteuid(4), 0);
+    tool(p);
+    assert_int_equal(seteuid(0), 0);
+    SEND(p->tool, ctl_queue_list, .id = QID_NONE, .detail = 1);
+    until(p, &p->ctl_done, 1, "the list");
+    assert_int_equal(p->shown, 1);
+    static const uint16_t codes[] = {550, 250};
+    for (unsigned mine = 0; mine < 2; mine++) {
+        struct qid id = mine ? own : other;
+        SEND(p->tool, ctl_queue_list, .id = id);
+        until(p, &p->ctl_done, 2 + 4 * mine, "one");
+        assert_int_equal(p->ctl_code, codes[mine]);
+        SEND(p->tool, ctl_cat, .id = id);
+        until(p, &p->ctl_done, 3 + 4 * mine, "cat");
+        assert_int_equal(p->ctl_code, codes[mine]);
+        SEND(p->tool, ctl_queue_flush, .id = id);
+        until(p, &p->ctl_done, 4 + 4 * mine, "flush");
+        assert_int_equal(p->ctl_code, codes[mine]);
+        SEND(p->tool, ctl_queue_remove, .id = id);
+        until(p, &p->ctl_done, 5 + 4 * mine, "remove");
+        assert_int_equal(p->ctl_code, codes[mine]);
+    }
+    assert_int_equal(p->shown, 2);
+    assert_int_equal(p->files, 2);
+    SEND(p->tool, ctl_queue_flush, .id = QID_NONE);
+    until(p, &p->ctl_done, 10, "flush of all of his, which is none now");
+    pass(p, 100);
+    assert_int_equal(p->due, 1);
+    assert_int_equal(p->gone, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_message_goes_through, setup, teardown),
@@ -512,6 +554,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(dispatch_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(tools, setup, teardown),
+        cmocka_unit_test_setup_teardown(ordinary_user, setup, teardown),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }

@@ -375,7 +375,8 @@ static void mutants_are_caught(void **state) {
         {FAKE_SYNC_DATA, "without fdatasync of data"},
         {FAKE_SYNC_CONTROL, "without fdatasync of control files"},
         {FAKE_SYNC_OTHER, "without fdatasync of the lease file"},
-        {FAKE_SYNC_DIR, "without fsync of directories"},
+        {FAKE_SYNC_DIR, "without fsync of folders"},
+        {FAKE_SYNC_ROOT, "without fsync of the spool directory"},
         {FAKE_SYNC_ALL, "without syncfs"},
     };
     (void)state;
