@@ -590,6 +590,10 @@ static void unasked(struct client *c) {
     fail(c, s);
 }
 
+bool client_halfway(const struct client *c) {
+    return c->state == S_COMMANDS && c->answered && c->answered < c->sent;
+}
+
 static void take_line(struct client *c, struct str line, bool last) {
     if (c->early) {
         unasked(c);

@@ -93,6 +93,8 @@ void client_expired(struct client *c);                   /* the time asked for h
 
 void client_begin(struct client *c, struct client_mail *m); /* only when ready or after an end with alive */
 void client_quit(struct client *c);                      /* when idle: says QUIT, over follows */
+/* Some of the replies to what was said have come, others have not: the server may be waiting for our ACK. */
+bool client_halfway(const struct client *c);
 const struct client_server *client_server(const struct client *c);
 
 #endif

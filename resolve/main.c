@@ -212,8 +212,10 @@ static const struct {
     {"do-not-query-localhost:", "no"}, /* a resolver of our own on this host is the best there is */
     {"outgoing-range:", "1024"},
     {"num-queries-per-thread:", "2048"},
-    {"infra-keep-probing:", "yes"},    /* a name server that was down is asked again, not forgotten for 15 minutes */
-    {"infra-cache-max-rtt:", "8000"},
+    /* A name server that was silent is asked again after seconds. The default is to leave it alone for 15 minutes, which
+     * suits a resolver with the root servers to choose from; we have a forwarder or two, and they are rebooted. */
+    {"infra-host-ttl:", "5"},
+    {"infra-cache-max-rtt:", "4000"},
     {"unblock-lan-zones:", "yes"},     /* what our name servers say about private names is for them to say */
     /* What fails validation counts as unsigned, not as lost: many forwarders cannot DNSSEC. `secure` is true only for
      * what was proven; whoever needs proof (DANE) asks for it. */

@@ -2,6 +2,7 @@
 """The real resolve in its cage, the tests' DNS server, and we play dispatch."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.environ.get("srcdir", "."), "tests"))
 from dns import DNS  # noqa: E402
@@ -106,5 +107,24 @@ def other_dispatch():
         same(p.stop(), 0, "stops with 0 while a question is open")
 
 
+def server_comes_back():
+    """The name server is away: later, and it is asked again when it is back."""
+    dns = DNS(ZONE).start()
+    with Program("resolve", "resolve", {"resolver": "127.0.0.1:%d" % dns.port}, root=False) as p:
+        peer = p.wire("dispatch")
+        expect(peer, "implicit.test", ["0 implicit.test c0000203"], "2.0.0")
+        dns.stop()
+        begun = time.monotonic()
+        for i in range(2):
+            expect(peer, "n%d.two.test" % i, [], "4.4.3")
+        ok(time.monotonic() - begun < 65, "it is not waited for without end", time.monotonic() - begun)
+        back = DNS(ZONE, port=dns.port).start()
+        begun = time.monotonic()
+        while time.monotonic() - begun < 30 and ask(peer, 9, "two.test")[1] != "2.0.0":
+            time.sleep(0.5)
+        same(ask(peer, 9, "two.test")[1], "2.0.0", "answers again")
+        back.stop()
+
+
 if __name__ == "__main__":
-    main(answers, other_dispatch)
+    main(answers, other_dispatch, server_comes_back)
