@@ -46,7 +46,8 @@ static bool put_fields(struct buf *b, const struct dropfile *d) {
 bool dropfile_write(struct buf *b, const struct dropfile *d) {
     buf_adds(b, magic);
     size_t head = b->n;
-    put_number(b, 0, 4 + 8);
+    put_number(b, 0, 4); /* filled in below */
+    put_number(b, 0, 8);
     size_t from = b->n;
     if (!put_fields(b, d) || b->n - from > DROPFILE_ENVELOPE_MAX) return false;
     size_t end = b->n;
