@@ -51,8 +51,8 @@ static void one_recipient(void **state) {
         "    There is no such mailbox.",
         "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.here.test\r\n",
         "Arrival-Date: Tue, 14 Nov 2023 22:13:10 +0000\r\n",
-        "\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.far.test\r\n"
-        "Diagnostic-Code: smtp; 550 5.1.1 No such user here\r\n",
+        "\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.far.test\r\n",
+        "dns; mx.far.test\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user here\r\n",
         "Content-Type: text/rfc822-headers\r\n\r\nReceived: by mx.here.test\r\nFrom: alice@here.test\r\nSubject: hello\r\n\r\n--",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) HAS(s, lines[i]);
