@@ -16,7 +16,8 @@ static const struct {
     {ENOSPC, 452, "4.3.1"}, /* X.3.1: mail system full */
 };
 
-static void __attribute__((format(printf, 3, 0))) make_text(struct delivery *d, int error, const char *fmt, va_list ap) {
+static void __attribute__((format(printf, 3, 0)))
+make_text(struct delivery *d, int error, const char *fmt, va_list ap) {
     char mem[400];
     struct buf b = BUF(d->text);
     vsnprintf(mem, sizeof mem, fmt, ap);
@@ -77,7 +78,8 @@ struct status delivery_run(struct delivery *d, struct str mailbox) {
         struct str rest = str_sub(mailbox, prefix.n, mailbox.n);
         /* A slash at the end says no more than the word maildir. */
         while (rest.n > 1 && rest.p[rest.n - 1] == '/') rest.n--;
-        if (rest.n < 2 || rest.p[0] != '/' || rest.n > DELIVERY_PATH_MAX || memchr(rest.p, '\0', rest.n)) break;
+        if (rest.n < 2 || rest.p[0] != '/' || rest.n > DELIVERY_PATH_MAX || memchr(rest.p, '\0', rest.n))
+            break;
         memcpy(path, rest.p, rest.n);
         path[rest.n] = '\0';
         return kinds[i].deliver(d, path);

@@ -116,8 +116,8 @@ static void put_date(struct format *f, int64_t ms) {
     struct tm tm;
     time_t t = (time_t)(ms / 1000);
     if (!gmtime_r(&t, &tm)) gmtime_r(&(time_t){0}, &tm);
-    buf_addf(&b, "%.3s %.3s %2d %02d:%02d:%02d %d", days + 3 * tm.tm_wday, months + 3 * tm.tm_mon, tm.tm_mday, tm.tm_hour,
-             tm.tm_min, tm.tm_sec, tm.tm_year + 1900);
+    buf_addf(&b, "%.3s %.3s %2d %02d:%02d:%02d %d", days + 3 * tm.tm_wday, months + 3 * tm.tm_mon, tm.tm_mday,
+             tm.tm_hour, tm.tm_min, tm.tm_sec, tm.tm_year + 1900);
     emit(f, b.p, b.n);
 }
 
@@ -130,7 +130,8 @@ static void put_from_line(struct format *f, const struct format_message *m) {
     emit_char(f, '\n');
 }
 
-/* lookup marks an address that shall not be looked up in the aliases again with a backslash; that is not for people. */
+/* lookup marks an address that shall not be looked up in the aliases again with a backslash; that is not for
+ * people. */
 static struct addr unmarked(struct addr a) {
     if (a.local.n > 1 && a.local.p[0] == '\\') a.local = str_sub(a.local, 1, a.local.n);
     return a;

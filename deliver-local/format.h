@@ -1,11 +1,13 @@
-/* format.h: the octets of a message as they stand in a mailbox. Pure: the data comes from a callback, goes to another.
+/* format.h: the octets of a message as they stand in a mailbox. Pure: the data comes from a callback, goes to
+ * another.
  *
- *   mbox     From sender date LF, header, blank line, body, blank line; lines that begin with "From " or ">From "
- *            get a ">" more (mboxrd: what was added can be taken away again). RFC 4155 for the From_ line: UTC.
+ *   mbox     From sender date LF, header, blank line, body, blank line; lines that begin with "From " or
+ *            ">From " get a ">" more (mboxrd: what was added can be taken away again). RFC 4155 for the From_
+ *            line: UTC.
  *   Maildir  the same without From_ line, quoting and last blank line
  *
- * Both: Return-Path (RFC 5321 4.4), Delivered-To for each recipient, the header fields that Postern adds, the data;
- * lines end in LF, a bare CR stays what it is. */
+ * Both: Return-Path (RFC 5321 4.4), Delivered-To for each recipient, the header fields that Postern adds, the
+ * data; lines end in LF, a bare CR stays what it is. */
 #ifndef POSTERN_DELIVER_LOCAL_FORMAT_H
 #define POSTERN_DELIVER_LOCAL_FORMAT_H
 
@@ -35,7 +37,8 @@ struct format {
 
 void format_start(struct format *f, bool mbox, bool (*put)(void *ctx, const char *p, size_t n), void *ctx);
 void format_head(struct format *f, const struct format_message *m);
-void format_data(struct format *f, struct str data); /* a run of the prefix or data as it travels: CRLF lines */
-bool format_end(struct format *f);                   /* false when put has failed */
+/* A run of the prefix or data as it travels: CRLF lines. */
+void format_data(struct format *f, struct str data);
+bool format_end(struct format *f); /* false when put has failed */
 
 #endif

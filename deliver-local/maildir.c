@@ -5,10 +5,10 @@
  *   synced, linked as new/NAME        the message (commit point, once new/ was synced)
  *   tmp/NAME.PID unlinked             the message
  *
- * NAME follows from the arrival, the queue id and the recipient, so a second delivery finds the first: link(2) does
- * not replace. A reader may have moved it to cur/ with flags after its name (NAME:2,S): cur/ is searched when the
- * message is not fresh. Directories are held open and names are single components opened with O_NOFOLLOW: what the
- * user puts in the way can only hurt himself. */
+ * NAME follows from the arrival, the queue id and the recipient, so a second delivery finds the first:
+ * link(2) does not replace. A reader may have moved it to cur/ with flags after its name (NAME:2,S): cur/ is
+ * searched when the message is not fresh. Directories are held open and names are single components opened
+ * with O_NOFOLLOW: what the user puts in the way can only hurt himself. */
 #include "deliver-local/delivery.h"
 
 #include <dirent.h>
@@ -59,7 +59,8 @@ static bool open_dirs(struct maildir *m) {
     if (parent < 0) return false;
     m->top = open_dir(parent, name, &made);
     bool ok = m->top >= 0 && (m->tmp = open_dir(m->top, "tmp", &inner)) >= 0 &&
-              (m->new = open_dir(m->top, "new", &inner)) >= 0 && (m->cur = open_dir(m->top, "cur", &inner)) >= 0;
+              (m->new = open_dir(m->top, "new", &inner)) >= 0 &&
+              (m->cur = open_dir(m->top, "cur", &inner)) >= 0;
     if (ok && inner) ok = fsync(m->top) == 0;
     if (ok && made) ok = fsync(parent) == 0;
     int saved = errno;
@@ -136,17 +137,20 @@ static struct status store(struct delivery *d, struct maildir *m) {
     if (!error) error = publish(m);
     if (!error) return delivery_ok(d, "delivered to %s", m->path);
     unlinkat(m->tmp, m->temp, 0);
-    if (error == EBADMSG) return delivery_trouble(d, 0, "the data of this message is not as long as it should be");
+    if (error == EBADMSG)
+        return delivery_trouble(d, 0, "the data of this message is not as long as it should be");
     return delivery_trouble(d, error, "the message cannot be written to %s", m->path);
 }
 
 struct status maildir_deliver(struct delivery *d, const char *path) {
     struct maildir m = {path, -1, -1, -1, -1, "", ""};
     int64_t s = d->message.arrival / 1000;
-    snprintf(m.name, sizeof m.name, "%lld.Q%sR%u.postern", (long long)s, qid_format(d->id).c, (unsigned)d->index);
+    snprintf(m.name, sizeof m.name, "%lld.Q%sR%u.postern", (long long)s, qid_format(d->id).c,
+             (unsigned)d->index);
     snprintf(m.temp, sizeof m.temp, "%s.%d", m.name, (int)getpid());
-    struct status st = open_dirs(&m) ? store(d, &m)
-                                     : delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", path);
+    struct status st = open_dirs(&m)
+                           ? store(d, &m)
+                           : delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", path);
     close_dirs(&m);
     return st;
 }

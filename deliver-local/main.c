@@ -1,14 +1,15 @@
-/* deliver-local: mailbox, pipe, forward, as the recipient. This is the spawner: it runs as root, and so it does as
- * little as a program can.
+/* deliver-local: mailbox, pipe, forward, as the recipient. This is the spawner: it runs as root, and so it
+ * does as little as a program can.
  *
- * From dispatch comes `spawn`: a UID, a GID, and a descriptor which is one end of a channel between dispatch and the
- * worker to be. The numbers are checked against what may be a recipient, a process is forked, and that process becomes
- * the recipient before it reads anything (worker.c).
+ * From dispatch comes `spawn`: a UID, a GID, and a descriptor which is one end of a channel between dispatch
+ * and the worker to be. The numbers are checked against what may be a recipient, a process is forked, and
+ * that process becomes the recipient before it reads anything (worker.c).
  *
- * SECURITY: it reads three integers and never a name, an address, a file or an octet of mail. It cannot exec and has
- * no network (roles.def). Who owns dispatch can have a worker started for any UID from min-uid on, and for
- * system-mailbox-user, but never for root, for another system account, or for one of Postern's own programs; and only
- * with a GID from min-uid on, or one of the few groups that mailboxes need. Who owns this program owns the machine. */
+ * SECURITY: it reads three integers and never a name, an address, a file or an octet of mail. It cannot exec
+ * and has no network (roles.def). Who owns dispatch can have a worker started for any UID from min-uid on,
+ * and for system-mailbox-user, but never for root, for another system account, or for one of Postern's own
+ * programs; and only with a GID from min-uid on, or one of the few groups that mailboxes need. Who owns this
+ * program owns the machine. */
 #include "common/arena.h"
 #include "common/cage.h"
 #include "common/channel.h"
@@ -35,13 +36,13 @@ struct request {
 
 struct spawner {
     struct self *me;
-    uid_t system_uid;                /* of system-mailbox-user; 0: there is none */
-    gid_t groups[GROUPS_MAX];        /* below min-uid, and yet allowed */
+    uid_t system_uid;         /* of system-mailbox-user; 0: there is none */
+    gid_t groups[GROUPS_MAX]; /* below min-uid, and yet allowed */
     size_t group_count;
-    uid_t own[ROLE_COUNT];           /* the programs of the suite; 0: none */
+    uid_t own[ROLE_COUNT]; /* the programs of the suite; 0: none */
     struct request waiting[WAITING_MAX];
     size_t waiting_count, workers;
-    struct deferred fork_soon;       /* not from within a handler: the child must not inherit a channel in use */
+    struct deferred fork_soon; /* not from within a handler: the child must not inherit a channel in use */
 };
 
 static struct spawner state;
@@ -64,7 +65,8 @@ static const struct passwd *find_account(const char *file, const char *name) {
 }
 
 static bool prepare(struct self *me) {
-    static const char *const names[] = {"mail", "users"}; /* Debian: of /var/mail; of users without a group of their own */
+    /* Debian: of /var/mail; of users without a group of their own. */
+    static const char *const names[] = {"mail", "users"};
     const struct config *c = me->config;
     gid_t gid;
     state.me = me;
@@ -74,7 +76,9 @@ static bool prepare(struct self *me) {
     if (pw && pw->pw_uid != 0) {
         state.system_uid = pw->pw_uid;
         allow_group(pw->pw_gid);
-    } else LOG_NOTE("there is no account \"%s\" (system-mailbox-user): mail for system accounts will wait", c->system_mailbox_user);
+    } else
+        LOG_NOTE("there is no account \"%s\" (system-mailbox-user): mail for system accounts will wait",
+                 c->system_mailbox_user);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct group *gr = getgrnam(names[i]);
         if (gr) allow_group(gr->gr_gid);
@@ -102,7 +106,8 @@ static bool gid_allowed(gid_t gid) {
 static int start_worker(const struct request *r) {
     if (state.workers >= WORKERS_MAX) return EAGAIN;
     if (!uid_allowed(r->uid) || !gid_allowed(r->gid)) {
-        LOG_TROUBLE("dispatch asked for a worker with UID %u GID %u, which no mailbox has", (unsigned)r->uid, (unsigned)r->gid);
+        LOG_TROUBLE("dispatch asked for a worker with UID %u GID %u, which no mailbox has", (unsigned)r->uid,
+                    (unsigned)r->gid);
         return EPERM;
     }
     log_flush(); /* else the child would write our lines too */

@@ -5,11 +5,11 @@
  *   synced, unlocked                       the message (commit point: fsync)
  *   a write failed: cut to its old length  what was there before
  *
- * Locks as Debian policy 11.6 says: fcntl(2) first, then the dot lock; who does not get the second gives back the
- * first. Where the user may not create files beside his mailbox there is no dot lock, fcntl has to do. A dot lock is
- * stale when it is old; and when Postern wrote it (its text says so) while we hold the fcntl lock: a living Postern
- * would hold that. The file must be regular, have one name, and belong to us (or to root, for system mailboxes): no
- * mail goes through a link somewhere else. */
+ * Locks as Debian policy 11.6 says: fcntl(2) first, then the dot lock; who does not get the second gives back
+ * the first. Where the user may not create files beside his mailbox there is no dot lock, fcntl has to do. A
+ * dot lock is stale when it is old; and when Postern wrote it (its text says so) while we hold the fcntl
+ * lock: a living Postern would hold that. The file must be regular, have one name, and belong to us (or to
+ * root, for system mailboxes): no mail goes through a link somewhere else. */
 #include "deliver-local/delivery.h"
 
 #include <errno.h>
@@ -67,14 +67,18 @@ static bool open_file(struct mbox *m) {
 static struct status cannot_open(struct delivery *d, const struct mbox *m, int error) {
     struct stat st;
     bool there = m->dir >= 0 && fstatat(m->dir, m->name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-    if (m->dir < 0) return delivery_trouble(d, error, "the directory of mailbox %s cannot be opened", m->path);
+    if (m->dir < 0)
+        return delivery_trouble(d, error, "the directory of mailbox %s cannot be opened", m->path);
     if (error == ELOOP) return delivery_trouble(d, 0, "mailbox %s is a symbolic link; remove it", m->path);
     if (error == EACCES && !there)
-        return delivery_trouble(d, 0, "mailbox %s does not exist and UID %u GID %u may not create it; create it, or give "
-                                      "its directory to group mail with mode 2775", m->path, (unsigned)geteuid(),
-                                (unsigned)getegid());
-    if (error == EACCES) return delivery_trouble(d, 0, "mailbox %s may not be written by UID %u; see its owner and mode",
-                                                 m->path, (unsigned)geteuid());
+        return delivery_trouble(
+            d, 0,
+            "mailbox %s does not exist and UID %u GID %u may not create it; create it, or give "
+            "its directory to group mail with mode 2775",
+            m->path, (unsigned)geteuid(), (unsigned)getegid());
+    if (error == EACCES)
+        return delivery_trouble(d, 0, "mailbox %s may not be written by UID %u; see its owner and mode",
+                                m->path, (unsigned)geteuid());
     return delivery_trouble(d, error, "mailbox %s cannot be opened", m->path);
 }
 
@@ -100,7 +104,8 @@ static bool dot_lock_is_stale(const struct mbox *m) {
     int fd = openat(m->dir, m->lock_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) {
         /* Not ours to read: only its age counts. */
-        return fstatat(m->dir, m->lock_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && time(NULL) - st.st_mtime > STALE_SECONDS;
+        return fstatat(m->dir, m->lock_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               time(NULL) - st.st_mtime > STALE_SECONDS;
     }
     ssize_t n = fstat(fd, &st) == 0 ? read(fd, text, sizeof text) : -1;
     close(fd);
@@ -175,7 +180,8 @@ static bool put(void *ctx, const char *p, size_t n) {
     return true;
 }
 
-/* What is missing before a From_ line may stand: a line end and a blank line, when somebody left them out, or died. */
+/* What is missing before a From_ line may stand: a line end and a blank line, when somebody left them out, or
+ * died. */
 static int separate(struct mbox *m) {
     char tail[2] = {'\n', '\n'};
     if (m->old_size == 0) return 0;
@@ -244,9 +250,10 @@ static bool keep_head(void *ctx, const char *p, size_t n) {
     return true;
 }
 
-/* The whole message, octet for octet, within the last 4 MiB: a worker was killed between its fsync and its result. A
- * part of it (killed while it was appended) does not count, so nothing is lost by this. Only for messages that are
- * not fresh; what the prefix (Received with the queue id) says makes the copy unmistakable. */
+/* The whole message, octet for octet, within the last 4 MiB: a worker was killed between its fsync and its
+ * result. A part of it (killed while it was appended) does not count, so nothing is lost by this. Only for
+ * messages that are not fresh; what the prefix (Received with the queue id) says makes the copy unmistakable.
+ * */
 static bool is_there(const struct delivery *d, const struct mbox *m) {
     static struct format f;
     static char window[WINDOW + HEAD_MAX];
@@ -273,9 +280,11 @@ static bool is_there(const struct delivery *d, const struct mbox *m) {
 
 static struct status undo(struct delivery *d, struct mbox *m, int error) {
     if (ftruncate(m->fd, m->old_size) != 0 || fsync(m->fd) != 0)
-        return delivery_trouble(d, error, "mailbox %s could not be written, and not be cut back to %lld octets", m->path,
-                                (long long)m->old_size);
-    if (error == EBADMSG) return delivery_trouble(d, 0, "the data of this message is not as long as it should be");
+        return delivery_trouble(d, error,
+                                "mailbox %s could not be written, and not be cut back to %lld octets",
+                                m->path, (long long)m->old_size);
+    if (error == EBADMSG)
+        return delivery_trouble(d, 0, "the data of this message is not as long as it should be");
     return delivery_trouble(d, error, "mailbox %s cannot be written", m->path);
 }
 

@@ -112,9 +112,10 @@ static void takes_mailbox_settings(void **state) {
         const char *mailbox;
         enum status_kind kind;
     } rows[] = {
-        {"maildir:%s/set", STATUS_OK},      {"maildir:%s/set/", STATUS_OK},  {"mbox:%s/set.mbox", STATUS_OK},
-        {"maildir:", STATUS_LATER},         {"maildir:/", STATUS_LATER},     {"mbox:relative", STATUS_LATER},
-        {"mh:%s/set", STATUS_LATER},        {"", STATUS_LATER},
+        {"maildir:%s/set", STATUS_OK},   {"maildir:%s/set/", STATUS_OK},
+        {"mbox:%s/set.mbox", STATUS_OK}, {"maildir:", STATUS_LATER},
+        {"maildir:/", STATUS_LATER},     {"mbox:relative", STATUS_LATER},
+        {"mh:%s/set", STATUS_LATER},     {"", STATUS_LATER},
     };
     struct delivery d = test_delivery("x: y\r\n\r\n");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -7,8 +7,9 @@
 #include <utime.h>
 
 #define FROM_LINE "From bob@there.example Sat Nov 22 00:21:07 2025\n"
-#define HEAD "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n" \
-             "Received: from x by y id 00ABC;\n\tnow\n"
+#define HEAD \
+    "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n" \
+    "Received: from x by y id 00ABC;\n\tnow\n"
 
 static void quotes_and_separates(void **state) {
     static const struct {
@@ -22,8 +23,8 @@ static void quotes_and_separates(void **state) {
         {"\n", "\r\nz\r\n", "\n" FROM_LINE HEAD "\nz\n\n"},
         {NULL, "\r\nFrom x\r\n", FROM_LINE HEAD "\n>From x\n\n"},
         {NULL, "\r\n>From x\r\n>>From y\r\n", FROM_LINE HEAD "\n>>From x\n>>>From y\n\n"},
-        {NULL, "\r\nFrom\r\nFromage\r\n From x\r\n> From y\r\nF\r\n>\r\n>>F", FROM_LINE HEAD
-         "\nFrom\nFromage\n From x\n> From y\nF\n>\n>>F\n\n"},
+        {NULL, "\r\nFrom\r\nFromage\r\n From x\r\n> From y\r\nF\r\n>\r\n>>F",
+         FROM_LINE HEAD "\nFrom\nFromage\n From x\n> From y\nF\n>\n>>F\n\n"},
         {NULL, "From x: y\r\n\r\nFrom ", FROM_LINE HEAD ">From x: y\n\n>From \n\n"},
         {NULL, "\r\nFro", FROM_LINE HEAD "\nFro\n\n"},
         {NULL, "\r\nFr\rom\r\nF\r", FROM_LINE HEAD "\nFr\rom\nF\r\n\n"},
@@ -84,7 +85,8 @@ static _Noreturn void deliver_some(const char *path, unsigned child) {
         char data[5000];
         struct buf b = BUF(data);
         buf_addf(&b, "Subject: %u.%u\r\n\r\n", child, i);
-        for (unsigned line = 0; line < 60; line++) buf_addf(&b, "From child %u message %u line %u\r\n", child, i, line);
+        for (unsigned line = 0; line < 60; line++)
+            buf_addf(&b, "From child %u message %u line %u\r\n", child, i, line);
         buf_addf(&b, "end %u.%u\r\n", child, i);
         struct delivery d = test_delivery(buf_cstr(&b));
         if (mbox_deliver(&d, path).kind != STATUS_OK) _exit(1);
@@ -179,7 +181,8 @@ static void respects_locks(void **state) {
     assert_int_equal(utime(lock, &old), 0);
     assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
     assert_int_equal(stat(lock, &st), -1);
-    test_write(lock, "4321 postern\n"); /* of a worker that was killed: it would hold the fcntl lock if it lived */
+    /* Of a worker that was killed: it would hold the fcntl lock if it lived. */
+    test_write(lock, "4321 postern\n");
     assert_int_equal(mbox_deliver(&d, path).kind, STATUS_OK);
     assert_int_equal(stat(lock, &st), -1);
     pid_t pid = fork();
@@ -192,7 +195,8 @@ static void respects_locks(void **state) {
         sleep(20);
         _exit(0);
     }
-    for (int i = 0; i < 1000 && stat(test_path("ready"), &st) != 0; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
+    for (int i = 0; i < 1000 && stat(test_path("ready"), &st) != 0; i++)
+        nanosleep(&(struct timespec){0, 5000000}, NULL);
     assert_int_equal(mbox_deliver(&d, path).kind, STATUS_LATER);
     assert_int_equal(stat(lock, &st), -1);
     kill(pid, SIGKILL);

@@ -1,4 +1,5 @@
-/* testing.h: what the tests of the two mailbox forms share: a directory to play in, a message, a file's text. */
+/* testing.h: what the tests of the two mailbox forms share: a directory to play in, a message, a file's text.
+ * */
 #ifndef POSTERN_DELIVER_LOCAL_TESTING_H
 #define POSTERN_DELIVER_LOCAL_TESTING_H
 
@@ -52,8 +53,11 @@ static const char test_prefix[] = "Received: from x by y id 00ABC;\r\n\tnow\r\n"
 /* A delivery of data (CRLF lines) to alice, which owns a memory file with it. */
 static struct delivery test_delivery(const char *data) {
     struct delivery d = {.id = {77, 5}, .index = 2, .size = strlen(data), .lock_ms = 20000};
-    d.message = (struct format_message){.arrival = 1763770867123, .sender = {STR("bob"), STR("there.example")},
-                                        .rcpt = &test_rcpt, .rcpts = 1, .prefix = STR(test_prefix)};
+    d.message = (struct format_message){.arrival = 1763770867123,
+                                        .sender = {STR("bob"), STR("there.example")},
+                                        .rcpt = &test_rcpt,
+                                        .rcpts = 1,
+                                        .prefix = STR(test_prefix)};
     d.data = memfd_create("data", MFD_CLOEXEC);
     assert_true(d.data >= 0);
     assert_int_equal(write(d.data, data, strlen(data)), (ssize_t)strlen(data));

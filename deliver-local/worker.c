@@ -1,13 +1,14 @@
 /* worker.c: stores messages as the recipient.
  *
- * The cage is entered in two steps, since the worker learns only from its first job which directory it needs. Before
- * it reads an octet it becomes the recipient: UID, GID, no further groups, no new privileges, not dumpable, within
- * the system calls of the spawner. When the first job names the mailbox, and before anything is opened: Landlock
- * (that directory and nothing else), and the narrow system calls (no exec, no fork, no sockets, no identity).
+ * The cage is entered in two steps, since the worker learns only from its first job which directory it needs.
+ * Before it reads an octet it becomes the recipient: UID, GID, no further groups, no new privileges, not
+ * dumpable, within the system calls of the spawner. When the first job names the mailbox, and before anything
+ * is opened: Landlock (that directory and nothing else), and the narrow system calls (no exec, no fork, no
+ * sockets, no identity).
  *
- * SECURITY: it reads envelopes from dispatch and the data of a message, of which it knows only line ends and the word
- * From. Who owns it has the rights of this one recipient on this one directory; with an mbox in /var/mail also the
- * group of that directory. What is wrong with a job ends the worker, not the suite. */
+ * SECURITY: it reads envelopes from dispatch and the data of a message, of which it knows only line ends and
+ * the word From. Who owns it has the rights of this one recipient on this one directory; with an mbox in
+ * /var/mail also the group of that directory. What is wrong with a job ends the worker, not the suite. */
 #include "deliver-local/worker.h"
 
 #include "common/arena.h"
@@ -31,9 +32,9 @@
 #include <unistd.h>
 
 enum {
-    RCPTS_MAX = 1000,      /* of one job, as recipients-per-delivery */
-    JOB_MAX = 4u << 20,    /* octets of envelope */
-    FRESH_MS = 1000,       /* younger than this, a message cannot have been delivered by one who died since */
+    RCPTS_MAX = 1000,   /* of one job, as recipients-per-delivery */
+    JOB_MAX = 4u << 20, /* octets of envelope */
+    FRESH_MS = 1000,    /* younger than this, a message cannot have been delivered by one who died since */
     FD_CHANNEL = 3,
 };
 
@@ -61,7 +62,8 @@ static _Noreturn void leave(int status) {
 
 static bool become(uid_t uid, gid_t gid) {
     if (geteuid() == 0) {
-        if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0) return false;
+        if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
+            return false;
         errno = EPERM;
         if (setuid(0) == 0) return false; /* there must be no way back */
     }
@@ -78,8 +80,8 @@ static bool keep_only(int channel_fd) {
 
 /* ---- The second step of the cage ---- */
 
-/* The directory that a job needs: the home when the mailbox is beneath it (a Maildir may have to be made, with what
- * leads to it), else the one that holds the mailbox. */
+/* The directory that a job needs: the home when the mailbox is beneath it (a Maildir may have to be made,
+ * with what leads to it), else the one that holds the mailbox. */
 static bool wall_of(const struct worker *w, char *out, size_t max) {
     ptrdiff_t colon = str_chr(w->mailbox, ':');
     struct str path = str_sub(w->mailbox, (size_t)(colon + 1), w->mailbox.n);
@@ -98,12 +100,14 @@ static bool wall_of(const struct worker *w, char *out, size_t max) {
 static bool enter_cage(struct worker *w, struct status *s) {
     char wall[PATH_MAX], why[256];
     if (!wall_of(w, wall, sizeof wall)) {
-        *s = delivery_trouble(&w->delivery, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
+        *s = delivery_trouble(&w->delivery, 0,
+                              "the mailbox setting is not maildir: or mbox: and an absolute path");
         return false;
     }
     if (*w->wall) {
         if (strcmp(w->wall, wall) == 0) return true;
-        *s = delivery_trouble(&w->delivery, 0, "this worker is caged in %s; the next one will see to it", w->wall);
+        *s = delivery_trouble(&w->delivery, 0, "this worker is caged in %s; the next one will see to it",
+                              w->wall);
         return false;
     }
     const char *const write[] = {wall, NULL};
@@ -166,7 +170,8 @@ static void on_local_job(void *ctx, struct channel *ch, const struct wire_local_
     w->delivery = (struct delivery){.id = m->id, .size = m->size, .data = fd};
     w->delivery.message.arrival = m->arrival;
     w->delivery.message.prefix = str_dup(w->arena, m->prefix);
-    if (!addr_parse(m->sender, ADDR_NULL, w->arena, &w->delivery.message.sender, &why)) refuse("a sender that is none");
+    if (!addr_parse(m->sender, ADDR_NULL, w->arena, &w->delivery.message.sender, &why))
+        refuse("a sender that is none");
     w->job = m->job;
     w->user = str_dup(w->arena, m->user);
     w->home = str_dup(w->arena, m->home);
@@ -182,7 +187,8 @@ static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcp
     (void)ch, (void)fd;
     if (!w->busy || m->job != w->job) refuse("a recipient of no job");
     size_t n = w->delivery.message.rcpts++;
-    if (!addr_parse(m->rcpt, ADDR_POSTMASTER, w->arena, &w->rcpt[n], &why)) refuse("a recipient that is none");
+    if (!addr_parse(m->rcpt, ADDR_POSTMASTER, w->arena, &w->rcpt[n], &why))
+        refuse("a recipient that is none");
     w->index[n] = m->index;
     if (n + 1 == w->expected) deliver(w);
 }

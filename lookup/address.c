@@ -1,7 +1,8 @@
 /* address.c: the resolution of addresses. What address.h says, in this order:
  *
  *   1. route table: user@domain, domain; then, for domains that are not ours, .parent ... and *
- *   2. our domains: the local part as it stands, then without its extension: aliases, then accounts; postmaster
+ *   2. our domains: the local part as it stands, then without its extension: aliases, then accounts; then
+ *      postmaster
  *   3. other domains: by MX, or to the address literal
  *
  * A default route (*) and routes of parent domains never take mail of our own domains away. */
@@ -61,8 +62,8 @@ static bool literal_ip(struct str domain, struct ip *ip) {
     return ip_parse(inside, ip);
 }
 
-/* No domain is the bare postmaster (RFC 5321 4.5.1). A loopback address is always this host: sent on, it could only
- * come back to us. */
+/* No domain is the bare postmaster (RFC 5321 4.5.1). A loopback address is always this host: sent on, it
+ * could only come back to us. */
 static bool is_ours(const struct lookup_rules *r, struct str domain) {
     struct ip ip;
     if (domain.n == 0 || in_list(r->local, r->local_count, domain)) return true;
@@ -79,7 +80,8 @@ static bool is_relayed(const struct lookup_rules *r, struct str domain) {
 
 /* ---- Routes ---- */
 
-static enum lookup_found ask_route(const struct query *q, struct str key, struct route_value *v, struct status *fail) {
+static enum lookup_found ask_route(const struct query *q, struct str key, struct route_value *v,
+                                   struct status *fail) {
     struct str value;
     enum lookup_found found = q->tables->route(q->tables->ctx, key, &value, fail);
     if (found == LOOKUP_FOUND && !route_value_read(value, v)) {
@@ -92,11 +94,13 @@ static enum lookup_found ask_route(const struct query *q, struct str key, struct
 static enum lookup_found route_below(const struct query *q, struct route_value *v, struct status *fail) {
     struct str domain = q->rcpt->domain;
     enum lookup_found found = LOOKUP_NONE;
-    while (found == LOOKUP_NONE && !domain_is_literal(domain) && parent(&domain)) found = ask_route(q, domain, v, fail);
+    while (found == LOOKUP_NONE && !domain_is_literal(domain) && parent(&domain))
+        found = ask_route(q, domain, v, fail);
     return found == LOOKUP_NONE ? ask_route(q, STR("*"), v, fail) : found;
 }
 
-static enum lookup_found find_route(const struct query *q, bool ours, struct route_value *v, struct status *fail) {
+static enum lookup_found find_route(const struct query *q, bool ours, struct route_value *v,
+                                    struct status *fail) {
     char mem[TABLE_KEY_MAX + 1];
     struct buf key = BUF(mem);
     if (q->rcpt->domain.n == 0) return LOOKUP_NONE;
@@ -112,7 +116,8 @@ static enum lookup_found find_route(const struct query *q, bool ours, struct rou
 /* ---- Mailboxes ---- */
 
 /* The path of a template. False: an answer was given. */
-static bool expand_template(struct query *q, struct str template, const struct lookup_user *u, struct buf *out) {
+static bool expand_template(struct query *q, struct str template, const struct lookup_user *u,
+                            struct buf *out) {
     for (size_t i = 0; i < template.n; i++) {
         char c = template.p[i], next = i + 1 < template.n ? template.p[i + 1] : '\0';
         if (c != '%') {
@@ -124,8 +129,9 @@ static bool expand_template(struct query *q, struct str template, const struct l
         else if (next == 'h' && u->home.n && u->home.p[0] == '/') buf_add(out, u->home);
         else if (next == '%') buf_addc(out, '%');
         else {
-            answer(q, status_make(451, "4.3.5", next == 'h' ? "this account has no home directory for its mailbox"
-                                                            : "the mailbox setting may hold only %u, %h and %%"));
+            answer(q, status_make(451, "4.3.5",
+                                  next == 'h' ? "this account has no home directory for its mailbox"
+                                              : "the mailbox setting may hold only %u, %h and %%"));
             return false;
         }
     }
@@ -134,7 +140,8 @@ static bool expand_template(struct query *q, struct str template, const struct l
     return false;
 }
 
-/* mbox files lie beside each other in a directory that a group shares; making one, and its lock, needs the group. */
+/* mbox files lie beside each other in a directory that a group shares; making one, and its lock, needs the
+ * group. */
 static void choose_group(struct query *q, struct str mailbox, struct lookup_user *rights) {
     uint32_t gid;
     size_t end = mailbox.n;
@@ -178,7 +185,8 @@ static void to_mailbox(struct query *q, const struct lookup_user *account) {
     rights.name = owner.name;
     choose_group(q, q->out->mailbox, &rights);
     q->out->user = rights;
-    if (!q->out->mailbox.n || !owner.name.n) answer(q, status_make(451, "4.3.0", "out of memory for this question"));
+    if (!q->out->mailbox.n || !owner.name.n)
+        answer(q, status_make(451, "4.3.0", "out of memory for this question"));
 }
 
 /* ---- Aliases ---- */
@@ -238,7 +246,8 @@ static enum lookup_found try_account(struct query *q, struct str name) {
     struct status fail;
     enum lookup_found found = q->tables->user(q->tables->ctx, name, &u, &fail);
     table_lower(&lower, name);
-    if (found == LOOKUP_NONE && !lower.failed) found = q->tables->user(q->tables->ctx, buf_str(&lower), &u, &fail);
+    if (found == LOOKUP_NONE && !lower.failed)
+        found = q->tables->user(q->tables->ctx, buf_str(&lower), &u, &fail);
     if (found == LOOKUP_FAIL) answer(q, fail);
     if (found == LOOKUP_FOUND) to_mailbox(q, &u);
     return found;
@@ -300,7 +309,8 @@ static void resolve(struct query *q, bool anyone) {
     if (found == LOOKUP_FAIL) answer(q, fail);
     else if (!here && !anyone && !is_relayed(q->rules, q->rcpt->domain))
         answer(q, status_make(554, "5.7.1", "Relay access denied"));
-    else if (found == LOOKUP_FOUND && !(ours && v.how == 'E' && str_eq_nocase(q->rcpt->local, STR("postmaster"))))
+    else if (found == LOOKUP_FOUND &&
+             !(ours && v.how == 'E' && str_eq_nocase(q->rcpt->local, STR("postmaster"))))
         follow_route(q, &v);
     else if (here) resolve_local(q);
     else to_host(q);

@@ -1,9 +1,9 @@
 /* aliases.c: the parser of alias tables.
  *
- * A logical line is `name: target, target ...`; it goes on in the lines after it that begin with white space. Lines
- * that are empty or whose first visible octet is # are passed over, also in the middle of a logical line, and
- * # after white space begins a comment too. Text in parentheses is a comment (RFC 5322 3.2.2). A parser over octets
- * with one cursor, no recursion; everything it keeps has a fixed maximum. */
+ * A logical line is `name: target, target ...`; it goes on in the lines after it that begin with white space.
+ * Lines that are empty or whose first visible octet is # are passed over, also in the middle of a logical
+ * line, and # after white space begins a comment too. Text in parentheses is a comment (RFC 5322 3.2.2). A
+ * parser over octets with one cursor, no recursion; everything it keeps has a fixed maximum. */
 #include "lookup/aliases.h"
 
 #include "common/addr.h"
@@ -13,9 +13,9 @@
 #include <stdlib.h>
 
 enum {
-    ITEM_MAX = 1024,         /* octets of one target as written */
+    ITEM_MAX = 1024,                      /* octets of one target as written */
     NAME_MAX_OCTETS = ADDR_LOCAL_MAX - 1, /* lookup must be able to write \\name as a local part */
-    SCRATCH_MAX = 16u << 20, /* addresses of one entry */
+    SCRATCH_MAX = 16u << 20,              /* addresses of one entry */
 };
 
 struct scan {
@@ -50,8 +50,8 @@ static bool says_nothing(const struct scan *s, size_t from, size_t to) {
     return from == to || s->text.p[from] == '#';
 }
 
-/* The cursor is at a LF or at the end. Moves to the first octet of the next line that says something; false at the
- * end of the text. */
+/* The cursor is at a LF or at the end. Moves to the first octet of the next line that says something; false
+ * at the end of the text. */
 static bool next_line(struct scan *s) {
     while (s->at < s->text.n) {
         size_t from = s->at + 1, to = line_end(s, from);
@@ -86,12 +86,14 @@ static bool skip_comment(struct scan *s) {
     return true;
 }
 
-/* Past white space, comments, and line ends that are continued. False only for a comment that does not close. */
+/* Past white space, comments, and line ends that are continued. False only for a comment that does not close.
+ * */
 static bool skip_space(struct scan *s) {
     for (;;) {
         int c = peek(s);
         if (is_blank(c)) s->at++;
-        else if (c == '#' && s->at && is_blank((unsigned char)s->text.p[s->at - 1])) s->at = line_end(s, s->at);
+        else if (c == '#' && s->at && is_blank((unsigned char)s->text.p[s->at - 1]))
+            s->at = line_end(s, s->at);
         else if (c == '(') {
             if (!skip_comment(s)) return false;
         } else if (c != '\n' || !continues(s)) return true;
@@ -118,8 +120,8 @@ static bool copy_quoted(struct scan *s, struct buf *item) {
     }
 }
 
-/* One target as written, without comments and outer white space; the cursor ends at the comma or the end. White
- * space within becomes one space. */
+/* One target as written, without comments and outer white space; the cursor ends at the comma or the end.
+ * White space within becomes one space. */
 static bool read_item(struct scan *s, struct buf *item) {
     while (!at_end(s) && peek(s) != ',') {
         size_t before = s->at;
@@ -135,12 +137,13 @@ static bool read_item(struct scan *s, struct buf *item) {
         buf_addc(item, (char)peek(s));
         s->at++;
     }
-    if (item->failed) return fail(s, buf_str(item), "one target is longer than 1024 octets; is a comma missing?");
+    if (item->failed)
+        return fail(s, buf_str(item), "one target is longer than 1024 octets; is a comma missing?");
     return true;
 }
 
-/* Where the quoted string that begins text ends (index after the closing quote); the item was read by copy_quoted,
- * so there is one. */
+/* Where the quoted string that begins text ends (index after the closing quote); the item was read by
+ * copy_quoted, so there is one. */
 static size_t quoted_end(struct str text) {
     size_t i = 1;
     while (i < text.n && text.p[i] != '"') i += text.p[i] == '\\' ? 2 : 1;
@@ -166,9 +169,12 @@ static struct str without_phrase(struct str text) {
 static const struct {
     const char *prefix, *text;
 } unsupported[] = {
-    {"|", "delivery to a command is not supported yet; name a user or an address instead, or put # before the line"},
-    {"/", "delivery to a file is not supported yet; name a user whose mailbox it shall be, or put # before the line"},
-    {":include:", ":include: is not supported yet; write the addresses here, separated by commas, or put # before the line"},
+    {"|", "delivery to a command is not supported yet; name a user or an address instead, or put # before "
+          "the line"},
+    {"/", "delivery to a file is not supported yet; name a user whose mailbox it shall be, or put # before "
+          "the line"},
+    {":include:", ":include: is not supported yet; write the addresses here, separated by commas, or put # "
+                  "before the line"},
 };
 
 static bool refuse_unsupported(struct scan *s, struct str text) {
@@ -196,13 +202,14 @@ static bool add_parsed(struct scan *s, bool final, struct str text) {
         return true;
     }
     struct buf b = BUF(why_text);
-    if (str_chr(text, ' ') >= 0 && str_chr(text, '"') < 0) buf_adds(&b, "two words: separate targets with a comma");
+    if (str_chr(text, ' ') >= 0 && str_chr(text, '"') < 0)
+        buf_adds(&b, "two words: separate targets with a comma");
     else buf_addf(&b, "this is no user name and no address: %s", why);
     return fail(s, text, buf_cstr(&b));
 }
 
-/* What stood in quotes as a whole: the quotes protect it from the grammar of addresses, so it is a local part of any
- * printable octets, unless it reads as an address with a domain. */
+/* What stood in quotes as a whole: the quotes protect it from the grammar of addresses, so it is a local part
+ * of any printable octets, unless it reads as an address with a domain. */
 static bool add_unquoted(struct scan *s, bool final, struct str text) {
     struct addr to = {.local = text};
     if (str_chr(text, '@') >= 0) return add_parsed(s, final, text);
@@ -242,8 +249,10 @@ static bool read_targets(struct scan *s, struct str name) {
         if (++count > ALIAS_TARGETS_MAX)
             return fail(s, name, "this alias stands for more than 10000 addresses; split it into several");
     }
-    if (count == 0) return fail(s, name, "this alias stands for nothing; write a user or an address after the colon");
-    if (s->value.failed) return fail(s, name, "the addresses of this alias take more than 1 MiB; split it into several");
+    if (count == 0)
+        return fail(s, name, "this alias stands for nothing; write a user or an address after the colon");
+    if (s->value.failed)
+        return fail(s, name, "the addresses of this alias take more than 1 MiB; split it into several");
     return true;
 }
 
@@ -260,7 +269,8 @@ static bool read_name(struct scan *s, struct buf *name) {
         s->at++;
     }
     struct str text = str_trim(buf_str(&raw));
-    if (raw.failed || at_end(s)) return fail(s, text, "there is no colon after the name; write \"name: target\"");
+    if (raw.failed || at_end(s))
+        return fail(s, text, "there is no colon after the name; write \"name: target\"");
     s->at++;
     if (text.n >= 2 && text.p[0] == '"' && quoted_end(text) == text.n) {
         char plain_mem[ITEM_MAX];
@@ -270,7 +280,8 @@ static bool read_name(struct scan *s, struct buf *name) {
         return true;
     }
     if (str_chr(text, '@') >= 0)
-        return fail(s, text, "an alias has no domain; leave out \"@\" and what follows, or use the route table");
+        return fail(s, text,
+                    "an alias has no domain; leave out \"@\" and what follows, or use the route table");
     if (str_chr(text, ' ') >= 0 || str_chr(text, '\t') >= 0)
         return fail(s, text, "a name with a space must be in quotes; or is a colon missing?");
     table_lower(name, text);
@@ -286,7 +297,8 @@ static bool read_entry(struct scan *s, const struct table_sink *sink) {
     s->value.failed = false;
     alias_value_begin(&s->value);
     if (is_blank(peek(s)))
-        return fail(s, STR_NONE, "this line begins with white space, but there is no line before it to go on with");
+        return fail(s, STR_NONE,
+                    "this line begins with white space, but there is no line before it to go on with");
     if (!read_name(s, &name)) return false;
     struct str key = buf_str(&name);
     if (key.n == 0 || key.n > NAME_MAX_OCTETS || !str_is_print(key))
@@ -300,7 +312,8 @@ bool aliases_parse(struct str text, const struct table_sink *sink, struct table_
     struct scan s = {.text = text, .line = 1, .err = err, .value = buf_on(mem, ALIAS_VALUE_MAX)};
     s.scratch = arena_new(SCRATCH_MAX);
     bool ok = true;
-    bool more = text.n > 0 && (!says_nothing(&s, 0, line_end(&s, 0)) || (s.at = line_end(&s, 0), next_line(&s)));
+    bool more =
+        text.n > 0 && (!says_nothing(&s, 0, line_end(&s, 0)) || (s.at = line_end(&s, 0), next_line(&s)));
     while (more && ok) {
         ok = read_entry(&s, sink);
         more = next_line(&s);

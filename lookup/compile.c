@@ -77,7 +77,8 @@ static bool read_text(struct job *j, char **mem, struct str *text) {
     if (fd < 0) return no_file(j, j->text_file, "open the file");
     bool ok = fstat(fd, &st) == 0 ? true : no_file(j, j->text_file, "read the file");
     if (ok && !S_ISREG(st.st_mode)) ok = report(j, EINVAL, "%s: this is not a regular file", j->text_file);
-    if (ok && st.st_size > TEXT_MAX) ok = report(j, EFBIG, "%s: this file is larger than 256 MiB", j->text_file);
+    if (ok && st.st_size > TEXT_MAX)
+        ok = report(j, EFBIG, "%s: this file is larger than 256 MiB", j->text_file);
     if (ok) {
         *mem = xmalloc((size_t)st.st_size + 1);
         text->p = *mem;
@@ -95,8 +96,9 @@ static bool take_entry(void *ctx, unsigned line, struct str key, struct str valu
         struct buf word = BUF(mem);
         buf_add_escaped(&word, str_sub(key, 0, 24));
         if (j->report->warnings++ == 0)
-            snprintf(j->report->warning, sizeof j->report->warning, "%s:%u: %s: stands here a second time; the first one counts",
-                     j->text_file, line, buf_cstr(&word));
+            snprintf(j->report->warning, sizeof j->report->warning,
+                     "%s:%u: %s: stands here a second time; the first one counts", j->text_file, line,
+                     buf_cstr(&word));
         return true;
     }
     if (had < 0 || cdb_make_add(&j->make, key.p, (unsigned)key.n, value.p, (unsigned)value.n) != 0)
@@ -116,9 +118,11 @@ static bool write_map(struct job *j, struct str text, int fd) {
     /* finish also frees, so it is called after a mistake too. */
     bool finished = cdb_make_finish(&j->make) == 0;
     if (!ok && err.line)
-        return report(j, 0, "%s:%u: %s%s%s", j->text_file, err.line, err.word, *err.word ? ": " : "", err.text);
+        return report(j, 0, "%s:%u: %s%s%s", j->text_file, err.line, err.word, *err.word ? ": " : "",
+                      err.text);
     if (!ok) errno = saved;
-    if (!ok || !finished || fchmod(fd, 0644) != 0 || fsync(fd) != 0) return no_file(j, j->temp, "write the file");
+    if (!ok || !finished || fchmod(fd, 0644) != 0 || fsync(fd) != 0)
+        return no_file(j, j->temp, "write the file");
     return true;
 }
 
@@ -153,7 +157,8 @@ static bool name_files(struct job *j, const char *cdb_file) {
     return report(j, ENAMETOOLONG, "%s: the name of this file is too long", j->text_file);
 }
 
-static bool compile(const struct kind *k, const char *text_file, const char *cdb_file, struct compile_report *r) {
+static bool compile(const struct kind *k, const char *text_file, const char *cdb_file,
+                    struct compile_report *r) {
     struct job *j = xmalloc(sizeof *j);
     char *mem = NULL;
     struct str text = STR_NONE;
@@ -163,8 +168,8 @@ static bool compile(const struct kind *k, const char *text_file, const char *cdb
     j->report = r;
     bool ok = name_files(j, cdb_file) && read_text(j, &mem, &text) && replace_map(j, text);
     if (ok)
-        snprintf(r->text, sizeof r->text, "%s: %zu %s, longest %zu bytes, %zu bytes total", text_file, r->entries,
-                 k->entries, j->longest, j->total);
+        snprintf(r->text, sizeof r->text, "%s: %zu %s, longest %zu bytes, %zu bytes total", text_file,
+                 r->entries, k->entries, j->longest, j->total);
     free(mem);
     free(j);
     return ok;

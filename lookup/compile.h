@@ -1,9 +1,9 @@
-/* compile.h: text tables made into cdb files, for newaliases(1) and `postern routes`. Link lookup/libtables.a and
- * $(CDB_LIBS).
+/* compile.h: text tables made into cdb files, for newaliases(1) and `postern routes`. Link lookup/libtables.a
+ * and $(CDB_LIBS).
  *
- * Each compiler reads the text, writes a temporary file in the directory of cdb_file, syncs it, and renames it into
- * place: a broken text or a full disk leaves the old map as it was, and lookup sees either the old or the new one,
- * whole. lookup notices the new file by itself; nothing needs to be told or restarted. */
+ * Each compiler reads the text, writes a temporary file in the directory of cdb_file, syncs it, and renames
+ * it into place: a broken text or a full disk leaves the old map as it was, and lookup sees either the old or
+ * the new one, whole. lookup notices the new file by itself; nothing needs to be told or restarted. */
 #ifndef POSTERN_LOOKUP_COMPILE_H
 #define POSTERN_LOOKUP_COMPILE_H
 

@@ -1,4 +1,5 @@
-/* fuzz_aliases.c: the fuzz twin of aliases.c and routes.c: what they accept can be read back, within its bounds. */
+/* fuzz_aliases.c: the fuzz twin of aliases.c and routes.c: what they accept can be read back, within its
+ * bounds. */
 #include "lookup/aliases.h"
 #include "lookup/routes.h"
 #include "lookup/values.h"
@@ -30,7 +31,8 @@ static bool alias_entry(void *ctx, unsigned line, struct str key, struct str val
 static bool route_entry(void *ctx, unsigned line, struct str key, struct str value, struct table_error *err) {
     struct route_value v;
     (void)ctx, (void)err;
-    check(line > 0 && key.n > 0 && key.n <= TABLE_KEY_MAX && value.n <= ROUTE_VALUE_MAX && route_value_read(value, &v));
+    check(line > 0 && key.n > 0 && key.n <= TABLE_KEY_MAX && value.n <= ROUTE_VALUE_MAX &&
+          route_value_read(value, &v));
     return true;
 }
 

@@ -1,11 +1,12 @@
 /* lookup: every table; which address means what.
  *
- * Asked by smtpd (may this client send to this recipient) and dispatch (where does it go). Reads the compiled alias
- * and route tables and passwd(5); writes nothing, has no network, speaks no name service.
+ * Asked by smtpd (may this client send to this recipient) and dispatch (where does it go). Reads the compiled
+ * alias and route tables and passwd(5); writes nothing, has no network, speaks no name service.
  *
- * SECURITY: its input is addresses that another program has parsed, and files that root wrote. It parses both again.
- * Who owns it can give false answers: accept mail for strangers, refuse it, misroute it, and name any UID to deliver
- * as; deliver-local refuses UIDs below min-uid. It sees no message and holds no descriptor but its channels. */
+ * SECURITY: its input is addresses that another program has parsed, and files that root wrote. It parses both
+ * again. Who owns it can give false answers: accept mail for strangers, refuse it, misroute it, and name any
+ * UID to deliver as; deliver-local refuses UIDs below min-uid. It sees no message and holds no descriptor but
+ * its channels. */
 #include "common/arena.h"
 #include "common/channel.h"
 #include "common/program.h"
@@ -60,7 +61,8 @@ static void on_rcpt_query(void *ctx, struct channel *ch, const struct wire_rcpt_
 }
 
 static void send_route(struct channel *ch, uint32_t tag, const struct lookup_route *r) {
-    for (size_t i = 0; r->how == 'X' && i < r->count; i++) SEND(ch, route_rcpt, .tag = tag, .rcpt = r->rcpt[i]);
+    for (size_t i = 0; r->how == 'X' && i < r->count; i++)
+        SEND(ch, route_rcpt, .tag = tag, .rcpt = r->rcpt[i]);
     if (r->how == 'L')
         SEND(ch, route_local, .tag = tag, .user = r->user.name, .uid = r->user.uid, .gid = r->user.gid,
              .home = str_sub(r->user.home, 0, 1024), .mailbox = r->mailbox);
@@ -109,8 +111,8 @@ static void reconfigured(struct self *me, const struct config *old) {
     set_rules(me);
 }
 
-/* Directories, not files: newaliases and passwd(1) replace files. One that does not exist is left out; when it is
- * made later, this program must be started again. */
+/* Directories, not files: newaliases and passwd(1) replace files. One that does not exist is left out; when
+ * it is made later, this program must be started again. */
 static size_t read_paths(const struct config *c, const char **paths, size_t max) {
     static char mem[3][PATH_MAX];
     const char *const files[] = {c->alias_file, c->route_file, c->passwd_file};

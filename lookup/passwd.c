@@ -15,13 +15,14 @@ struct entry {
 struct passwd_table {
     char *text;
     size_t n, cap;
-    struct entry *v;   /* by name, then line */
+    struct entry *v;       /* by name, then line */
     struct entry **by_uid; /* by UID, then line */
 };
 
 /* %u becomes one component of a path. */
 static bool name_is_safe(struct str s) {
-    if (s.n == 0 || s.n > PASSWD_NAME_MAX || !str_is_print(s) || s.p[0] == '.' || s.p[0] == '+' || s.p[0] == '-')
+    if (s.n == 0 || s.n > PASSWD_NAME_MAX || !str_is_print(s) || s.p[0] == '.' || s.p[0] == '+' ||
+        s.p[0] == '-')
         return false;
     return str_chr(s, '/') < 0 && str_chr(s, ' ') < 0;
 }
@@ -43,7 +44,8 @@ static void take_line(struct passwd_table *p, struct str line, size_t number) {
     /* (uid_t)-1 means "nobody at all" to setresuid(2). */
     if (!str_to_u64(f[2], UINT32_MAX - 1, &uid) || !str_to_u64(f[3], UINT32_MAX - 1, &gid)) return;
     p->v = xgrow(p->v, &p->cap, p->n + 1, sizeof *p->v);
-    p->v[p->n++] = (struct entry){{.name = f[0], .home = f[5], .uid = (uint32_t)uid, .gid = (uint32_t)gid}, number};
+    p->v[p->n++] =
+        (struct entry){{.name = f[0], .home = f[5], .uid = (uint32_t)uid, .gid = (uint32_t)gid}, number};
 }
 
 static int by_name(const void *a, const void *b) {

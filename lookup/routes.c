@@ -1,5 +1,5 @@
-/* routes.c: the parser of route tables: `PATTERN ROUTE`, one a line; # at the start of a line begins a comment, and
- * so it does after white space, except within the text of an error. */
+/* routes.c: the parser of route tables: `PATTERN ROUTE`, one a line; # at the start of a line begins a
+ * comment, and so it does after white space, except within the text of an error. */
 #include "lookup/routes.h"
 
 #include "common/addr.h"
@@ -48,7 +48,8 @@ static bool read_pattern(const struct line *l, struct str text, struct buf *key)
     if (!read_domain(l, below ? str_sub(text, 1, text.n) : text, &domain,
                      "a pattern is a domain, .domain, user@domain or *"))
         return false;
-    if (below && domain_is_literal(domain)) return fail(l, text, "an address has no subdomains; leave out the dot");
+    if (below && domain_is_literal(domain))
+        return fail(l, text, "an address has no subdomains; leave out the dot");
     if (below) buf_addc(key, '.');
     buf_add(key, domain);
     return true;
@@ -135,7 +136,8 @@ static bool route_error(const struct line *l, struct str text, struct route_valu
         text = rest;
     }
     v->status.text = str_trim(text);
-    if (v->status.text.n == 0) return fail(l, STR("error:"), "say what the sender shall read, as in \"error:5.1.6 moved\"");
+    if (v->status.text.n == 0)
+        return fail(l, STR("error:"), "say what the sender shall read, as in \"error:5.1.6 moved\"");
     if (v->status.text.n > ERROR_TEXT_MAX || !str_is_print(v->status.text))
         return fail(l, v->status.text, "the text of an error has at most 400 printable ASCII octets");
     return true;
@@ -156,7 +158,8 @@ static const struct {
 static struct str without_comment(struct str text) {
     if (str_starts_nocase(text, STR("error:"))) return text;
     for (size_t i = 1; i < text.n; i++)
-        if (text.p[i] == '#' && (text.p[i - 1] == ' ' || text.p[i - 1] == '\t')) return str_trim(str_sub(text, 0, i));
+        if (text.p[i] == '#' && (text.p[i - 1] == ' ' || text.p[i - 1] == '\t'))
+            return str_trim(str_sub(text, 0, i));
     return text;
 }
 
@@ -169,7 +172,8 @@ static bool read_route(const struct line *l, struct str text, struct route_value
         if (kinds[i].prefix || rest.n == 0 || rest.p[0] == ' ' || rest.p[0] == '\t')
             return kinds[i].read(l, str_trim(rest), v);
     }
-    return fail(l, text, "a route is smtp:HOST, smtp:HOST:PORT, smtp:[HOST]:PORT, local, discard or error:TEXT");
+    return fail(l, text,
+                "a route is smtp:HOST, smtp:HOST:PORT, smtp:[HOST]:PORT, local, discard or error:TEXT");
 }
 
 /* The first word; white space within double quotes is part of it ("a b"@example.org). */

@@ -4,8 +4,8 @@
 
 #include "lookup/text.h"
 
-/* As aliases_parse. Keys: "example.org", ".example.org", "user@example.org" (all lower case; the local part without
- * quoting), "*". Values: values.h. */
+/* As aliases_parse. Keys: "example.org", ".example.org", "user@example.org" (all lower case; the local part
+ * without quoting), "*". Values: values.h. */
 bool routes_parse(struct str text, const struct table_sink *sink, struct table_error *err);
 
 #endif

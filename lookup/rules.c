@@ -1,4 +1,5 @@
-/* rules.c: the settings of postern.conf in the form the engine wants: domains parsed once, sorted, searched. */
+/* rules.c: the settings of postern.conf in the form the engine wants: domains parsed once, sorted, searched.
+ * */
 #include "lookup/address.h"
 
 #include "common/arena.h"
@@ -12,10 +13,12 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* Appends the domain in its one form; ".example.org" (relay-domains) keeps its dot. */
-static void add_domain(struct lookup_rules *r, struct str *list, size_t *n, struct str text, bool dots, const char **why) {
+static void add_domain(struct lookup_rules *r, struct str *list, size_t *n, struct str text, bool dots,
+                       const char **why) {
     struct str domain;
     bool dot = dots && text.n > 1 && text.p[0] == '.';
-    if (text.n == 0 || !domain_parse(dot ? str_sub(text, 1, text.n) : text, 0, r->arena, &domain, why)) return;
+    if (text.n == 0 || !domain_parse(dot ? str_sub(text, 1, text.n) : text, 0, r->arena, &domain, why))
+        return;
     if (dot) {
         char mem[ADDR_DOMAIN_MAX + 1];
         struct buf b = BUF(mem);

@@ -2,12 +2,14 @@
  *
  *   NAME.cdb        NAME       answer
  *   readable        any        from the map; a newer NAME is told to the log once: newaliases was forgotten
- *   absent          present    LATER 4.3.5: it was never compiled. Not "no such name": mail would be refused for good
+ *   absent          present    LATER 4.3.5: it was never compiled. (With "no such name", mail would be
+ *                              refused for good.)
  *   absent          absent     no entries
  *   not readable    any        the old map when there is one, else LATER 4.3.5
  *
- * A map is mapped into memory by libcdb, which checks every offset against the file's size at opening. Whoever cuts
- * a map short in place, instead of replacing it, ends this program with SIGBUS; posternd starts it again. */
+ * A map is mapped into memory by libcdb, which checks every offset against the file's size at opening.
+ * Whoever cuts a map short in place, instead of replacing it, ends this program with SIGBUS; posternd starts
+ * it again. */
 #include "lookup/tables.h"
 
 #include "common/arena.h"
@@ -130,9 +132,11 @@ static void map_open(struct map *m) {
 /* Once for each version of the text. */
 static void map_notice_newer_text(struct map *m) {
     struct stat st;
-    if (stat(m->text, &st) != 0 || !later(st.st_mtim, m->version.mtime) || !later(st.st_mtim, m->told)) return;
+    if (stat(m->text, &st) != 0 || !later(st.st_mtim, m->version.mtime) || !later(st.st_mtim, m->told))
+        return;
     m->told = st.st_mtim;
-    LOG_NOTE("%s is newer than %s: its changes are not in force until %s was run", m->text, m->file, m->compiler);
+    LOG_NOTE("%s is newer than %s: its changes are not in force until %s was run", m->text, m->file,
+             m->compiler);
 }
 
 static void map_look(struct map *m, int64_t now) {
@@ -149,7 +153,8 @@ static void map_look(struct map *m, int64_t now) {
     if (m->open) map_notice_newer_text(m);
 }
 
-static enum lookup_found map_find(struct map *m, int64_t now, struct str key, struct str *value, struct status *fail) {
+static enum lookup_found map_find(struct map *m, int64_t now, struct str key, struct str *value,
+                                  struct status *fail) {
     map_look(m, now);
     if (!m->open) {
         *fail = m->fail;
@@ -255,7 +260,8 @@ static void map_name(struct map *m, const char *text_file, const char *compiler)
     if (snprintf(m->file, sizeof m->file, "%s.cdb", text_file) >= (int)sizeof m->file) m->file[0] = '\0';
 }
 
-struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file, const int64_t *now) {
+struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file,
+                          const int64_t *now) {
     struct tables *t = xmalloc(sizeof *t);
     t->now = now;
     map_name(&t->alias, alias_file, "newaliases");

@@ -124,7 +124,9 @@ static int build(void **state) {
     w->filling = 'a';
     if (!aliases_parse(STR(alias_text), &sink, &err)) return -1;
     w->filling = 'r';
-    if (!routes_parse(STR(route_text), &sink, &err) || !routes_parse(STR("* smtp:[192.0.2.99]\n"), &sink, &err)) return -1;
+    if (!routes_parse(STR(route_text), &sink, &err) ||
+        !routes_parse(STR("* smtp:[192.0.2.99]\n"), &sink, &err))
+        return -1;
     w->tables = (struct lookup_tables){w, find_alias, find_route, find_user, spool_group};
     w->config = config_new();
     set(w, "hostname", "mx.here.example");
@@ -250,8 +252,8 @@ static void wildcard_relay_domains(void **state) {
     renew_rules(w);
 }
 
-/* 61 ways that mail has been talked through a relay, from a stranger: as the argument of RCPT. None may be accepted;
- * what is no path at all is refused by smtpd with 501. */
+/* 61 ways that mail has been talked through a relay, from a stranger: as the argument of RCPT. None may be
+ * accepted; what is no path at all is refused by smtpd with 501. */
 static const char *const relay_forms[] = {
     "<victim@target.example>",
     "<victim@TARGET.EXAMPLE>",
@@ -327,7 +329,8 @@ static void refuses_relay_forms(void **state) {
             struct str rest;
             const char *why;
             arena_reset(w->arena);
-            if (addr_parse_path(str_of(relay_forms[i]), ADDR_POSTMASTER, w->arena, &a, &rest, &why) && !rest.n) {
+            if (addr_parse_path(str_of(relay_forms[i]), ADDR_POSTMASTER, w->arena, &a, &rest, &why) &&
+                !rest.n) {
                 struct status s = lookup_rcpt(w->rules, &w->tables, w->arena, &stranger, &a);
                 if (s.kind != STATUS_NEVER) fail_msg("%s: %u", relay_forms[i], s.code);
             }
@@ -340,8 +343,8 @@ static void refuses_relay_forms(void **state) {
 static void print_route(struct buf *b, const struct lookup_route *r) {
     buf_addc(b, r->how);
     if (r->how == 'L')
-        buf_addf(b, " %.*s %u %u %.*s %.*s", STR_ARGS(r->user.name), r->user.uid, r->user.gid, STR_ARGS(r->user.home),
-                 STR_ARGS(r->mailbox));
+        buf_addf(b, " %.*s %u %u %.*s %.*s", STR_ARGS(r->user.name), r->user.uid, r->user.gid,
+                 STR_ARGS(r->user.home), STR_ARGS(r->mailbox));
     for (size_t i = 0; r->how == 'X' && i < r->count; i++) buf_addf(b, " %.*s", STR_ARGS(r->rcpt[i]));
     if (r->nexthop.n) buf_addf(b, " %.*s:%u", STR_ARGS(r->nexthop), r->port);
     if (r->how == 'E') {
@@ -400,7 +403,8 @@ static void finds_routes(void **state) {
         {"x@void.example", "D"},
         {"x@closed.here.example", "E 554 5.7.1 closed"},
         {"x@other.here.example", "H [192.0.2.27]:0"},
-        {"alice@mx.here.example", "L alice 1000 8 /home/alice mbox:/var/mail/alice"}, /* ours, though .here.example */
+        {"alice@mx.here.example",
+         "L alice 1000 8 /home/alice mbox:/var/mail/alice"}, /* ours, though .here.example */
         {"x@[0.0.0.0]", "E 550 5.1.2 this address belongs to no host"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) route(*state, rows[i].rcpt, rows[i].want);
@@ -422,9 +426,12 @@ static void expands_templates(void **state) {
     static const struct {
         const char *mailbox, *rcpt, *want;
     } rows[] = {
-        {"maildir:%h/Maildir", "alice@here.example", "L alice 1000 1000 /home/alice maildir:/home/alice/Maildir"},
-        {"maildir:/srv/%u/100%%", "alice@here.example", "L alice 1000 1000 /home/alice maildir:/srv/alice/100%"},
-        {"maildir:%h/Maildir", "homeless@here.example", "E 451 4.3.5 this account has no home directory for its mailbox"},
+        {"maildir:%h/Maildir", "alice@here.example",
+         "L alice 1000 1000 /home/alice maildir:/home/alice/Maildir"},
+        {"maildir:/srv/%u/100%%", "alice@here.example",
+         "L alice 1000 1000 /home/alice maildir:/srv/alice/100%"},
+        {"maildir:%h/Maildir", "homeless@here.example",
+         "E 451 4.3.5 this account has no home directory for its mailbox"},
         {"mbox:/srv/mail/%u", "alice@here.example", "L alice 1000 1000 /home/alice mbox:/srv/mail/alice"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

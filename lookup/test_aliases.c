@@ -116,7 +116,8 @@ static void names_mistakes(void **state) {
         struct table_error err = {0};
         struct table_sink sink = {&b, print_entry};
         if (aliases_parse(str_of(rows[i].text), &sink, &err)) fail_msg("taken: %s", rows[i].text);
-        if (err.line != rows[i].line || strcmp(err.word, rows[i].word) != 0 || !strstr(err.text, rows[i].says))
+        if (err.line != rows[i].line || strcmp(err.word, rows[i].word) != 0 ||
+            !strstr(err.text, rows[i].says))
             fail_msg("row %zu: line %u: \"%s\": %s\nfor: %s", i, err.line, err.word, err.text, rows[i].text);
     }
 }

@@ -94,7 +94,8 @@ bool route_value_read(struct str value, struct route_value *out) {
     uint16_t n;
     *out = (struct route_value){0};
     if (!open_value(value, 'R', &rest) || !cut_u8(&rest, &how) || !cut_u16(&rest, &out->port)) return false;
-    if (!read_status(&rest, &out->status) || !cut_u16(&rest, &n) || !cut(&rest, n, &text) || rest.n) return false;
+    if (!read_status(&rest, &out->status) || !cut_u16(&rest, &n) || !cut(&rest, n, &text) || rest.n)
+        return false;
     out->how = (char)how;
     if (how == 'L' || how == 'D') return n == 0;
     if (how == 'E') {
