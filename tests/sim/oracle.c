@@ -236,13 +236,27 @@ void oracle_durable(struct world *w) {
         next = l->next;
         if (l->stage != ST_MARKED) continue;
         l->stage = ST_DURABLE;
-        l->excuse = false;
+        l->excuse = l->shaken;
         open_remove(o, l);
     }
 }
 
 void oracle_queue_crashed(struct world *w) {
-    w->oracle->crash_epoch++;
+    struct oracle *o = w->oracle;
+    o->crash_epoch++;
+    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next) o->leaves[i - 1].old |= o->leaves[i - 1].stage == ST_MARKED;
+}
+
+/* The store writes again what it has marked itself, but not what an earlier life of it had. */
+void oracle_sync_failed(struct world *w) {
+    struct oracle *o = w->oracle;
+    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next) {
+        struct leaf *l = &o->leaves[i - 1];
+        if (!l->old || l->shaken) continue;
+        l->shaken = l->excuse = true;
+        w->count.windows++;
+        STORY(w, "window: recipient %u of submission %u may be served again: queue died, then the disk failed", i - 1, l->sub);
+    }
 }
 
 /* ---- What happens ------------------------------------------------------------------------------------------------------------ */
@@ -297,7 +311,7 @@ void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone) 
     if (l->served && !l->excuse)
         world_fail(w, "recipient %u of submission %u was served twice (its first delivery stood at stage %u)", leaf, l->sub, l->stage);
     l->served = 1;
-    l->excuse = false;
+    l->excuse = l->old = l->shaken = false;
     l->stage = ST_SERVED;
     open_add(w->oracle, leaf);
     if (alone) oracle_excuse(w, leaf, "the deliverer was gone when its dot arrived");

@@ -307,6 +307,7 @@ static void on_aside(void *ctx, struct str file, struct str why) {
 
 static void on_intake(void *ctx, bool open, struct str why) {
     struct queue *q = ctx;
+    if (!open) oracle_sync_failed(q->p->w);
     STORY(q->p->w, "queue: intake %s: %.*s", open ? "goes on" : "stops", STR_ARGS(why));
 }
 

@@ -221,6 +221,7 @@ struct leaf {
     uint32_t next, prev;  /* open ones: served, but the mark is not durable; index + 1 */
     uint8_t stage, served, bounced;
     bool open, excuse, never; /* never: a host said 5xx */
+    bool old, shaken;         /* marked in an earlier life of queue; and a sync has failed since */
     bool is_bounce;
 };
 
@@ -265,6 +266,7 @@ void oracle_durable(struct world *w);                 /* all marks so far are */
 void oracle_lost(struct world *w, enum stage from, enum stage to, const char *why); /* these may be served again */
 void oracle_excuse(struct world *w, uint32_t leaf, const char *why);
 void oracle_queue_crashed(struct world *w);
+void oracle_sync_failed(struct world *w); /* marks that only the page cache had may be gone */
 void oracle_verdict(struct world *w);
 void oracle_new(struct world *w);
 void oracle_free(struct world *w);
