@@ -310,13 +310,16 @@ static const char *survey_record(const struct reader *r, struct qid id, struct c
 static enum control_verdict survey(struct str bytes, struct qid id, struct control *c, struct survey *v, const char **why) {
     struct reader r = {.rest = bytes, .chain = first_chain(id)};
     char last = '\0';
+    size_t head = 0;
     enum step step;
     while ((step = next_record(&r)) == STEP_RECORD) {
         *why = survey_record(&r, id, c, v, &last);
         if (*why) return CONTROL_CORRUPT;
         c->end = r.at;
         c->chain = r.chain;
+        if (r.type == 'C') head = r.at;
     }
+    c->tail = str_sub(bytes, head, c->end);
     c->torn_tail = step != STEP_END;
     if (v->complete) return CONTROL_COMPLETE;
     /* A crash cannot write the end and not the length of what is before it: that is damage, and no reason to forget. */

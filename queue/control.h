@@ -76,6 +76,7 @@ struct control {
     int64_t next;      /* the earliest time at which a pending recipient is due; 0 when one is new */
     uint64_t end;      /* where the next record goes */
     uint32_t chain;    /* the CRC it goes on from */
+    struct str tail;   /* the records behind "complete", up to end */
     bool torn_tail;    /* octets behind end that are no record */
 };
 

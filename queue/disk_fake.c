@@ -231,9 +231,10 @@ static void keep_range(struct node *n, uint64_t at, uint64_t len) {
 
 /* Zeros where a write was lost but the length made it, as blocks that were never written read. */
 static void zero_range(struct node *n, uint64_t at, uint64_t len) {
-    if (at + len <= n->kept_n) return;
-    char *zeros = xmalloc(len + 1);
-    put_bytes(&n->kept, &n->kept_n, &n->kept_cap, zeros, len, at);
+    uint64_t end = at + len, from = n->kept_n; /* what is durable stays */
+    if (end <= from) return;
+    char *zeros = xmalloc(end - from);
+    put_bytes(&n->kept, &n->kept_n, &n->kept_cap, zeros, end - from, from);
     free(zeros);
 }
 

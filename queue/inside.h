@@ -51,6 +51,7 @@ struct entry {
     uint32_t chain;
     bool dirty;   /* on the list of those with marks that are not durable */
     bool suspect; /* its marks could not be written or synced: write them again through a new descriptor */
+    bool reread;  /* tail is what the file held when it was loaded: to be written again with the first mark */
     bool retire;  /* its control file could not be unlinked: try again */
     int file;     /* control file, open while dirty and not suspect; else -1 */
     struct entry *dirty_next, **dirty_at;

@@ -66,7 +66,8 @@ static void append(struct store *s, struct entry *e, struct str record) {
     e->tail_n += record.n;
     dirty_add(s, e);
     if (e->suspect) return;
-    int error = write_tail(s, e, from);
+    int error = write_tail(s, e, e->reread ? 0 : from);
+    e->reread = false;
     if (!error) return;
     e->suspect = true;
     if (error != EMFILE && error != ENFILE) intake_stop(s, error, "writing a mark");
@@ -149,8 +150,16 @@ struct entry *entry_from(struct store *s, const struct control *c) {
     entry_states(e, c->rcpt_count);
     e->rcpts = c->rcpt_count;
     e->arrival = c->arrival;
-    e->synced = c->end;
+    /* What was read may be what an earlier life wrote and a failed sync forgot: it reads well from memory, and is gone
+     * after a power cut, and all behind it. So the first mark of this life writes it again. */
+    e->synced = c->end - c->tail.n;
     e->chain = c->chain;
+    e->reread = c->tail.n > 0;
+    e->tail_n = c->tail.n;
+    if (e->reread) {
+        e->tail = xgrow(NULL, &e->tail_cap, e->tail_n, 1);
+        memcpy(e->tail, c->tail.p, e->tail_n);
+    }
     for (uint32_t i = 0; i < c->rcpt_count; i++) e->states[i] = (char)tolower(c->rcpts[i].state);
     e->pending = c->pending;
     return e;
