@@ -447,6 +447,38 @@ static void stops_and_heals(void **state) {
     world_free(&w);
 }
 
+/* A mark whose sync failed reads well from memory after the program was killed, and is gone when the power fails: the
+ * next life must not build on it. */
+static void marks_of_an_earlier_life(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world w;
+        struct store_message m;
+        world_new(&w, seed);
+        leased(&w, 1700000000000);
+        do receive(&w, false);
+        while (w.m[w.n - 1].rcpts < 2);
+        struct message_model *it = &w.m[w.n - 1];
+        store_commit(w.store, true);
+        mark(&w, it, 0, 'D');
+        disk_fake_fail_kinds(w.disk, FAKE_SYNCS, EIO);
+        store_commit(w.store, true);
+        disk_fake_fail_kinds(w.disk, 0, 0);
+        store_free(w.store); /* killed before it could heal */
+        disk_fake_reopen(w.disk);
+        store_begins(&w);
+        assert_true(recover(&w));
+        mark(&w, it, 1, 'L');
+        store_commit(w.store, true);
+        restart(&w);
+        assert_int_equal(store_load(w.store, it->id, &m), 0);
+        assert_int_equal(m.c.rcpts[0].state, 'D');
+        assert_int_equal(m.c.rcpts[1].state, 'L');
+        store_message_done(&m);
+        world_free(&w);
+    }
+}
+
 static void full_disk_stops_intake_and_not_marks(void **state) {
     struct world w;
     (void)state;
@@ -540,6 +572,7 @@ int main(void) {
         cmocka_unit_test(mutants_are_caught),
         cmocka_unit_test(fault_at_every_operation),
         cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
         cmocka_unit_test(foreign_things_are_set_aside),
         cmocka_unit_test(ids_are_guarded),
