@@ -47,7 +47,7 @@ struct world {
     bool host_is_down;
 };
 
-static void say(struct world *w, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3))) static void say(struct world *w, const char *fmt, ...) {
     va_list ap;
     if (w->quiet) return;
     va_start(ap, fmt);
