@@ -132,13 +132,15 @@ static void settle(struct store *s, struct draft *d, unsigned batch) {
     struct entry *e = d->entry;
     struct control *c = &d->c;
     c->pending = c->rcpt_count;
-    if (!entry_states(e, c->rcpt_count)) return; /* cannot be: config.recipients is far below */
+    bool room = entry_states(e, c->rcpt_count);
+    assert(room); /* the reader's limit is far above config.recipients */
     memset(e->states, 'N', c->rcpt_count);
     e->rcpts = e->pending = e->working = c->rcpt_count;
     e->arrival = c->arrival;
     e->synced = c->end;
     e->chain = c->chain;
     e->draft = NULL;
+    d->entry = NULL; /* it lives its own life now, which may end in the answer */
     entry_place(s, e, PLACE_HAND);
     draft_answer(s, d, &ok, batch);
     draft_free(s, d);

@@ -29,7 +29,7 @@ enum place {
 struct draft {
     struct draft *next, *prev; /* of all drafts */
     struct draft *batch_next;
-    struct entry *entry;
+    struct entry *entry; /* NULL once it is a message */
     struct arena *arena;
     struct control c;
     size_t rcpt_cap;

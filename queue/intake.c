@@ -60,7 +60,7 @@ void draft_free(struct store *s, struct draft *d) {
     else s->drafts = d->next;
     if (d->next) d->next->prev = d->prev;
     s->draft_count--;
-    if (d->entry->place == PLACE_DRAFT) entry_drop(s, d->entry);
+    if (d->entry) entry_drop(s, d->entry);
     arena_free(d->arena);
     free(d->c.rcpts);
     free(d);

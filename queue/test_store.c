@@ -74,6 +74,7 @@ static void answer(void *ctx, void *owner, const struct control *c, const struct
     m->answered = true;
     m->acked = s->kind == STATUS_OK;
     if (m->acked && (batch == 0 || c->rcpt_count != m->rcpts || c->size != m->size)) violated(w, "a wrong answer", m);
+    if (m->acked && roll(w, 3) == 0) store_let_go(w->store, m->id); /* dispatch may be away */
 }
 
 static void retired(void *ctx, struct qid id, int64_t arrival) {
