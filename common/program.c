@@ -149,7 +149,7 @@ static const struct wire_handlers from_supervise = {
 
 static int usage(const struct program *p, FILE *to, int status) {
     const struct role_info *r = &role_table[p->role];
-    fprintf(to, "usage: %s [--help | --version]\n%s\nIt is started by posternd(8); by hand it does nothing. See %s(8).\n",
+    fprintf(to, "usage: %s [--help | --version]\n%s\nIt is started by posternd(8); by hand it does nothing. See postern-%s(8).\n",
             r->program, p->purpose, r->program);
     return status;
 }

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { PATIENCE_MS = 1000 };
 
 static struct {
     int fd;
@@ -18,8 +21,9 @@ static struct {
     struct timer watchdog;
 } to = {.fd = -1};
 
+/* Waits at most PATIENCE_MS for a manager that is slow to read: a lost READY=1 would end the suite. */
 static void say(const char *text) {
-    if (to.fd >= 0) send(to.fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (to.fd >= 0) send(to.fd, text, strlen(text), MSG_NOSIGNAL);
 }
 
 static void on_watchdog(void *ctx) {
@@ -36,6 +40,8 @@ static void connect_to(const char *path) {
     if (path[0] == '@') sa.sun_path[0] = '\0'; /* an abstract socket */
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return;
+    const struct timeval patience = {.tv_usec = PATIENCE_MS % 1000 * 1000, .tv_sec = PATIENCE_MS / 1000};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0) to.fd = fd;
     else close(fd);
 }
@@ -67,10 +73,6 @@ static void say_with_status(const char *word, const char *status) {
 
 void notify_ready(const char *status) {
     say_with_status("READY=1\n", status);
-}
-
-void notify_status(const char *status) {
-    say_with_status("", status);
 }
 
 void notify_reloading(void) {

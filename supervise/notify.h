@@ -8,7 +8,6 @@
  * fork that changes the pid of posternd. */
 void notify_begin(struct loop *l);
 void notify_ready(const char *status);  /* READY=1, and STATUS= */
-void notify_status(const char *status);
 void notify_reloading(void);            /* RELOADING=1 with MONOTONIC_USEC; notify_ready ends it */
 void notify_stopping(void);
 

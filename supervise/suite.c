@@ -55,11 +55,10 @@ static bool all_up(const struct suite *s) {
 static void tell_status(struct suite *s) {
     char text[80];
     size_t up = 0;
+    if (s->stopping || !s->ready) return;
     for (size_t i = 0; i < s->proc_count; i++) up += s->procs[i]->state == PROC_UP;
     snprintf(text, sizeof text, "%zu of %zu programs at work", up, s->proc_count);
-    if (s->stopping) return;
-    if (s->ready) notify_ready(text);
-    else notify_status(text);
+    notify_ready(text);
 }
 
 /* ---- Wiring ---- */
