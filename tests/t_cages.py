@@ -5,6 +5,8 @@ The tries are made by tests/inject, which makes the real, running program execut
 from harness import *
 
 INJECT = BUILD / "tests/inject"
+# The runtime of the sanitizers opens files itself, so there seccomp lets open(2) pass; Landlock and the empty root refuse it.
+SANITIZED = "#define POSTERN_SANITIZE 1" in (BUILD / "build-config.h").read_text()
 
 
 def status(pid):
@@ -95,7 +97,8 @@ def t_prisoners():
     for program, tries in FORBIDDEN.items():
         for what, arg, refusals in tries:
             got = act(mx, program, what, str(arg).format(dir=mx.dir))
-            ok(got in refusals.split(), f"{program}: {what} {arg} is refused", f"outcome: {got}")
+            also = "ENOENT EACCES" if SANITIZED and what in ("open", "create") else ""
+            ok(got in (refusals + " " + also).split(), f"{program}: {what} {arg} is refused", f"outcome: {got}")
     killed = [e for e in mx.events("ended") if "cage" in e["why"]]
     ok(killed, "posternd says that a program tried what its cage forbids", mx.events("ended")[:3])
     same(mx.send("a@c.test", "alice@mx.test", message("after"))[0], 250, "after all that, mail is accepted")
