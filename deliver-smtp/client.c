@@ -16,7 +16,7 @@ enum {
     COMMAND_MAX = 600, /* "RCPT TO:<" + ADDR_TEXT_MAX + ">" CRLF, and MAIL with its parameters */
     NAME_KEPT = 128,
     GREETING_KEPT = 200,
-    QUIT_MS = 2000,    /* the answer to QUIT is of no use to anybody (RFC 5321 4.1.1.10 wants us to wait; not for long) */
+    QUIT_MS = 2000, /* its answer is of no use to anybody; RFC 5321 4.1.1.10 wants us to wait all the same */
 };
 
 enum state {
@@ -24,10 +24,10 @@ enum state {
     S_EHLO,
     S_HELO,
     S_IDLE,
-    S_COMMANDS,  /* [RSET] MAIL RCPT... DATA, in one flight or one by one */
-    S_DATA,      /* 354 has come: sending the message */
-    S_DOT,       /* all of it was given out: waiting for the reply that counts */
-    S_LONE_DOT,  /* 354 without a recipient: an empty message to nobody (RFC 2920 3.1) */
+    S_COMMANDS, /* [RSET] MAIL RCPT... DATA, in one flight or one by one */
+    S_DATA,     /* 354 has come: sending the message */
+    S_DOT,      /* all of it was given out: waiting for the reply that counts */
+    S_LONE_DOT, /* 354 without a recipient: an empty message to nobody (RFC 2920 3.1) */
     S_QUIT,
     S_OVER,
 };
@@ -43,17 +43,17 @@ struct client {
     char *out;
     size_t out_n, out_at, out_cap;
     bool need_rset;
-    bool early;  /* the reply being read began before it was due */
+    bool early; /* the reply being read began before it was due */
 
     /* The transaction. Commands are numbered: RSET when needed, MAIL, each RCPT, DATA. */
     struct client_mail *mail;
     size_t rset, next_rcpt, issued, sent, answered;
     size_t pending_rcpt; /* index of the recipient whose reply comes next */
     size_t accepted;
-    bool wrapped_up;     /* nothing more is to be asked in this transaction: only replies are awaited */
+    bool wrapped_up; /* nothing more is to be asked in this transaction: only replies are awaited */
     bool mail_taken, mail_failed, eight_bit;
     struct status mail_status; /* 4xx to MAIL; text in the mail's arena */
-    uint64_t at;         /* octets of prefix and data given out */
+    uint64_t at;               /* octets of prefix and data given out */
     struct client_text text;
 };
 
@@ -67,8 +67,8 @@ static void reply_quit(struct client *c);
 static void fill_commands(struct client *c);
 static void fill_data(struct client *c);
 
-/* One row for each state. fifths: how long to wait there, in fifths of reply-timeout, which is the 5 minutes of
- * RFC 5321 4.5.3.2.1 to .3; 4.5.3.2.5 gives a block of data 3 minutes, 4.5.3.2.6 the final dot 10. */
+/* One row for each state. fifths: how long to wait there, in fifths of reply-timeout, which is the 5 minutes
+ * of RFC 5321 4.5.3.2.1 to .3; 4.5.3.2.5 gives a block of data 3 minutes, 4.5.3.2.6 the final dot 10. */
 static const struct stage {
     const char *doing;
     unsigned fifths;
@@ -87,11 +87,12 @@ static const struct stage {
     [S_OVER] = {"over", 0, NULL, NULL},
 };
 
-/* ---- small things ---------------------------------------------------------------------------------------------- */
+/* ---- small things ---- */
 
 static void arm(struct client *c) {
     int64_t ms = c->config->reply_timeout_ms / 5 * stages[c->state].fifths;
-    if (c->state == S_QUIT) ms = QUIT_MS < c->config->reply_timeout_ms ? QUIT_MS : c->config->reply_timeout_ms;
+    if (c->state == S_QUIT)
+        ms = QUIT_MS < c->config->reply_timeout_ms ? QUIT_MS : c->config->reply_timeout_ms;
     c->ops->timer(c->ctx, ms);
 }
 
@@ -153,7 +154,7 @@ const struct client_server *client_server(const struct client *c) {
     return &c->server;
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------------------ */
+/* ---- ends ---- */
 
 static void over(struct client *c, const struct status *why) {
     if (c->state == S_OVER) return;
@@ -186,7 +187,9 @@ static bool all_settled(const struct client *c) {
 }
 
 static void end(struct client *c, struct status s, bool alive) {
-    struct client_end e = {.outcome = all_settled(c) ? CLIENT_SETTLED : CLIENT_ELSEWHERE, .status = s, .alive = alive,
+    struct client_end e = {.outcome = all_settled(c) ? CLIENT_SETTLED : CLIENT_ELSEWHERE,
+                           .status = s,
+                           .alive = alive,
                            .untouched = !alive && c->answered == 0};
     c->mail = NULL;
     enter(c, alive ? S_IDLE : S_OVER);
@@ -194,8 +197,8 @@ static void end(struct client *c, struct status s, bool alive) {
     if (!alive) c->ops->over(c->ctx, &s);
 }
 
-/* The dot and all before it have left: only then can the server have taken the message, and then nobody but the
- * server knows whether it did. */
+/* The dot and all before it have left: only then can the server have taken the message, and then nobody but
+ * the server knows whether it did. */
 static bool committed(const struct client *c) {
     return c->state == S_DOT && out_empty(c);
 }
@@ -206,8 +209,8 @@ static void fail(struct client *c, struct status s) {
         over(c, &s);
         return;
     }
-    /* RFC 5321 4.2.5, RFC 1047: a lost reply to the dot must be taken for "not delivered"; twice beats never. Not at
-     * another host in the same job, though: the scheduler waits first. */
+    /* RFC 5321 4.2.5, RFC 1047: a lost reply to the dot must be taken for "not delivered"; twice beats never.
+     * Not at another host in the same job, though: the scheduler waits first. */
     if (committed(c)) settle_rest(c, s, false);
     end(c, s, false);
 }
@@ -237,7 +240,7 @@ void client_quit(struct client *c) {
     enter(c, S_QUIT);
 }
 
-/* ---- before the first transaction ------------------------------------------------------------------------------ */
+/* ---- before the first transaction ---- */
 
 static void hello(struct client *c, enum state s, const char *verb) {
     say(c, verb, c->config->hostname);
@@ -251,8 +254,8 @@ static void reply_greeting(struct client *c) {
         hello(c, S_EHLO, "EHLO ");
         return;
     }
-    /* 554 here is mostly an opinion about our address, today (RFC 5321 3.1): other hosts first, later again, as the
-     * peers do. 521 is for good: this host takes no mail at all (RFC 7504 3). */
+    /* 554 here is mostly an opinion about our address, today (RFC 5321 3.1): other hosts first, later again,
+     * as the peers do. 521 is for good: this host takes no mail at all (RFC 7504 3). */
     if (s.kind == STATUS_NEVER && s.code != 521) {
         s.kind = STATUS_LATER;
         s.detail[0] = 4;
@@ -264,8 +267,8 @@ static void hello_done(struct client *c) {
     struct str first = (struct str){c->reply.text, c->reply.text_n}, name;
     str_word(&first, '\0', &name);
     c->server.name = keep(c->name, sizeof c->name, name);
-    /* It says that it is us: mail would go round for ever (RFC 5321 6.3). The greeting is free text and proves
-     * nothing. "localhost" is nobody's name. */
+    /* It says that it is us: mail would go round for ever (RFC 5321 6.3). The greeting is free text and
+     * proves nothing. "localhost" is nobody's name. */
     if (str_eq_nocase(name, c->config->hostname) && !str_eq_nocase(name, STR("localhost"))) {
         struct status s = status_make(554, "5.4.6", "mail for this destination comes back to this host");
         over(c, &s);
@@ -298,7 +301,7 @@ static void reply_quit(struct client *c) {
     over(c, NULL);
 }
 
-/* ---- a transaction: what is said ------------------------------------------------------------------------------- */
+/* ---- a transaction: what is said ---- */
 
 static bool pipelining(const struct client *c) {
     return c->server.caps & CAP_PIPELINING;
@@ -321,12 +324,14 @@ static ptrdiff_t read_run(struct client *c, char *to, size_t max) {
     return (ptrdiff_t)n;
 }
 
-/* Looks at the whole message before a word is said: what may not be sent is refused before a server hears of it. */
+/* Looks at the whole message before a word is said: what may not be sent is refused before a server hears of
+ * it. */
 static bool scan(struct client *c, struct client_text *t) {
     char run[RUN_MAX];
     ptrdiff_t n;
     c->at = 0;
-    while ((n = read_run(c, run, sizeof run)) > 0 && !t->stray) client_text_check(t, (struct str){run, (size_t)n});
+    while ((n = read_run(c, run, sizeof run)) > 0 && !t->stray)
+        client_text_check(t, (struct str){run, (size_t)n});
     c->at = 0;
     client_text_ends(t);
     return n >= 0;
@@ -338,12 +343,15 @@ static struct status objection(struct client *c) {
     const struct client_server *s = &c->server;
     if (c->mail->size < c->mail->prefix.n || !scan(c, &t))
         return status_make(451, "4.3.0", "the message cannot be read from the spool");
-    if (t.stray) return status_make(554, "5.6.0", "the message holds a bare CR, a bare LF or a NUL and is not sent");
+    if (t.stray)
+        return status_make(554, "5.6.0", "the message holds a bare CR, a bare LF or a NUL and is not sent");
     if (s->size_limit && c->mail->size > s->size_limit) /* RFC 1870 6.2 */
         return status_make(552, "5.3.4", "the message is larger than the receiving host takes");
     c->eight_bit = t.eight_bit;
-    if (t.eight_bit && !(s->caps & CAP_8BITMIME)) /* RFC 6152 3: must not be sent as it is, and is not converted here */
-        return status_make(554, "5.6.3", "the message has 8-bit text, which the receiving host does not take");
+    /* RFC 6152 3: must not be sent as it is, and is not converted here. */
+    if (t.eight_bit && !(s->caps & CAP_8BITMIME))
+        return status_make(554, "5.6.3",
+                           "the message has 8-bit text, which the receiving host does not take");
     return status_make(250, "2.0.0", "");
 }
 
@@ -373,7 +381,8 @@ static void say_mail(struct client *c) {
         buf_adds(&b, " SIZE=");
         buf_addu(&b, c->mail->size);
     }
-    if ((c->eight_bit || c->mail->eight_bit) && (c->server.caps & CAP_8BITMIME)) buf_adds(&b, " BODY=8BITMIME");
+    if ((c->eight_bit || c->mail->eight_bit) && (c->server.caps & CAP_8BITMIME))
+        buf_adds(&b, " BODY=8BITMIME");
     buf_adds(&b, "\r\n");
     out_add(c, &b);
 }
@@ -408,7 +417,8 @@ static bool say_next(struct client *c) {
     return true;
 }
 
-/* RFC 2920 3.1: DATA may end a group of commands; without PIPELINING each waits for the reply to the one before. */
+/* RFC 2920 3.1: DATA may end a group of commands; without PIPELINING each waits for the reply to the one
+ * before. */
 static void fill_commands(struct client *c) {
     while (c->out_n + COMMAND_MAX <= OUT_MAX && (pipelining(c) || c->issued == c->answered))
         if (!say_next(c)) break;
@@ -459,7 +469,7 @@ void client_sent(struct client *c, size_t n) {
     if (n && in_transaction(c)) arm(c);
 }
 
-/* ---- a transaction: what is answered --------------------------------------------------------------------------- */
+/* ---- a transaction: what is answered ---- */
 
 static bool wants_to_leave(struct status s) {
     return s.code == 421; /* RFC 5321 3.8: may come as the reply to anything */
@@ -491,7 +501,8 @@ static void answered_rcpt(struct client *c, struct status s) {
         c->accepted++;
         return;
     }
-    if (s.code == 552) { /* RFC 5321 4.5.3.1.10: "too many recipients" of old servers; these wait for another round */
+    if (s.code ==
+        552) { /* RFC 5321 4.5.3.1.10: "too many recipients" of old servers; these wait for another round */
         s.kind = STATUS_LATER;
         s.detail[0] = 4;
     }
@@ -508,7 +519,8 @@ static void answered_data(struct client *c, struct status s) {
         enter(c, S_LONE_DOT);
         return;
     }
-    if (s.kind == STATUS_OK) s = status_make(451, "4.5.0", "the receiving host answered DATA with a code that it may not");
+    if (s.kind == STATUS_OK)
+        s = status_make(451, "4.5.0", "the receiving host answered DATA with a code that it may not");
     settle_rest(c, s, true);
     finish_commands(c);
 }
@@ -548,7 +560,8 @@ static void reply_command(struct client *c) {
 
 static void reply_dot(struct client *c) {
     struct status s = client_reply_status(&c->reply);
-    if (s.code / 100 == 3) s = status_make(451, "4.5.0", "the receiving host answered the data with a code that it may not");
+    if (s.code / 100 == 3)
+        s = status_make(451, "4.5.0", "the receiving host answered the data with a code that it may not");
     settle_rest(c, s, true);
     c->need_rset = false;
     end(c, s, !wants_to_leave(s));
@@ -560,9 +573,10 @@ static void reply_lone_dot(struct client *c) {
     end(c, c->mail_failed ? c->mail_status : s, !wants_to_leave(s));
 }
 
-/* ---- what the server sends ------------------------------------------------------------------------------------- */
+/* ---- what the server sends ---- */
 
-/* Is a reply due? Only to what has left completely: nothing that was said in advance may count as an answer. */
+/* Is a reply due? Only to what has left completely: nothing that was said in advance may count as an answer.
+ */
 static bool reply_due(const struct client *c) {
     switch (c->state) {
     case S_GREETING:
@@ -578,8 +592,8 @@ static bool reply_due(const struct client *c) {
     }
 }
 
-/* RFC 5321 3.8 lets a server say 421 at any time; some refuse a message in the middle of its data. Everything else that
- * comes unasked is a server that cannot be trusted to know what it answers. */
+/* RFC 5321 3.8 lets a server say 421 at any time; some refuse a message in the middle of its data. Everything
+ * else that comes unasked is a server that cannot be trusted to know what it answers. */
 static void unasked(struct client *c) {
     struct status s = client_reply_status(&c->reply);
     if (c->state == S_QUIT || s.code < 400) {
@@ -599,7 +613,8 @@ static void take_line(struct client *c, struct str line, bool last) {
         unasked(c);
         return;
     }
-    if (c->state == S_EHLO && c->reply.lines > 1) client_ehlo_line(line, &c->server.caps, &c->server.size_limit);
+    if (c->state == S_EHLO && c->reply.lines > 1)
+        client_ehlo_line(line, &c->server.caps, &c->server.size_limit);
     if (last) stages[c->state].reply(c);
 }
 

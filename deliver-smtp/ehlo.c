@@ -17,5 +17,6 @@ void client_ehlo_line(struct str line, uint32_t *caps, uint64_t *size_limit) {
     for (size_t i = 0; i < sizeof caps_table / sizeof caps_table[0]; i++)
         if (caps_table[i].keyword.n && str_eq_nocase(word, caps_table[i].keyword)) *caps |= caps_table[i].bit;
     struct str number;
-    if (str_eq_nocase(word, STR("SIZE")) && str_word(&line, '\0', &number)) str_to_u64(number, UINT64_MAX, size_limit);
+    if (str_eq_nocase(word, STR("SIZE")) && str_word(&line, '\0', &number))
+        str_to_u64(number, UINT64_MAX, size_limit);
 }

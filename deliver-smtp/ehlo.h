@@ -4,8 +4,8 @@
 
 #include "common/str.h"
 
-/* One line behind the first, without its code: sets bits in *caps, and *size_limit for SIZE (RFC 1870 4; 0 stays for
- * no fixed limit). Unknown words and wrong parameters are left out. */
+/* One line behind the first, without its code: sets bits in *caps, and *size_limit for SIZE (RFC 1870 4; 0
+ * stays for no fixed limit). Unknown words and wrong parameters are left out. */
 void client_ehlo_line(struct str line, uint32_t *caps, uint64_t *size_limit);
 
 #endif

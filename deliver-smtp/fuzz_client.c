@@ -1,7 +1,7 @@
-/* fuzz_client.c: the fuzz twin of client.c. The input is what a server says, cut up as its octets say: an octet above
- * 0xf0 ends a run (and lets the client speak), 0xff closes the connection, 0xfe lets time pass. Whatever comes, every
- * recipient must end settled or be free for another host, what the client says must be whole lines, and the message
- * must not be there before 354. */
+/* fuzz_client.c: the fuzz twin of client.c. The input is what a server says, cut up as its octets say: an
+ * octet above 0xf0 ends a run (and lets the client speak), 0xff closes the connection, 0xfe lets time pass.
+ * Whatever comes, every recipient must end settled or be free for another host, what the client says must be
+ * whole lines, and the message must not be there before 354. */
 #include "common/arena.h"
 #include "deliver-smtp/client.h"
 
@@ -48,7 +48,8 @@ static void begin(struct play *p) {
     arena_reset(p->arena);
     memset(p->rcpts, 0, sizeof p->rcpts);
     for (size_t i = 0; i < RCPTS; i++) p->rcpts[i].address = STR("r@b.test");
-    p->mail = (struct client_mail){.size = sizeof text - 1, .rcpts = p->rcpts, .count = RCPTS, .arena = p->arena};
+    p->mail =
+        (struct client_mail){.size = sizeof text - 1, .rcpts = p->rcpts, .count = RCPTS, .arena = p->arena};
     p->busy = true;
     client_begin(p->client, &p->mail);
 }

@@ -30,15 +30,20 @@ struct job *job_new(const struct wire_job *m, int fd) {
     j->rcpt_count = m->rcpts;
     j->hosts = arena_alloc(j->arena, m->hosts * sizeof *j->hosts);
     j->rcpts = arena_alloc(j->arena, m->rcpts * sizeof *j->rcpts);
-    j->mail = (struct client_mail){.eight_bit = m->body != 0, .prefix = str_dup(j->arena, m->prefix), .size = m->size,
-                                   .arena = j->arena, .rcpts = arena_alloc(j->arena, m->rcpts * sizeof(struct client_rcpt))};
-    if (!addr_parse(m->sender, ADDR_NULL, j->arena, &sender, &why)) j->bad = "the sender's address is not valid";
+    j->mail = (struct client_mail){.eight_bit = m->body != 0,
+                                   .prefix = str_dup(j->arena, m->prefix),
+                                   .size = m->size,
+                                   .arena = j->arena,
+                                   .rcpts = arena_alloc(j->arena, m->rcpts * sizeof(struct client_rcpt))};
+    if (!addr_parse(m->sender, ADDR_NULL, j->arena, &sender, &why))
+        j->bad = "the sender's address is not valid";
     else j->mail.sender = addr_text(j->arena, &sender);
     return j;
 }
 
 bool job_add_host(struct job *j, const struct wire_job_host *m) {
-    if (j->hosts_told == j->host_count || m->ip.n != (m->family == 6 ? 16u : 4u) || (m->family != 4 && m->family != 6))
+    if (j->hosts_told == j->host_count || m->ip.n != (m->family == 6 ? 16u : 4u) ||
+        (m->family != 4 && m->family != 6))
         return false;
     struct job_target *t = &j->hosts[j->hosts_told++];
     *t = (struct job_target){.name = str_dup(j->arena, m->name), .port = m->port};
@@ -66,13 +71,14 @@ bool job_complete(const struct job *j) {
     return j->mail.count == j->rcpt_count && j->hosts_told == j->host_count;
 }
 
-/* Nobody may change the data while we read it: a memory file must be sealed, any other be open for reading only and
- * belong to queue, which never writes to a finished file. It is read with pread and never mapped, so that a file cut
- * short under our hands is an error and not a signal. */
+/* Nobody may change the data while we read it: a memory file must be sealed, any other be open for reading
+ * only and belong to queue, which never writes to a finished file. It is read with pread and never mapped, so
+ * that a file cut short under our hands is an error and not a signal. */
 static bool trusted(int fd, uint64_t size) {
     struct stat st;
     const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size != size) return false;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size != size)
+        return false;
     int have = fcntl(fd, F_GET_SEALS);
     if (have >= 0 && (have & seals) == seals) return true;
     int flags = fcntl(fd, F_GETFL);
@@ -145,9 +151,10 @@ void job_running(const struct job *j, struct channel *ch) {
 
 void job_report(const struct job *j, struct channel *ch) {
     for (size_t i = 0; i < j->mail.count; i++)
-        SEND(ch, result, .job = j->number, .id = j->id, .index = j->rcpts[i].index, .host = j->rcpts[i].said_by,
-             WIRE_STATUS(j->mail.rcpts[i].status));
-    SEND(ch, job_done, .job = j->number, .connect_us = j->connect_us, .transmit_us = j->transmit_us, .reused = j->reused);
+        SEND(ch, result, .job = j->number, .id = j->id, .index = j->rcpts[i].index,
+             .host = j->rcpts[i].said_by, WIRE_STATUS(j->mail.rcpts[i].status));
+    SEND(ch, job_done, .job = j->number, .connect_us = j->connect_us, .transmit_us = j->transmit_us,
+         .reused = j->reused);
 }
 
 void job_free(struct job *j) {

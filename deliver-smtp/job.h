@@ -1,7 +1,7 @@
 /* job.h: a job of dispatch: put together from its messages, checked, worked on, reported.
  *
- * All that a job holds lies in its arena, with a hard limit. What dispatch sends is parsed again here (addresses,
- * sizes, the descriptor): a line for another host is made of parsed values only. */
+ * All that a job holds lies in its arena, with a hard limit. What dispatch sends is parsed again here
+ * (addresses, sizes, the descriptor): a line for another host is made of parsed values only. */
 #ifndef POSTERN_DELIVER_SMTP_JOB_H
 #define POSTERN_DELIVER_SMTP_JOB_H
 
@@ -25,7 +25,7 @@ struct job_target {
 
 /* What is known of a recipient beside client_rcpt. */
 struct job_rcpt {
-    uint32_t index;    /* dispatch's */
+    uint32_t index;     /* dispatch's */
     struct str said_by; /* name[address]:port, or empty */
 };
 
@@ -40,15 +40,15 @@ struct job {
     struct job_rcpt *rcpts;
     struct job_target *hosts;
     size_t host_count, hosts_told, rcpt_count;
-    int fd;            /* -1 when the data is in cache */
+    int fd; /* -1 when the data is in cache */
     char *cache;
     uint64_t data_size;
-    const char *bad;   /* why nothing can be sent, or NULL */
+    const char *bad; /* why nothing can be sent, or NULL */
 
-    size_t at_host;    /* the one being tried */
-    bool no_idle;      /* an old connection to it was dead: make a new one */
-    bool working;      /* complete, and given to the pool */
-    bool finished;     /* all recipients settled; waits for a channel to dispatch */
+    size_t at_host;        /* the one being tried */
+    bool no_idle;          /* an old connection to it was dead: make a new one */
+    bool working;          /* complete, and given to the pool */
+    bool finished;         /* all recipients settled; waits for a channel to dispatch */
     struct status trouble; /* with hosts so far; text in the arena */
     struct str trouble_host;
     int64_t host_began, mail_began; /* ns of the loop's clock */
@@ -58,8 +58,8 @@ struct job {
 
 TAILQ_HEAD(jobs, job);
 
-/* From the three messages. job_new takes the descriptor. NULL or false: the message is against the rules (too many,
- * too large), and the job must be dropped. */
+/* From the three messages. job_new takes the descriptor. NULL or false: the message is against the rules (too
+ * many, too large), and the job must be dropped. */
 struct job *job_new(const struct wire_job *m, int fd);
 bool job_add_host(struct job *j, const struct wire_job_host *m);
 bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m);

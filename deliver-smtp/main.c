@@ -1,20 +1,20 @@
 /* deliver-smtp: speaks SMTP to other hosts.
  *
- * dispatch hands it jobs that carry everything: the sealed message, sender, recipients, and the hosts to try in order.
- * It makes the connections, keeps them a while for the next message, and reports an outcome for each recipient. The
- * protocol is in client.c (no system call), the sockets are in pool.c, what a job is in job.c; here is who says what to
- * whom.
+ * dispatch hands it jobs that carry everything: the sealed message, sender, recipients, and the hosts to try
+ * in order. It makes the connections, keeps them a while for the next message, and reports an outcome for
+ * each recipient. The protocol is in client.c (no system call), the sockets are in pool.c, what a job is in
+ * job.c; here is who says what to whom.
  *
- * What it may touch: TCP connections that it makes itself, and the descriptors of messages it is handed. No file, no
- * name service, no listening socket, no other program than dispatch (and posternd).
+ * What it may touch: TCP connections that it makes itself, and the descriptors of messages it is handed. No
+ * file, no name service, no listening socket, no other program than dispatch (and posternd).
  *
- * Why it is safe: it reads what hostile servers say, so all of that goes through one bounded reader (reply.c), and an
- * owner of this process sees the messages it is sending now and can lie about their fate, and has nothing else. It
- * never holds a spool file for writing; it sends only whole CRLF lines; it checks again what dispatch and smtpd checked
- * before.
+ * Why it is safe: it reads what hostile servers say, so all of that goes through one bounded reader
+ * (reply.c), and an owner of this process sees the messages it is sending now and can lie about their fate,
+ * and has nothing else. It never holds a spool file for writing; it sends only whole CRLF lines; it checks
+ * again what dispatch and smtpd checked before.
  *
- * When dispatch dies the jobs in hand go on; the next dispatch is told which recipients are running before it may give
- * new jobs, and gets their results, so that nobody is served twice. */
+ * When dispatch dies the jobs in hand go on; the next dispatch is told which recipients are running before it
+ * may give new jobs, and gets their results, so that nobody is served twice. */
 #include "common/arena.h"
 #include "common/program.h"
 #include "deliver-smtp/pool.h"
@@ -39,14 +39,15 @@ static void end_if_done(struct self *me) {
     struct job *j;
     if (!me->stopping) return;
     TAILQ_FOREACH(j, &s->jobs, all)
-        if (j->working && !j->finished) return;
+    if (j->working && !j->finished) return;
     if (s->dispatch) channel_drain(s->dispatch);
     program_end(me);
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------------------------ */
+/* ---- jobs ---- */
 
-/* The one being told is nearly always the newest. Numbers are dispatch's, and unique among what it tells now. */
+/* The one being told is nearly always the newest. Numbers are dispatch's, and unique among what it tells now.
+ */
 static struct job *told(struct state *s, uint32_t number) {
     struct job *j;
     TAILQ_FOREACH_REVERSE(j, &s->jobs, jobs, all) {
@@ -107,18 +108,20 @@ static void on_finished(void *ctx, struct job *j) {
     end_if_done(me);
 }
 
-static void on_learned(void *ctx, const struct job_target *t, const struct client_server *server, uint32_t rtt_us,
-                       const struct status *failure) {
+static void on_learned(void *ctx, const struct job_target *t, const struct client_server *server,
+                       uint32_t rtt_us, const struct status *failure) {
     struct state *s = ((struct self *)ctx)->state;
     struct status ok = status_make(250, "2.0.0", "");
     struct str ip = {(const char *)t->ip.b, t->ip.family == 6 ? 16 : 4};
     if (!s->dispatch) return; /* a memory, not a truth: the next connection will tell it again */
-    SEND(s->dispatch, learned, .name = t->name, .family = t->ip.family, .ip = ip, .port = t->port, .ok = server != NULL,
-         .caps = server ? server->caps : 0, .size_limit = server ? server->size_limit : 0, .rtt_us = rtt_us,
-         .greeting = server ? str_sub(server->greeting, 0, 200) : STR_NONE, WIRE_STATUS(failure ? *failure : ok));
+    SEND(s->dispatch, learned, .name = t->name, .family = t->ip.family, .ip = ip, .port = t->port,
+         .ok = server != NULL, .caps = server ? server->caps : 0,
+         .size_limit = server ? server->size_limit : 0, .rtt_us = rtt_us,
+         .greeting = server ? str_sub(server->greeting, 0, 200) : STR_NONE,
+         WIRE_STATUS(failure ? *failure : ok));
 }
 
-/* ---- dispatch comes and goes ----------------------------------------------------------------------------------- */
+/* ---- dispatch comes and goes ---- */
 
 static void forget_partial(struct state *s) {
     struct job *j, *next;

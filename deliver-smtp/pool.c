@@ -15,20 +15,20 @@ enum {
     BUCKETS = 1024,
     LABEL_MAX = 320,
     READ_MAX = 16384,
-    WRITE_ROUND = 1 << 20,   /* octets for one connection in one round of the loop; then the others */
+    WRITE_ROUND = 1 << 20, /* octets for one connection in one round of the loop; then the others */
 };
 
 struct conn {
-    LIST_ENTRY(conn) idle;   /* in its bucket while parked */
+    LIST_ENTRY(conn) idle; /* in its bucket while parked */
     struct pool *pool;
     int fd;
     struct watch *watch;
-    struct client *client;   /* NULL while connecting */
+    struct client *client; /* NULL while connecting */
     struct timer timer;
     struct deferred reap;
-    struct job_target target; /* name lies in mem */
+    struct job_target target;      /* name lies in mem */
     struct str destination, label; /* likewise */
-    struct job *job;         /* being sent, or waiting for the connection to be ready */
+    struct job *job;               /* being sent, or waiting for the connection to be ready */
     unsigned mails;
     uint32_t rtt_us;
     bool parked, dead;
@@ -42,10 +42,10 @@ struct pool {
     const struct config *config;
     struct pool_user user;
     struct client_config client;
-    size_t count;            /* of connections */
+    size_t count; /* of connections */
     struct bucket idle[BUCKETS];
-    struct jobs waiting;     /* for a connection to become free, or for the next turn of the loop */
-    struct jobs settled;     /* to be handed back at the end of the round */
+    struct jobs waiting; /* for a connection to become free, or for the next turn of the loop */
+    struct jobs settled; /* to be handed back at the end of the round */
     struct deferred work;
     bool stopping;
 };
@@ -74,7 +74,7 @@ static uint32_t us_since(const struct pool *p, int64_t then) {
     return us < 0 ? 0 : us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------------------------ */
+/* ---- jobs ---- */
 
 static void job_over(struct pool *p, struct job *j) {
     j->finished = true;
@@ -102,7 +102,7 @@ static void next_host(struct pool *p, struct job *j, const struct status *s, str
     }
 }
 
-/* ---- connections kept for later -------------------------------------------------------------------------------- */
+/* ---- connections kept for later ---- */
 
 static struct bucket *bucket_of(struct pool *p, const struct job_target *t, struct str destination) {
     uint64_t h = str_hash(destination, t->port);
@@ -114,7 +114,9 @@ static struct conn *take_idle(struct pool *p, const struct job *j) {
     const struct job_target *t = &j->hosts[j->at_host];
     struct conn *c;
     LIST_FOREACH(c, bucket_of(p, t, j->destination), idle) {
-        if (c->target.port != t->port || !ip_eq(&c->target.ip, &t->ip) || !str_eq(c->destination, j->destination)) continue;
+        if (c->target.port != t->port || !ip_eq(&c->target.ip, &t->ip) ||
+            !str_eq(c->destination, j->destination))
+            continue;
         LIST_REMOVE(c, idle);
         c->parked = false;
         return c;
@@ -138,7 +140,7 @@ static void park(struct conn *c) {
     loop_timer_in(p->loop, &c->timer, (int64_t)p->config->connection_idle);
 }
 
-/* ---- what the session says ------------------------------------------------------------------------------------- */
+/* ---- what the session says ---- */
 
 static void reap(void *ctx) {
     struct conn *c = ctx;
@@ -233,7 +235,7 @@ static void on_over(void *ctx, const struct status *why) {
 
 static const struct client_ops session_ops = {on_read, on_timer, on_ready, on_end, on_over};
 
-/* ---- the socket ------------------------------------------------------------------------------------------------ */
+/* ---- the socket ---- */
 
 static void lost(struct conn *c, int error) {
     char text[160];
@@ -270,8 +272,9 @@ static void pump(struct conn *c) {
     if (!c->dead) watch_set(c->watch, want);
 }
 
-/* A server that writes each reply of a group by itself, with Nagle's algorithm on, sends the second when we have
- * acknowledged the first; and we would delay that by 40 ms, since we have nothing to say until all have come. */
+/* A server that writes each reply of a group by itself, with Nagle's algorithm on, sends the second when we
+ * have acknowledged the first; and we would delay that by 40 ms, since we have nothing to say until all have
+ * come. */
 static void hurry(struct conn *c) {
     int one = 1;
     if (client_halfway(c->client)) setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
@@ -298,7 +301,8 @@ static void receive(struct conn *c) {
 static void connect_failed(struct conn *c, int error) {
     char text[LABEL_MAX + 100];
     struct buf b = BUF(text);
-    buf_addf(&b, "cannot connect to %.*s: %s", STR_ARGS(c->label), error == ETIMEDOUT ? "timed out" : strerror(error));
+    buf_addf(&b, "cannot connect to %.*s: %s", STR_ARGS(c->label),
+             error == ETIMEDOUT ? "timed out" : strerror(error));
     struct status s = status_make(451, "4.4.1", "");
     s.text = buf_str(&b);
     on_over(c, &s);
@@ -396,7 +400,7 @@ static void try_host(struct pool *p, struct job *j) {
     if (error) connect_failed(c, error);
 }
 
-/* ---- the work of a round --------------------------------------------------------------------------------------- */
+/* ---- the work of a round ---- */
 
 /* Some of its recipients may be served already, so it must be told even though no host is tried any more. */
 static void give_back(struct pool *p, struct job *j) {

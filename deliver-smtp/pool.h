@@ -1,4 +1,5 @@
-/* pool.h: the connections to other hosts, each with its client session: made, used, kept for a while, closed. */
+/* pool.h: the connections to other hosts, each with its client session: made, used, kept for a while, closed.
+ */
 #ifndef POSTERN_DELIVER_SMTP_POOL_H
 #define POSTERN_DELIVER_SMTP_POOL_H
 
@@ -10,8 +11,8 @@ struct pool;
 struct pool_user {
     void *ctx;
     void (*finished)(void *ctx, struct job *j); /* every recipient is settled; the job is yours again */
-    void (*learned)(void *ctx, const struct job_target *t, const struct client_server *server, uint32_t rtt_us,
-                    const struct status *failure); /* server or failure is NULL */
+    void (*learned)(void *ctx, const struct job_target *t, const struct client_server *server,
+                    uint32_t rtt_us, const struct status *failure); /* server or failure is NULL */
 };
 
 struct pool *pool_new(struct loop *l, const struct config *config, const struct pool_user *user);

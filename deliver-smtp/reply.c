@@ -8,7 +8,8 @@ static bool is_digit(char c) {
 
 /* Three digits, the first from 2 to 5, then "-", space or the end (RFC 5321 4.2). 0: not so. */
 static unsigned code_of(struct str line) {
-    if (line.n < 3 || line.p[0] < '2' || line.p[0] > '5' || !is_digit(line.p[1]) || !is_digit(line.p[2])) return 0;
+    if (line.n < 3 || line.p[0] < '2' || line.p[0] > '5' || !is_digit(line.p[1]) || !is_digit(line.p[2]))
+        return 0;
     if (line.n > 3 && line.p[3] != '-' && line.p[3] != ' ') return 0;
     return (unsigned)(line.p[0] - '0') * 100 + (unsigned)(line.p[1] - '0') * 10 + (unsigned)(line.p[2] - '0');
 }
@@ -58,7 +59,8 @@ static enum client_reply_verdict take_line(struct client_reply *r, struct str *t
     return REPLY_DONE;
 }
 
-enum client_reply_verdict client_reply_feed(struct client_reply *r, struct str *in, struct str *line, const char **why) {
+enum client_reply_verdict client_reply_feed(struct client_reply *r, struct str *in, struct str *line,
+                                            const char **why) {
     if (r->complete) {
         r->complete = false;
         r->code = r->lines = 0;

@@ -10,7 +10,7 @@ enum { Q_MX = 0, Q_FIRST = 1 }; /* questions: 0 MX, then two for each exchanger:
 
 struct exchanger {
     uint16_t preference;
-    uint64_t lot;        /* among equals (RFC 5321 5.1: MUST randomize) */
+    uint64_t lot; /* among equals (RFC 5321 5.1: MUST randomize) */
     char name[ANSWER_NAME + 1];
     size_t n;
     struct family {
@@ -28,7 +28,7 @@ struct answer {
     bool mx, mx_open, mx_secure, implicit, over;
     uint64_t seed;
     const char *asked;
-    const char *why;     /* of the last failure */
+    const char *why; /* of the last failure */
     char failed_name[ANSWER_NAME + 1];
     uint32_t ttl;
     size_t count, open;
@@ -64,7 +64,7 @@ static struct str domain_of(const struct answer *a) {
     return (struct str){a->domain, a->n};
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static bool is_name_octet(char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -88,7 +88,7 @@ bool answer_name(struct str wire, char text[ANSWER_NAME + 1], size_t *n) {
     return at + 1 == wire.n; /* the root label, and nothing behind it */
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void finish(struct answer *a, struct status s) {
     a->over = true;
@@ -109,7 +109,8 @@ static void finish_failed(struct answer *a) {
     char mem[2 * ANSWER_NAME + 200];
     struct buf b = BUF(mem);
     struct status s = status_make(451, "4.4.3", "");
-    buf_addf(&b, "DNS lookup of %s failed: %s (asked %s)", a->failed_name, a->why ? a->why : "no answer", a->asked);
+    buf_addf(&b, "DNS lookup of %s failed: %s (asked %s)", a->failed_name, a->why ? a->why : "no answer",
+             a->asked);
     s.text = buf_str(&b);
     finish(a, s);
 }
@@ -130,7 +131,9 @@ static void shuffle(struct ip *v, size_t n, uint64_t *seed) {
 }
 
 static void tell(struct answer *a, const struct exchanger *x, const struct family *f, size_t i) {
-    struct answer_host h = {.preference = x->preference, .name = {x->name, x->n}, .ip = f->ip[i],
+    struct answer_host h = {.preference = x->preference,
+                            .name = {x->name, x->n},
+                            .ip = f->ip[i],
                             .secure = f->secure && (a->implicit || a->mx_secure)};
     a->ops->host(a->ctx, &h);
 }
@@ -155,7 +158,8 @@ static void finish_without_address(struct answer *a) {
         no_name &= x->v4.no_name || x->v6.no_name;
     }
     if (failed) finish_failed(a);
-    else if (!a->implicit) finish_text(a, 550, "5.4.4", "has mail exchangers, but none of them has an address");
+    else if (!a->implicit)
+        finish_text(a, 550, "5.4.4", "has mail exchangers, but none of them has an address");
     else if (no_name) finish_text(a, 550, "5.1.2", "does not exist");
     else finish_text(a, 550, "5.4.4", "has neither a mail exchanger nor an address");
 }
@@ -169,7 +173,7 @@ static void build(struct answer *a) {
     else finish_without_address(a);
 }
 
-/* ---- questions and replies ------------------------------------------------------------------------------------- */
+/* ---- questions and replies ---- */
 
 /* All questions are counted before the first is asked: a reply may come from inside ask. */
 static void ask_addresses(struct answer *a) {

@@ -1,5 +1,6 @@
-/* fuzz_answer.c: the fuzz twin of answer.c. The input is a run of replies: which question, outcome, how many records,
- * each with its length; the machine must come to one end, and name only hosts that have a name and an address. */
+/* fuzz_answer.c: the fuzz twin of answer.c. The input is a run of replies: which question, outcome, how many
+ * records, each with its length; the machine must come to one end, and name only hosts that have a name and
+ * an address. */
 #include "common/arena.h"
 #include "resolve/answer.h"
 
@@ -57,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         answer_take(a, which, &r);
     }
-    for (unsigned i = 0; i <= 2 * ANSWER_HOSTS; i++) answer_take(a, i, &(struct answer_reply){.outcome = ANSWER_FAILED, .why = "x"});
+    for (unsigned i = 0; i <= 2 * ANSWER_HOSTS; i++)
+        answer_take(a, i, &(struct answer_reply){.outcome = ANSWER_FAILED, .why = "x"});
     check(p.ends == 1);
     answer_free(a);
     return 0;

@@ -1,15 +1,16 @@
 /* resolve: asks DNS, with DNSSEC, for dispatch.
  *
- * dispatch asks for the hosts of a domain; the answer is an ordered list of addresses, or a status that says why there
- * is none. What the records mean is in answer.c, a pure machine; libunbound does the asking, the caching and the
- * validating in a thread of its own, and hands the outcomes over through a pipe that our loop watches.
+ * dispatch asks for the hosts of a domain; the answer is an ordered list of addresses, or a status that says
+ * why there is none. What the records mean is in answer.c, a pure machine; libunbound does the asking, the
+ * caching and the validating in a thread of its own, and hands the outcomes over through a pipe that our loop
+ * watches.
  *
- * What it may touch: port 53 of name servers, and /etc for reading (resolv.conf). Its trust anchor was read before the
- * cage closed.
+ * What it may touch: port 53 of name servers, and /etc for reading (resolv.conf). Its trust anchor was read
+ * before the cage closed.
  *
- * Why it is safe: it alone parses what strangers put into DNS, with a library of 500,000 lines, and an owner of it can
- * give false answers about hosts and nothing else: no mail, no spool, no key. What it tells dispatch is addresses and
- * host names, bounded in number and form, and dispatch checks them. */
+ * Why it is safe: it alone parses what strangers put into DNS, with a library of 500,000 lines, and an owner
+ * of it can give false answers about hosts and nothing else: no mail, no spool, no key. What it tells
+ * dispatch is addresses and host names, bounded in number and form, and dispatch checks them. */
 #include "common/addr.h"
 #include "common/arena.h"
 #include "common/program.h"
@@ -23,9 +24,9 @@
 #include <unistd.h>
 
 enum {
-    QUERIES_MAX = 4096,      /* under way; more are told to come again */
+    QUERIES_MAX = 4096, /* under way; more are told to come again */
     QUESTIONS_MAX = 1 + 2 * ANSWER_HOSTS,
-    DEADLINE_MS = 20000,     /* for one domain; dispatch has other mail to think of */
+    DEADLINE_MS = 20000, /* for one domain; dispatch has other mail to think of */
     REPLIES_MAX = ANSWER_RECORDS,
 };
 
@@ -35,7 +36,7 @@ struct state;
 
 struct question {
     struct query *query;
-    int id;    /* libunbound's, while open */
+    int id; /* libunbound's, while open */
     bool open;
 };
 
@@ -59,7 +60,7 @@ struct state {
     size_t count;
 };
 
-/* ---- one query ------------------------------------------------------------------------------------------------- */
+/* ---- one query ---- */
 
 static void reap(void *ctx) {
     struct query *q = ctx;
@@ -113,7 +114,8 @@ static void on_ask(void *ctx, unsigned which, struct str name, enum answer_kind 
     if (error == 0) return;
     at->open = false;
     struct answer_reply reply = failed("the resolver library failed");
-    if (error == UB_SYNTAX) reply = (struct answer_reply){.outcome = ANSWER_NO_NAME}; /* a label of 64 octets or so */
+    if (error == UB_SYNTAX)
+        reply = (struct answer_reply){.outcome = ANSWER_NO_NAME}; /* a label of 64 octets or so */
     answer_take(q->answer, which, &reply);
 }
 
@@ -121,8 +123,8 @@ static void on_host(void *ctx, const struct answer_host *h) {
     struct query *q = ctx;
     struct str ip = {(const char *)h->ip.b, h->ip.family == 6 ? 16 : 4};
     if (!q->ch) return;
-    SEND(q->ch, host, .tag = q->tag, .preference = h->preference, .name = h->name, .family = h->ip.family, .ip = ip,
-         .secure = h->secure);
+    SEND(q->ch, host, .tag = q->tag, .preference = h->preference, .name = h->name, .family = h->ip.family,
+         .ip = ip, .secure = h->secure);
 }
 
 static void on_done(void *ctx, uint32_t ttl, const struct status *s) {
@@ -145,7 +147,7 @@ static void on_deadline(void *ctx) {
     }
 }
 
-/* ---- what dispatch says ---------------------------------------------------------------------------------------- */
+/* ---- what dispatch says ---- */
 
 static void refuse(struct channel *ch, uint32_t tag, struct status s) {
     SEND(ch, host_answer, .tag = tag, .ttl = 0, WIRE_STATUS(s));
@@ -192,7 +194,7 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     }
 }
 
-/* ---- libunbound ------------------------------------------------------------------------------------------------ */
+/* ---- libunbound ---- */
 
 static void on_unbound(void *ctx, uint32_t ready) {
     struct state *s = ctx;
@@ -212,17 +214,19 @@ static const struct {
     {"do-not-query-localhost:", "no"}, /* a resolver of our own on this host is the best there is */
     {"outgoing-range:", "1024"},
     {"num-queries-per-thread:", "2048"},
-    /* A name server that was silent is asked again after seconds. The default is to leave it alone for 15 minutes, which
-     * suits a resolver with the root servers to choose from; we have a forwarder or two, and they are rebooted. */
+    /* A name server that was silent is asked again after seconds. The default is to leave it alone for 15
+     * minutes, which suits a resolver with the root servers to choose from; we have a forwarder or two, and
+     * they are rebooted. */
     {"infra-host-ttl:", "5"},
     {"infra-cache-max-rtt:", "4000"},
-    {"unblock-lan-zones:", "yes"},     /* what our name servers say about private names is for them to say */
-    /* What fails validation counts as unsigned, not as lost: many forwarders cannot DNSSEC. `secure` is true only for
-     * what was proven; whoever needs proof (DANE) asks for it. */
+    {"unblock-lan-zones:", "yes"}, /* what our name servers say about private names is for them to say */
+    /* What fails validation counts as unsigned, not as lost: many forwarders cannot DNSSEC. `secure` is true
+     * only for what was proven; whoever needs proof (DANE) asks for it. */
     {"val-permissive-mode:", "yes"},
 };
 
-/* Our own servers know about "test" and the like what the world does not: libunbound shall not answer in their place. */
+/* Our own servers know about "test" and the like what the world does not: libunbound shall not answer in
+ * their place. */
 static const char *const not_ours[] = {"test.", "invalid."};
 
 static bool add_forwarders(struct state *s, const struct config *c) {
@@ -245,8 +249,8 @@ static bool add_forwarders(struct state *s, const struct config *c) {
     return error == 0;
 }
 
-/* All files are read here: ub_ctx_zone_remove makes libunbound take its settings in. Its thread starts with the first
- * question, inside the cage. */
+/* All files are read here: ub_ctx_zone_remove makes libunbound take its settings in. Its thread starts with
+ * the first question, inside the cage. */
 static bool prepare(struct self *me) {
     struct state *s = xmalloc(sizeof *s);
     me->state = s;
@@ -258,9 +262,11 @@ static bool prepare(struct self *me) {
         return false;
     }
     bool ok = ub_ctx_async(s->ub, 1) == 0 && add_forwarders(s, me->config);
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) ok &= option(s->ub, options[i].name, options[i].value);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        ok &= option(s->ub, options[i].name, options[i].value);
     if (access(ROOT_KEY, R_OK) == 0) ok &= ub_ctx_add_ta_file(s->ub, ROOT_KEY) == 0;
-    for (size_t i = 0; i < sizeof not_ours / sizeof not_ours[0]; i++) ok &= ub_ctx_zone_remove(s->ub, not_ours[i]) == 0;
+    for (size_t i = 0; i < sizeof not_ours / sizeof not_ours[0]; i++)
+        ok &= ub_ctx_zone_remove(s->ub, not_ours[i]) == 0;
     return ok;
 }
 

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-/* A record set in the words of the tables: "FAIL", "NONE", "NX", or values separated by spaces; "10/mx" for MX. */
+/* A record set in the words of the tables: "FAIL", "NONE", "NX", or values separated by spaces; "10/mx" for
+ * MX. */
 struct zone_row {
     const char *name;
     enum answer_kind kind;
@@ -24,31 +25,61 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"a.test", true,
+    {"a.test",
+     true,
      {{"a.test", ANSWER_MX, "20/two 10/one"}, {"one", ANSWER_A, "192.0.2.1"}, {"two", ANSWER_A, "192.0.2.2"}},
      "10 one 192.0.2.1|20 two 192.0.2.2|250 2.0.0 "},
-    {"a.test", true,
+    {"a.test",
+     true,
      {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "192.0.2.1"}, {"one", ANSWER_AAAA, "2001:db8::1"}},
      "10 one 2001:db8::1|10 one 192.0.2.1|250 2.0.0 "},
     {"a.test", true, {{"a.test", ANSWER_A, "192.0.2.1"}}, "0 a.test 192.0.2.1|250 2.0.0 "},
-    {"a.test", false, {{"a.test", ANSWER_MX, "10/one"}, {"a.test", ANSWER_AAAA, "2001:db8::1"}}, "0 a.test 2001:db8::1|250 2.0.0 "},
+    {"a.test",
+     false,
+     {{"a.test", ANSWER_MX, "10/one"}, {"a.test", ANSWER_AAAA, "2001:db8::1"}},
+     "0 a.test 2001:db8::1|250 2.0.0 "},
     {"a.test", true, {{"a.test", ANSWER_MX, "0/."}}, "556 5.1.10 a.test accepts no mail (null MX)"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "0/. 5/one"}, {"one", ANSWER_A, "192.0.2.1"}}, "5 one 192.0.2.1|250 2.0.0 "},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "0/. 5/one"}, {"one", ANSWER_A, "192.0.2.1"}},
+     "5 one 192.0.2.1|250 2.0.0 "},
     {"a.test", true, {{"a.test", ANSWER_MX, "NX"}}, "550 5.1.2 a.test does not exist"},
-    {"a.test", false, {{"a.test", ANSWER_A, "NX"}, {"a.test", ANSWER_AAAA, "NX"}}, "550 5.1.2 a.test does not exist"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "NONE"}}, "550 5.4.4 a.test has neither a mail exchanger nor an address"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "FAIL"}}, "451 4.4.3 DNS lookup of a.test failed: SERVFAIL (asked the tests)"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "NX"}},
-     "550 5.4.4 a.test has mail exchangers, but none of them has an address"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "FAIL"}},
-     "451 4.4.3 DNS lookup of one failed: SERVFAIL (asked the tests)"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "10/one 20/two"}, {"one", ANSWER_A, "FAIL"}, {"two", ANSWER_A, "192.0.2.2"}},
-     "20 two 192.0.2.2|250 2.0.0 "},
-    {"a.test", true, {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "FAIL"}, {"one", ANSWER_AAAA, "2001:db8::1"}},
-     "10 one 2001:db8::1|250 2.0.0 "},
-    {"a.test", true, {{"a.test", ANSWER_A, "0.0.0.0 224.0.0.1 255.255.255.255"}, {"a.test", ANSWER_AAAA, ":: ff02::1"}},
+    {"a.test",
+     false,
+     {{"a.test", ANSWER_A, "NX"}, {"a.test", ANSWER_AAAA, "NX"}},
+     "550 5.1.2 a.test does not exist"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "NONE"}},
      "550 5.4.4 a.test has neither a mail exchanger nor an address"},
-    {"a.test", true, {{"a.test", ANSWER_MX, "10/bad!name"}}, "550 5.4.4 a.test has mail exchangers, but none with a host name that can be used"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "FAIL"}},
+     "451 4.4.3 DNS lookup of a.test failed: SERVFAIL (asked the tests)"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "NX"}},
+     "550 5.4.4 a.test has mail exchangers, but none of them has an address"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "FAIL"}},
+     "451 4.4.3 DNS lookup of one failed: SERVFAIL (asked the tests)"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "10/one 20/two"}, {"one", ANSWER_A, "FAIL"}, {"two", ANSWER_A, "192.0.2.2"}},
+     "20 two 192.0.2.2|250 2.0.0 "},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "10/one"}, {"one", ANSWER_A, "FAIL"}, {"one", ANSWER_AAAA, "2001:db8::1"}},
+     "10 one 2001:db8::1|250 2.0.0 "},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_A, "0.0.0.0 224.0.0.1 255.255.255.255"}, {"a.test", ANSWER_AAAA, ":: ff02::1"}},
+     "550 5.4.4 a.test has neither a mail exchanger nor an address"},
+    {"a.test",
+     true,
+     {{"a.test", ANSWER_MX, "10/bad!name"}},
+     "550 5.4.4 a.test has mail exchangers, but none with a host name that can be used"},
     {"[192.0.2.7]", true, {{0}}, "0 [192.0.2.7] 192.0.2.7|250 2.0.0 "},
     {"[IPv6:2001:db8::7]", true, {{0}}, "0 [IPv6:2001:db8::7] 2001:db8::7|250 2.0.0 "},
     {"[192.0.2]", true, {{0}}, "550 5.1.2 [192.0.2] is not an address literal"},
@@ -157,7 +188,8 @@ static void test_rows(void **state) {
         for (int turn = 0; turn < 2; turn++) {
             struct play p;
             play(&p, &rows[i], i + 1, turn);
-            if (strcmp(buf_cstr(&p.out), rows[i].want)) fail_msg("row %zu:\n got  %s\n want %s", i, p.out.p, rows[i].want);
+            if (strcmp(buf_cstr(&p.out), rows[i].want))
+                fail_msg("row %zu:\n got  %s\n want %s", i, p.out.p, rows[i].want);
         }
     }
 }
@@ -172,10 +204,13 @@ static void test_ttl(void **state) {
 
 /* RFC 5321 5.1: equal preferences MUST be randomized. */
 static void test_equals(void **state) {
-    static const struct row row = {
-        "a.test", true,
-        {{"a.test", ANSWER_MX, "10/one 10/two 10/three"}, {"one", ANSWER_A, "192.0.2.1"}, {"two", ANSWER_A, "192.0.2.2"},
-         {"three", ANSWER_A, "192.0.2.3"}}, NULL};
+    static const struct row row = {"a.test",
+                                   true,
+                                   {{"a.test", ANSWER_MX, "10/one 10/two 10/three"},
+                                    {"one", ANSWER_A, "192.0.2.1"},
+                                    {"two", ANSWER_A, "192.0.2.2"},
+                                    {"three", ANSWER_A, "192.0.2.3"}},
+                                   NULL};
     size_t first[4] = {0};
     for (uint64_t seed = 0; seed < 600; seed++) {
         struct play p;
@@ -219,15 +254,12 @@ static void test_names(void **state) {
         struct str wire;
         const char *text; /* NULL: refused */
     } names[] = {
-        {{"\0", 1}, ""},
-        {{"\2mX\4Test\0", 9}, "mx.test"},
-        {{"\3a_b\0", 5}, "a_b"},
-        {{"", 0}, NULL},
-        {{"\2mx", 3}, NULL},          /* no root */
-        {{"\5mx\0", 4}, NULL},        /* a label longer than the rest */
-        {{"\2mx\0x", 5}, NULL},       /* something behind the root */
-        {{"\xc0\x0c", 2}, NULL},      /* a pointer */
-        {{"\3a.b\0", 5}, NULL},       /* a dot in a label */
+        {{"\0", 1}, ""},         {{"\2mX\4Test\0", 9}, "mx.test"}, {{"\3a_b\0", 5}, "a_b"}, {{"", 0}, NULL},
+        {{"\2mx", 3}, NULL},     /* no root */
+        {{"\5mx\0", 4}, NULL},   /* a label longer than the rest */
+        {{"\2mx\0x", 5}, NULL},  /* something behind the root */
+        {{"\xc0\x0c", 2}, NULL}, /* a pointer */
+        {{"\3a.b\0", 5}, NULL},  /* a dot in a label */
         {{"\3a\nb\0", 5}, NULL},
     };
     char text[ANSWER_NAME + 1];
@@ -241,7 +273,8 @@ static void test_names(void **state) {
         longest[64 * i] = 63;
         memset(longest + 64 * i + 1, 'a', 63);
     }
-    assert_true(answer_name((struct str){longest, 3 * 64 + 1}, text, &n) == false); /* next label is not the root */
+    assert_true(answer_name((struct str){longest, 3 * 64 + 1}, text, &n) ==
+                false); /* next label is not the root */
     longest[3 * 64] = 0;
     assert_true(answer_name((struct str){longest, 3 * 64 + 1}, text, &n));
     assert_int_equal(n, 3 * 64 - 1);
