@@ -278,9 +278,9 @@ static const struct {
 static void add_text_fact(struct buf *b, const char *name, const char *text, size_t n, const struct fact *like, int64_t now) {
     if (!n || !like->at) return;
     buf_adds(b, name);
-    buf_adds(b, "=\"");
+    buf_adds(b, "=");
     buf_add_escaped(b, (struct str){text, n});
-    buf_adds(b, "\" age=");
+    buf_adds(b, " age=");
     add_span(b, now - like->at);
     buf_addf(b, " source=%s\n", source_names[like->source]);
 }

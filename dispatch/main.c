@@ -504,14 +504,15 @@ static bool source_of(struct shell *sh, const struct channel *ch, struct sched_s
     return w || channel_peer(ch) == ROLE_remote;
 }
 
-/* "name[192.0.2.1]:25", as deliver-smtp names a host. */
+/* "name[192.0.2.1]:25", as deliver-smtp names a host; the name may be an address literal itself. */
 static void count_delivery(struct shell *sh, struct str host) {
     struct ip ip;
     uint64_t port;
-    ptrdiff_t open = str_chr(host, '['), end = str_chr(host, ']');
-    if (open < 0 || end < open || (size_t)end + 2 > host.n) return;
-    if (!ip_parse(str_sub(host, (size_t)open + 1, (size_t)end), &ip)) return;
-    if (host.p[end + 1] != ':' || !str_to_u64(str_sub(host, (size_t)end + 2, host.n), 65535, &port)) return;
+    size_t open = host.n, end;
+    while (open > 0 && host.p[open - 1] != '[') open--;
+    for (end = open; end < host.n && host.p[end] != ']';) end++;
+    if (!open || end + 2 > host.n || host.p[end + 1] != ':') return;
+    if (!ip_parse(str_sub(host, open, end), &ip) || !str_to_u64(str_sub(host, end + 2, host.n), 65535, &port)) return;
     hosttable_delivered(sh->table, &ip, (uint16_t)port, loop_wall_ms(sh->me->loop));
 }
 

@@ -83,7 +83,7 @@ static void learns(void **state) {
                         "capabilities=PIPELINING,8BITMIME age=60s source=learned\n"
                         "size-limit=1000000 age=60s source=learned\nrtt-us=1234 age=60s source=learned\n"
                         "last-ok=60s-ago age=60s source=learned\ndeliveries=2 age=58s source=learned\n"
-                        "greeting=\"220 mx.far.test \\x22ESMTP\\x22\" age=60s source=learned\n");
+                        "greeting=220 mx.far.test \\x22ESMTP\\x22 age=60s source=learned\n");
     hosttable_free(t);
 }
 
@@ -109,7 +109,7 @@ static void goes_down_and_up(void **state) {
         if (f.down) assert_int_equal(f.retry_at, NOW + rows[i].retry);
         if (f.down) assert_false(hosttable_facts(t, &ip, 25, f.retry_at).down);
     }
-    assert_non_null(strstr(text_of(t, "MX.FAR.TEST", NOW), "failure=\"451 4.4.1 connection refused\""));
+    assert_non_null(strstr(text_of(t, "MX.FAR.TEST", NOW), "failure=451 4.4.1 connection refused age="));
     assert_non_null(strstr(text_of(t, "192.0.2.1", NOW), "down-since="));
     assert_string_equal(text_of(t, "other.test", NOW), "");
     hosttable_free(t);
