@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """sendmail(1) against a submit socket that a script plays: refusals, delays, lost connections, limits, exit codes."""
+import pwd
 import resource
 import threading
 
@@ -284,6 +285,10 @@ def t_real_callers():
         "git": (["git", "send-email", f"--smtp-server={SENDMAIL}", "--from=a@x.test", "--to=bob@mx.test", "--confirm=never",
                  "--suppress-cc=all", str(box.dir / "patch")], "[PATCH] p"),
     }
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        callers.pop("mutt")  # it refuses to work for a UID without an account
     for name, (argv, subject) in callers.items():
         if not shutil.which(argv[0]) or (name == "git" and subprocess.run(["git", "send-email", "-h"], capture_output=True).returncode not in (0, 129)):
             ok(True, f"{name} # SKIP not installed")
