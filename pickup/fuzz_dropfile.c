@@ -1,4 +1,5 @@
-/* fuzz_dropfile.c: the fuzz twin of the drop file's reader. The checksum is made right, as a hostile owner would. */
+/* fuzz_dropfile.c: the fuzz twin of the drop file's reader. The checksum is made right, as a hostile
+ * owner would. */
 #include "common/addr.h"
 #include "common/arena.h"
 #include "pickup/names.h"
@@ -19,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *why = NULL;
     uint64_t sum;
     if (!dropfile_front(s, &sum, &why)) check(why && *why);
-    sum = dropfile_sum(DROPFILE_SUM, size >= DROPFILE_MIDDLE ? str_sub(s, 0, size - DROPFILE_MIDDLE) : STR_NONE);
+    sum = dropfile_sum(DROPFILE_SUM,
+                       size >= DROPFILE_MIDDLE ? str_sub(s, 0, size - DROPFILE_MIDDLE) : STR_NONE);
     why = NULL;
     if (dropfile_read(&d, s, sum, a, &why)) {
         struct addr addr;

@@ -1,9 +1,10 @@
 /* job.c: one mail on its way from the drop directory to smtpd.
  *
- * The file is opened once, judged by its descriptor alone (a regular file, one link), and read through that; its
- * owner is who submits. Its checksums are verified while it streams: the final dot is only sent when they were right,
- * so a torn file never becomes a mail. It is removed after smtpd's 250, or replaced in one step by what is left of it
- * when some recipients must wait. Refused recipients are reported to the sender by mail before they are forgotten. */
+ * The file is opened once, judged by its descriptor alone (a regular file, one link), and read through
+ * that; its owner is who submits. Its checksums are verified while it streams: the final dot is only sent
+ * when they were right, so a torn file never becomes a mail. It is removed after smtpd's 250, or replaced
+ * in one step by what is left of it when some recipients must wait. Refused recipients are reported to
+ * the sender by mail before they are forgotten. */
 #include "pickup/pickup.h"
 
 #include "common/arena.h"
@@ -22,27 +23,27 @@
 
 enum {
     ARENA_MAX = 64 * 1024 * 1024,
-    PATIENCE_MS = 600 * 1000,            /* RFC 5321 4.5.3.2.6 */
-    LIFETIME_S = 5 * 24 * 3600,          /* then what still waits goes back to the sender */
+    PATIENCE_MS = 600 * 1000,   /* RFC 5321 4.5.3.2.6 */
+    LIFETIME_S = 5 * 24 * 3600, /* then what still waits goes back to the sender */
     REPORT_MAX = 256 * 1024,
 };
 
 struct job {
     struct pickup *p;
     char name[DROPFILE_NAME];
-    struct drop_name parsed;  /* views into name */
+    struct drop_name parsed; /* views into name */
     int file, sock;
     struct stat st;
     uid_t uid;
     struct arena *arena;
     struct dropfile mail;
-    off_t data;               /* where it begins */
-    uint64_t done, sum;       /* of the data, while it is read */
+    off_t data;         /* where it begins */
+    uint64_t done, sum; /* of the data, while it is read */
     bool damaged, expired, reporting, report_refused;
     struct handin handin;
     struct handin_mail envelope, report;
     struct handin_rcpt report_to;
-    struct str head, tail;    /* of the report */
+    struct str head, tail; /* of the report */
     size_t head_done, tail_done;
     struct watch *watch;
     struct timer silence;
@@ -119,7 +120,8 @@ static ptrdiff_t read_report(void *ctx, char *mem, size_t n) {
 /* The name may have come to mean another file since it was opened; only ours may go. */
 static bool still_ours(const struct job *j) {
     struct stat st;
-    return fstatat(j->p->directory, j->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == j->st.st_ino && st.st_dev == j->st.st_dev;
+    return fstatat(j->p->directory, j->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == j->st.st_ino &&
+           st.st_dev == j->st.st_dev;
 }
 
 static void give_new_name(const struct job *j, const struct buf *name) {
@@ -157,10 +159,12 @@ static void keep_rest(struct job *j, bool reported) {
     rest.uid = (uint32_t)j->uid;
     rest.rcpt_count = 0;
     for (size_t i = 0; i < j->envelope.rcpt_count; i++)
-        if (!finished(j, &j->envelope.rcpts[i], reported)) rest.rcpts[rest.rcpt_count++] = j->envelope.rcpts[i].text;
+        if (!finished(j, &j->envelope.rcpts[i], reported))
+            rest.rcpts[rest.rcpt_count++] = j->envelope.rcpts[i].text;
     rewind_data(j);
     if (!drop_write(j->p->directory, j->name, &rest, (struct drop_data){read_data, j}))
-        LOG_TROUBLE("drop directory: %s cannot be rewritten: %s; recipients that were served will be again", j->name, strerror(errno));
+        LOG_TROUBLE("drop directory: %s cannot be rewritten: %s; recipients that were served will be again",
+                    j->name, strerror(errno));
 }
 
 /* Why it waits: what smtpd said to the message, else to the report about refused recipients. */
@@ -209,9 +213,13 @@ static void begin_report(struct job *j) {
     struct buf head = buf_in(j->arena, REPORT_MAX), tail = buf_in(j->arena, 200);
     const struct config *c = j->p->me->config;
     struct report r = {
-        .hostname = str_of(c->hostname), .origin = str_of(c->origin), .to = j->mail.sender,
+        .hostname = str_of(c->hostname),
+        .origin = str_of(c->origin),
+        .to = j->mail.sender,
         .intro = STR("Your message was taken while the mail system was down. Now it was not accepted for:"),
-        .rcpts = j->envelope.rcpts, .rcpt_count = j->envelope.rcpt_count, .expired = j->expired,
+        .rcpts = j->envelope.rcpts,
+        .rcpt_count = j->envelope.rcpt_count,
+        .expired = j->expired,
     };
     if (getrandom(&r.unique, sizeof r.unique, 0) < 0) r.unique = (uint64_t)j->st.st_ino;
     report_build(&r, &head, &tail);
@@ -219,8 +227,13 @@ static void begin_report(struct job *j) {
     j->tail = buf_str(&tail);
     j->reporting = true;
     j->report_to = (struct handin_rcpt){.text = j->mail.sender};
-    j->report = (struct handin_mail){.sender = STR(""), .eight_bit = true, .rcpts = &j->report_to, .rcpt_count = 1,
-                                     .read = read_report, .ctx = j, .size = j->head.n + j->tail.n + j->mail.data_size};
+    j->report = (struct handin_mail){.sender = STR(""),
+                                     .eight_bit = true,
+                                     .rcpts = &j->report_to,
+                                     .rcpt_count = 1,
+                                     .read = read_report,
+                                     .ctx = j,
+                                     .size = j->head.n + j->tail.n + j->mail.data_size};
     rewind_data(j);
     handin_mail(&j->handin, &j->report);
 }
@@ -308,7 +321,8 @@ static bool read_envelope(struct job *j, const char **why) {
     return (uint64_t)j->st.st_size - (uint64_t)j->data == j->mail.data_size && j->st.st_size >= j->data;
 }
 
-/* Only a plain file with one name: a second link could be another user's file, put here to be sent or removed. */
+/* Only a plain file with one name: a second link could be another user's file, put here to be sent or
+ * removed. */
 static bool judge(struct job *j) {
     const char *why = NULL;
     if (!open_file(j)) return false;
@@ -327,9 +341,15 @@ static bool judge(struct job *j) {
 static bool begin_mail(struct job *j) {
     struct handin_mail *m = &j->envelope;
     *m = (struct handin_mail){
-        .sender = j->mail.sender, .notify = j->mail.notify, .ret = j->mail.ret, .envid = j->mail.envid,
-        .eight_bit = j->mail.eight_bit, .size = j->mail.data_size, .rcpt_count = j->mail.rcpt_count,
-        .read = read_data, .ctx = j,
+        .sender = j->mail.sender,
+        .notify = j->mail.notify,
+        .ret = j->mail.ret,
+        .envid = j->mail.envid,
+        .eight_bit = j->mail.eight_bit,
+        .size = j->mail.data_size,
+        .rcpt_count = j->mail.rcpt_count,
+        .read = read_data,
+        .ctx = j,
     };
     m->rcpts = arena_alloc(j->arena, m->rcpt_count * sizeof *m->rcpts);
     if (!m->rcpts) return false;

@@ -1,11 +1,12 @@
 /* pickup: hands in what sendmail(1) left in the drop directory while the suite was down.
  *
- * Everybody may create files in that directory (mode 3733) and nobody but pickup may list it. So whatever is in it is
- * hostile: pickup runs in a cage with the directory as its root, under a UID of its own, without a network, opens
- * without following links or waiting, judges by the open descriptor, parses length-prefixed records with hard limits,
- * and then is no more to smtpd than any local client: what it hands in is checked there like a stranger's mail. The
- * only thing smtpd takes its word for is the UID of the file's owner. An owner of pickup could read and forge mail that
- * is waiting in the drop directory, and nothing that was accepted.
+ * Everybody may create files in that directory (mode 3733) and nobody but pickup may list it. So whatever
+ * is in it is hostile: pickup runs in a cage with the directory as its root, under a UID of its own,
+ * without a network, opens without following links or waiting, judges by the open descriptor, parses
+ * length-prefixed records with hard limits, and then is no more to smtpd than any local client: what it
+ * hands in is checked there like a stranger's mail. The only thing smtpd takes its word for is the UID of
+ * the file's owner. An owner of pickup could read and forge mail that is waiting in the drop directory,
+ * and nothing that was accepted.
  *
  * It sleeps until the kernel tells it of a new name (inotify) or a waiting mail is due. */
 #include "pickup/pickup.h"
@@ -45,7 +46,8 @@ static void work_soon(struct state *s) {
 
 static void remove_if_stale(struct state *s, const char *name, int64_t now) {
     struct stat st;
-    if (fstatat(s->p.directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || now - st.st_mtime < PARTIAL_AGE_S) return;
+    if (fstatat(s->p.directory, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || now - st.st_mtime < PARTIAL_AGE_S)
+        return;
     if (unlinkat(s->p.directory, name, 0) == 0)
         LOG(picked_up, .file = str_of(name), .uid = st.st_uid, .outcome = STR("never completed; removed"));
 }
@@ -91,7 +93,8 @@ static void work(void *ctx) {
     struct channel *ch;
     if (p->me->stopping) return;
     if (p->batch_at == p->batch_n && s->rescan && p->channels) scan(s);
-    while (p->batch_at < p->batch_n && p->running < JOBS_MAX && (ch = next_channel(p))) job_start(p, p->batch[p->batch_at++], ch);
+    while (p->batch_at < p->batch_n && p->running < JOBS_MAX && (ch = next_channel(p)))
+        job_start(p, p->batch[p->batch_at++], ch);
     if (p->batch_at == p->batch_n && s->rescan && p->running < JOBS_MAX && p->channels) work_soon(s);
 }
 
@@ -131,7 +134,8 @@ static bool prepare(struct self *me) {
     s.listing = copy < 0 ? NULL : fdopendir(copy);
     s.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (!s.listing || s.inotify < 0 || inotify_add_watch(s.inotify, dir, IN_MOVED_TO | IN_ONLYDIR) < 0) {
-        LOG_TROUBLE("drop-directory %s: %s; posternd makes it, mode 3733, owned by pickup", dir, strerror(errno));
+        LOG_TROUBLE("drop-directory %s: %s; posternd makes it, mode 3733, owned by pickup", dir,
+                    strerror(errno));
         return false;
     }
     me->state = &s;

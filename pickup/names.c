@@ -13,7 +13,9 @@ static bool is_hex(struct str s) {
 static struct drop_name parse_waiting(struct str rest) {
     struct drop_name n = {.kind = NAME_OTHER};
     uint64_t due, attempts;
-    if (rest.n != TIME + 1 + ATTEMPTS + 1 + DROPFILE_RANDOM || rest.p[TIME] != '-' || rest.p[TIME + 1 + ATTEMPTS] != '-') return n;
+    if (rest.n != TIME + 1 + ATTEMPTS + 1 + DROPFILE_RANDOM || rest.p[TIME] != '-' ||
+        rest.p[TIME + 1 + ATTEMPTS] != '-')
+        return n;
     struct str random = str_sub(rest, rest.n - DROPFILE_RANDOM, rest.n);
     if (!str_hex_to_u64(str_sub(rest, 0, TIME), &due) || !is_hex(random)) return n;
     if (!str_hex_to_u64(str_sub(rest, TIME + 1, TIME + 1 + ATTEMPTS), &attempts)) return n;

@@ -22,7 +22,8 @@ struct pickup {
     size_t batch_n, batch_at;
 };
 
-/* Begins with a file; false: nothing was started (it is not mail, or cannot be read now), go on with the next. */
+/* Begins with a file; false: nothing was started (it is not mail, or cannot be read now), go on with the
+ * next. */
 bool job_start(struct pickup *p, const char *name, struct channel *smtpd);
 bool job_has(const struct pickup *p, const char *name); /* is a job at work on it? */
 /* main.c: a job has ended and its place is free. */

@@ -1,4 +1,5 @@
-/* test_dropfile.c: the drop file written and read back, cut at every octet, changed in every octet; and its names. */
+/* test_dropfile.c: the drop file written and read back, cut at every octet, changed in every octet; and
+ * its names. */
 #include "common/arena.h"
 #include "pickup/names.h"
 #include "submit/drop.h"
@@ -21,8 +22,17 @@
 static struct str rcpts[] = {{"a@x.y", 5}, {"\"b b\"@x.y", 9}};
 
 static struct dropfile sample(void) {
-    return (struct dropfile){.sender = STR("s@x.y"), .notify = STR("NEVER"), .ret = STR("HDRS"), .envid = STR("an id"), .eight_bit = true,
-                             .has_uid = true, .uid = 1234, .rcpts = rcpts, .rcpt_count = 2, .data_size = 9, .data_sum = 77};
+    return (struct dropfile){.sender = STR("s@x.y"),
+                             .notify = STR("NEVER"),
+                             .ret = STR("HDRS"),
+                             .envid = STR("an id"),
+                             .eight_bit = true,
+                             .has_uid = true,
+                             .uid = 1234,
+                             .rcpts = rcpts,
+                             .rcpt_count = 2,
+                             .data_size = 9,
+                             .data_sum = 77};
 }
 
 static bool read_back(struct str file, struct dropfile *d, struct arena *a, const char **why) {
@@ -40,7 +50,8 @@ static void round_trip(void **state) {
     struct arena *a = arena_new(100000);
     assert_true(dropfile_write(&b, &in));
     assert_true(read_back(buf_str(&b), &out, a, &why));
-    assert_true(str_eq(out.sender, in.sender) && str_eq(out.notify, in.notify) && str_eq(out.ret, in.ret) && str_eq(out.envid, in.envid));
+    assert_true(str_eq(out.sender, in.sender) && str_eq(out.notify, in.notify) && str_eq(out.ret, in.ret) &&
+                str_eq(out.envid, in.envid));
     assert_true(out.eight_bit && out.has_uid && out.uid == 1234 && out.rcpt_count == 2);
     assert_true(str_eq(out.rcpts[1], rcpts[1]) && out.data_size == 9 && out.data_sum == 77);
     in.sender = STR("");
@@ -60,7 +71,9 @@ static void damage(void **state) {
     for (size_t i = 0; i < b.n; i++) {
         struct arena *a = arena_new(100000);
         assert_false(read_back(str_sub(buf_str(&b), 0, i), &out, a, &why));
-        if (i < b.n - DROPFILE_MIDDLE) { /* what stands there says how the data must be; the data is checked against it */
+        if (i <
+            b.n -
+                DROPFILE_MIDDLE) { /* behind it the data is described, not the envelope */
             mem[i] ^= 1;
             assert_false(read_back(buf_str(&b), &out, a, &why));
             mem[i] ^= 1;
@@ -78,16 +91,18 @@ static void hostile(void **state) {
     } rows[] = {
         {"S\0\0R\3\0a@x", 9, true},
         {"R\3\0a@xS\0\0", 9, true},
-        {"S\0\0", 3, false},                       /* no recipient */
-        {"R\3\0a@x", 6, false},                    /* no sender */
-        {"S\0\0S\0\0R\3\0a@x", 12, false},         /* two */
-        {"S\0\0R\4\0a@x", 9, false},               /* cut short */
+        {"S\0\0", 3, false},               /* no recipient */
+        {"R\3\0a@x", 6, false},            /* no sender */
+        {"S\0\0S\0\0R\3\0a@x", 12, false}, /* two */
+        {"S\0\0R\4\0a@x", 9, false},       /* cut short */
         {"S\0\0R\377\377a@x", 9, false},
-        {"S\0\0R\1\0a", 7, false},                 /* no domain */
-        {"S\0\0R\7\0a@x\r\nQ", 13, false},         /* a line of its own */
-        {"S\6\0a@x> B" "R\3\0a@x", 15, false},
-        {"S\0\0R\3\0a@xQ\0\0", 12, false},         /* unknown tag */
-        {"S\0\0R\3\0a@xN\3\0a b", 15, false},      /* would be two parameters */
+        {"S\0\0R\1\0a", 7, false},         /* no domain */
+        {"S\0\0R\7\0a@x\r\nQ", 13, false}, /* a line of its own */
+        {"S\6\0a@x> B"
+         "R\3\0a@x",
+         15, false},
+        {"S\0\0R\3\0a@xQ\0\0", 12, false},    /* unknown tag */
+        {"S\0\0R\3\0a@xN\3\0a b", 15, false}, /* would be two parameters */
         {"S\0\0R\3\0a@xT\3\0ALL", 15, false},
         {"S\0\0R\3\0a@xV\3\0a\nb", 15, false},
         {"S\0\0R\3\0a@xU\2\0-1", 14, false},
@@ -103,7 +118,8 @@ static void hostile(void **state) {
         struct str fields = {rows[i].fields, rows[i].n};
         buf_add(&b, fields);
         for (size_t k = 0; k < DROPFILE_MIDDLE; k++) buf_addc(&b, '\0');
-        if (dropfile_read(&out, buf_str(&b), dropfile_sum(DROPFILE_SUM, fields), a, &why) != rows[i].ok) fail_msg("row %zu", i);
+        if (dropfile_read(&out, buf_str(&b), dropfile_sum(DROPFILE_SUM, fields), a, &why) != rows[i].ok)
+            fail_msg("row %zu", i);
         arena_free(a);
     }
 }
@@ -130,7 +146,8 @@ static void names(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct drop_name n = name_parse(str_of(rows[i].name));
-        if (n.kind != rows[i].kind || n.due != rows[i].due || n.attempts != rows[i].attempts) fail_msg("%s", rows[i].name);
+        if (n.kind != rows[i].kind || n.due != rows[i].due || n.attempts != rows[i].attempts)
+            fail_msg("%s", rows[i].name);
     }
     char mem[DROPFILE_NAME];
     struct buf b = BUF(mem);
@@ -191,7 +208,8 @@ static void on_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(damage), cmocka_unit_test(hostile), cmocka_unit_test(names), cmocka_unit_test(on_disk),
+        cmocka_unit_test(round_trip), cmocka_unit_test(damage),  cmocka_unit_test(hostile),
+        cmocka_unit_test(names),      cmocka_unit_test(on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,12 +8,12 @@ enum token { T_END, T_WORD, T_QUOTED, T_LITERAL, T_BAD /* else the character its
 
 struct parse {
     struct str text;
-    size_t at;           /* behind the current token */
+    size_t at; /* behind the current token */
     int token;
-    struct str value;    /* of the current token */
+    struct str value; /* of the current token */
     const char *why;
     bool in_group;
-    struct buf spec;     /* the address being built */
+    struct buf spec; /* the address being built */
     char mem[ADDRLIST_SPEC_MAX];
     size_t local_end;
     bool has_domain;
@@ -101,7 +101,8 @@ struct words {
     bool local; /* word *("." word): may be a local part */
 };
 
-/* Words and dots up to something else, into spec. A phrase takes any order of them (4.1), a local part does not. */
+/* Words and dots up to something else, into spec. A phrase takes any order of them (4.1), a local part
+ * does not. */
 static struct words read_words(struct parse *p) {
     struct words w = {.local = true};
     bool after_word = false;
@@ -145,7 +146,9 @@ static bool read_domain(struct parse *p, bool keep) {
 }
 
 static bool read_spec_after(struct parse *p, struct words w) {
-    if (!w.local) return fail(p, w.words ? "words without a dot or comma between them" : "the name before \"@\" is missing");
+    if (!w.local)
+        return fail(p, w.words ? "words without a dot or comma between them"
+                               : "the name before \"@\" is missing");
     p->has_domain = p->token == '@';
     if (!p->has_domain) return true;
     next(p);

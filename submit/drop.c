@@ -44,10 +44,10 @@ static bool write_data(int fd, struct drop_data data) {
     return n == 0;
 }
 
-/* The file is whole and durable before its name says so; then the name is made durable too. The caller may not
- * open the directory for reading, so fsync of it is out of reach and syncfs does its work. */
-static bool fill_and_name(int directory, int fd, const char *temporary, const char *name, const struct dropfile *d,
-                          struct drop_data data) {
+/* The file is whole and durable before its name says so; then the name is made durable too. The caller
+ * may not open the directory for reading, so fsync of it is out of reach and syncfs does its work. */
+static bool fill_and_name(int directory, int fd, const char *temporary, const char *name,
+                          const struct dropfile *d, struct drop_data data) {
     return fchmod(fd, 0640) == 0 && write_front(fd, d) && write_data(fd, data) && fsync(fd) == 0 &&
            renameat(directory, temporary, directory, name) == 0 && syncfs(fd) == 0;
 }

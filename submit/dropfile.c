@@ -94,21 +94,48 @@ static bool take_word(struct str *out, struct str v) {
     return v.n <= 100 && str_is_print(v) && str_chr(v, ' ') < 0;
 }
 
-static bool take_field(struct dropfile *d, char tag, struct str v, struct arena *a) {
+static bool take_body(struct dropfile *d, struct str v, struct arena *a) {
+    (void)a;
+    d->eight_bit = str_eq(v, STR("8"));
+    return d->eight_bit || str_eq(v, STR("7"));
+}
+
+static bool take_notify(struct dropfile *d, struct str v, struct arena *a) {
+    (void)a;
+    return take_word(&d->notify, v);
+}
+
+static bool take_ret(struct dropfile *d, struct str v, struct arena *a) {
+    (void)a;
+    return take_word(&d->ret, v) && (str_eq(v, STR("FULL")) || str_eq(v, STR("HDRS")));
+}
+
+static bool take_envid(struct dropfile *d, struct str v, struct arena *a) {
+    (void)a;
+    d->envid = v;
+    return v.n <= 100 && str_is_print(v); /* handin writes it as xtext */
+}
+
+static bool take_uid(struct dropfile *d, struct str v, struct arena *a) {
     uint64_t uid;
-    switch (tag) {
-    case 'S': return take_sender(d, v, a);
-    case 'R': return take_rcpt(d, v, a);
-    case 'B': d->eight_bit = str_eq(v, STR("8")); return d->eight_bit || str_eq(v, STR("7"));
-    case 'N': return take_word(&d->notify, v);
-    case 'T': return take_word(&d->ret, v) && (str_eq(v, STR("FULL")) || str_eq(v, STR("HDRS")));
-    case 'V': d->envid = v; return v.n <= 100 && str_is_print(v); /* handin writes it as xtext */
-    case 'U':
-        if (!str_to_u64(v, UINT32_MAX, &uid)) return false;
-        d->uid = (uint32_t)uid;
-        return d->has_uid = true;
-    default: return false;
-    }
+    (void)a;
+    if (!str_to_u64(v, UINT32_MAX, &uid)) return false;
+    d->uid = (uint32_t)uid;
+    return d->has_uid = true;
+}
+
+static const struct {
+    char tag;
+    bool (*take)(struct dropfile *d, struct str value, struct arena *a);
+} fields[] = {
+    {'S', take_sender}, {'R', take_rcpt},  {'B', take_body}, {'N', take_notify},
+    {'T', take_ret},    {'V', take_envid}, {'U', take_uid},
+};
+
+static bool take_field(struct dropfile *d, char tag, struct str v, struct arena *a) {
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].tag == tag) return fields[i].take(d, v, a);
+    return false;
 }
 
 /* Cuts one field off; false: cut short. */
@@ -122,11 +149,11 @@ static bool next_field(struct str *rest, char *tag, struct str *value) {
     return true;
 }
 
-static size_t count_rcpts(struct str fields) {
+static size_t count_rcpts(struct str rest) {
     size_t n = 0;
     char tag;
     struct str value;
-    while (next_field(&fields, &tag, &value)) n += tag == 'R';
+    while (next_field(&rest, &tag, &value)) n += tag == 'R';
     return n;
 }
 
@@ -139,7 +166,8 @@ bool dropfile_read(struct dropfile *d, struct str s, uint64_t sum, struct arena 
     size_t rcpts = count_rcpts(rest);
     char tag;
     *why = "malformed envelope";
-    if (rcpts == 0 || rcpts > RCPTLIST_MAX || !(d->rcpts = arena_alloc(a, rcpts * sizeof *d->rcpts))) return false;
+    if (rcpts == 0 || rcpts > RCPTLIST_MAX || !(d->rcpts = arena_alloc(a, rcpts * sizeof *d->rcpts)))
+        return false;
     while (rest.n)
         if (!next_field(&rest, &tag, &value) || !take_field(d, tag, value, a)) return false;
     d->data_size = get_number(s, s.n - DROPFILE_MIDDLE, 8);

@@ -1,5 +1,6 @@
-/* fuzz_header.c: the fuzz twin of intake, header and address lists. Whatever is piped in, what comes out is CRLF
- * lines without bare CR, LF or NUL and without Bcc; the recipients are valid; scanning it again changes nothing. */
+/* fuzz_header.c: the fuzz twin of intake, header and address lists. Whatever is piped in, what comes out
+ * is CRLF lines without bare CR, LF or NUL and without Bcc; the recipients are valid; scanning it again
+ * changes nothing. */
 #include "common/addr.h"
 #include "common/arena.h"
 #include "submit/header.h"

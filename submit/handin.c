@@ -90,14 +90,15 @@ static void put_mail(struct handin *h) {
     buf_adds(&b, "MAIL FROM:<");
     buf_add(&b, m->sender);
     buf_addc(&b, '>');
-    if (h->size) buf_adds(&b, " SIZE="), buf_addu(&b, m->size); /* RFC 1870 6 */
+    if (h->size) buf_adds(&b, " SIZE="), buf_addu(&b, m->size);       /* RFC 1870 6 */
     if (h->eight_bit && m->eight_bit) buf_adds(&b, " BODY=8BITMIME"); /* RFC 6152 2 */
     if (h->dsn && m->ret.n) buf_adds(&b, " RET="), buf_add(&b, m->ret);
     if (h->dsn && m->envid.n) { /* xtext, RFC 3461 4 */
         buf_adds(&b, " ENVID=");
         for (size_t i = 0; i < m->envid.n; i++) {
             char c = m->envid.p[i];
-            if (c <= ' ' || c > '~' || c == '+' || c == '=') buf_addf(&b, "+%02X", (unsigned)(unsigned char)c);
+            if (c <= ' ' || c > '~' || c == '+' || c == '=')
+                buf_addf(&b, "+%02X", (unsigned)(unsigned char)c);
             else buf_addc(&b, c);
         }
     }
@@ -266,7 +267,8 @@ static void learn(struct handin *h, struct str word) {
 static void reply_line(struct handin *h, struct str line) {
     uint64_t code;
     if (h->trace) h->trace(h->trace_ctx, 'S', line);
-    if (!str_to_u64(str_sub(line, 0, 3), 599, &code) || code < 200 || (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-')) {
+    if (!str_to_u64(str_sub(line, 0, 3), 599, &code) || code < 200 ||
+        (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-')) {
         handin_lost(h, "the server did not answer in SMTP");
         return;
     }

@@ -1,5 +1,6 @@
-/* handin.h: hands messages to smtpd as a local client: SMTP over a stream that is already open (RFC 5321, pipelined
- * as RFC 2920 allows). Used by sendmail(1) and by pickup. Pure: reply octets in, command octets out.
+/* handin.h: hands messages to smtpd as a local client: SMTP over a stream that is already open (RFC 5321,
+ * pipelined as RFC 2920 allows). Used by sendmail(1) and by pickup. Pure: reply octets in, command octets
+ * out.
  *
  * A shell gives it a mail, moves octets both ways, and in the end every recipient has a status:
  *   OK     smtpd has answered 250: it is durable
@@ -26,11 +27,12 @@ struct handin_mail {
     struct str sender;             /* "" is the null reverse-path */
     struct str notify, ret, envid; /* RFC 3461 parameters, or empty; used when smtpd offers DSN */
     bool eight_bit;
-    bool verify;                   /* only ask for the recipients, send nothing */
-    uint64_t size;                 /* octets of the data */
+    bool verify;   /* only ask for the recipients, send nothing */
+    uint64_t size; /* octets of the data */
     struct handin_rcpt *rcpts;
     size_t rcpt_count;
-    /* The data, CRLF lines: the next octets into mem, their number; 0 at the end; -1: cannot be read, give up. */
+    /* The data, CRLF lines: the next octets into mem, their number; 0 at the end; -1: cannot be read,
+     * give up. */
     ptrdiff_t (*read)(void *ctx, char *mem, size_t n);
     void *ctx;
 };
@@ -38,30 +40,30 @@ struct handin_mail {
 enum handin_state {
     HANDIN_GREETING,
     HANDIN_EHLO,
-    HANDIN_IDLE,     /* ready for a mail */
+    HANDIN_IDLE, /* ready for a mail */
     HANDIN_ENVELOPE,
-    HANDIN_DATA,     /* DATA is sent */
-    HANDIN_BODY,     /* the message goes out */
-    HANDIN_FINAL,    /* the dot is sent */
+    HANDIN_DATA,  /* DATA is sent */
+    HANDIN_BODY,  /* the message goes out */
+    HANDIN_FINAL, /* the dot is sent */
     HANDIN_RESET,
-    HANDIN_GONE,     /* no more use; why says why */
+    HANDIN_GONE, /* no more use; why says why */
 };
 
 struct handin {
     enum handin_state state;
-    struct arena *arena;       /* owner of reply texts */
+    struct arena *arena; /* owner of reply texts */
     struct str helo;
     struct handin_mail *mail;
     bool pipelining, dsn, eight_bit, size;
-    size_t sent, answered;     /* commands of the envelope: 0 is MAIL */
+    size_t sent, answered; /* commands of the envelope: 0 is MAIL */
     bool mail_ok;
-    bool line_start;           /* of the data that went out last */
-    struct status trouble;     /* why GONE, or how DATA was answered */
-    unsigned code;             /* of the reply that is coming in */
+    bool line_start;       /* of the data that went out last */
+    struct status trouble; /* why GONE, or how DATA was answered */
+    unsigned code;         /* of the reply that is coming in */
     char line[HANDIN_LINE];
     size_t line_n;
     char out[HANDIN_OUT];
-    size_t out_from, out_n;    /* what waits to be written: [out_from, out_n) */
+    size_t out_from, out_n;                              /* what waits to be written: [out_from, out_n) */
     void (*trace)(void *ctx, char who, struct str line); /* 'C' client, 'S' server; or NULL */
     void *trace_ctx;
 };

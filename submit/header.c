@@ -9,7 +9,7 @@ enum {
     RESENT = 4,   /* a field of RFC 5322 3.6.6 */
     COMPLETE = 8, /* an address list: names in it get the origin */
     AUTHOR = 16,
-    BLOCK = 32,   /* begins another block of resent fields when it comes twice */
+    BLOCK = 32, /* begins another block of resent fields when it comes twice */
 };
 
 static const struct row {
@@ -77,9 +77,12 @@ bool header_next(struct str *rest, struct header_field *f) {
     return true;
 }
 
-/* The line of a mailbox file, which some programs pass on, is no part of the message; "From : a@x" is a field. */
+/* The line of a mailbox file, which some programs pass on, is no part of the message; "From : a@x" is a
+ * field. */
 static struct str without_from_line(struct str message) {
-    struct str line = str_sub(message, 0, 1).n && message.p[0] == '>' ? str_sub(message, 1, message.n) : message, name;
+    struct str line =
+                   str_sub(message, 0, 1).n && message.p[0] == '>' ? str_sub(message, 1, message.n) : message,
+               name;
     if (!str_eq(str_sub(line, 0, 5), STR("From ")) || name_length(line, &name)) return message;
     return str_sub(message, line_length(message), message.n);
 }
@@ -94,8 +97,8 @@ static bool take_fields(struct str text, unsigned bits, unsigned none, struct rc
     return true;
 }
 
-/* The topmost block of Resent- fields, which is the latest (3.6.6): it ends with the first other field, or where its
- * author or date comes again. False: there is none. */
+/* The topmost block of Resent- fields, which is the latest (3.6.6): it ends with the first other field,
+ * or where its author or date comes again. False: there is none. */
 static bool resent_block(struct str text, struct str *block) {
     struct header_field f;
     unsigned seen[sizeof rows / sizeof *rows + 1] = {0};

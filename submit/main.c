@@ -1,9 +1,10 @@
 /* sendmail(1), mailq(1), newaliases(1): how programs and people on this host hand in mail.
  *
- * It runs with the rights of its caller and has no others: nothing is set-user-ID or set-group-ID, so its command
- * line, its environment and its input can take nobody's rights. It may connect to smtpd's submit socket, where the
- * kernel (SO_PEERCRED) tells smtpd who is there, and create files in the drop directory, which it cannot list. A mail
- * that it reported as taken (exit status 0) is durable: smtpd has answered 250, or the file is synced. */
+ * It runs with the rights of its caller and has no others: nothing is set-user-ID or set-group-ID, so its
+ * command line, its environment and its input can take nobody's rights. It may connect to smtpd's submit
+ * socket, where the kernel (SO_PEERCRED) tells smtpd who is there, and create files in the drop
+ * directory, which it cannot list. A mail that it reported as taken (exit status 0) is durable: smtpd has
+ * answered 250, or the file is synced. */
 #include "submit/modes.h"
 #include "tools/settings.h"
 
@@ -27,8 +28,8 @@ static int (*const modes[])(const struct options *, const struct config *) = {
     [MODE_ALIASES] = mode_aliases, [MODE_VERIFY] = mode_verify, [MODE_FLUSH] = mode_flush,
 };
 
-/* The installed file may be unreadable or half-edited: a cron job's mail must not fail for that, and the defaults
- * find the suite where it is by default. A file that the caller named must be right. */
+/* The installed file may be unreadable or half-edited: a cron job's mail must not fail for that, and the
+ * defaults find the suite where it is by default. A file that the caller named must be right. */
 static bool load(struct settings *s, const char *named) {
     settings_load(s, named);
     if (s->config) return true;

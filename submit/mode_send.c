@@ -21,8 +21,8 @@ struct letter {
     const struct config *c;
     struct arena *arena;
     struct caller who;
-    struct str own;            /* login@origin */
-    struct str sender;         /* envelope */
+    struct str own;    /* login@origin */
+    struct str sender; /* envelope */
     struct rcptlist rcpts;
     struct intake in;
     struct text head;
@@ -31,7 +31,8 @@ struct letter {
 };
 
 static void complain(const struct letter *l, const char *what, const char *why) {
-    if (l->o->errors != ERRORS_QUIET) fprintf(stderr, "sendmail: %s%s%s\n", what, *what && *why ? ": " : "", why);
+    if (l->o->errors != ERRORS_QUIET)
+        fprintf(stderr, "sendmail: %s%s%s\n", what, *what && *why ? ": " : "", why);
 }
 
 static bool by_mail(const struct letter *l) {
@@ -64,7 +65,12 @@ static bool find_sender(struct letter *l, int *status) {
     rcptlist_init(&one, l->arena, str_of(l->c->origin));
     bool ok = rcptlist_add(&one, str_of(given)) && one.n == 1;
     if (ok) l->sender = one.v[0];
-    else complain(l, "-f", one.n > 1 ? "more than one sender" : one.n ? one.why : *one.why ? one.why : "no address");
+    else
+        complain(l, "-f",
+                 one.n > 1  ? "more than one sender"
+                 : one.n    ? one.why
+                 : *one.why ? one.why
+                            : "no address");
     rcptlist_free(&one);
     *status = EX_USAGE;
     return ok;
@@ -108,13 +114,19 @@ static bool edit_header(struct letter *l, int *status) {
     char mem[1024];
     struct buf from = BUF(mem);
     bool own_name = l->o->name || str_eq(l->sender, l->own);
-    header_mailbox(&from, str_of(l->o->name ? l->o->name : own_name ? l->who.name : ""), l->sender.n ? l->sender : l->own);
+    header_mailbox(&from,
+                   str_of(l->o->name ? l->o->name
+                          : own_name ? l->who.name
+                                     : ""),
+                   l->sender.n ? l->sender : l->own);
     struct header_edit e = {str_of(l->c->origin), buf_str(&from), l->o->from_header ? &l->rcpts : NULL};
     l->head.max = l->c->message_size_limit;
     bool ok = header_edit(text_str(&l->in.text), &e, &l->head, &l->body);
     if (ok && l->rcpts.n && !l->head.failed) return true;
     if (!ok) complain(l, "recipient in the header", l->rcpts.why);
-    else complain(l, l->head.failed ? "the header is too large" : "no recipient in the header (To, Cc, Bcc)", "");
+    else
+        complain(l, l->head.failed ? "the header is too large" : "no recipient in the header (To, Cc, Bcc)",
+                 "");
     *status = EX_DATAERR;
     return false;
 }
@@ -130,8 +142,9 @@ static bool has_eight_bit(struct str s) {
 /* sysexits(3) for a refusal: what a script may act upon. */
 static int exit_of(const struct status *s) {
     if (s->kind == STATUS_LATER) return EX_TEMPFAIL;
-    if (s->detail[1] == 1 && s->detail[2] != 7 && s->detail[2] != 8) return EX_NOUSER; /* X.1.z: the address; .7, .8 the sender's */
-    if (s->detail[1] == 7) return EX_NOPERM; /* X.7.z: policy */
+    if (s->detail[1] == 1 && s->detail[2] != 7 && s->detail[2] != 8)
+        return EX_NOUSER;                     /* X.1.z: the address; .7, .8 the sender's */
+    if (s->detail[1] == 7) return EX_NOPERM;  /* X.7.z: policy */
     if (s->detail[1] == 6) return EX_DATAERR; /* X.6.z: the content */
     return s->code == 550 && !s->detail[1] ? EX_NOUSER : EX_UNAVAILABLE;
 }
@@ -153,8 +166,10 @@ static int report_by_mail(struct letter *l, const struct handin_rcpt *rcpts, siz
 /* Not accepted, and why was said on standard error: with -oem it is mailed back too. */
 static int failed(struct letter *l, int status) {
     if (!by_mail(l) || status == EX_USAGE || status == EX_IOERR) return status;
-    struct str intro = status == EX_DATAERR ? STR("Your message was not sent: an address in it or in the command was not valid.")
-                                            : STR("Your message was not sent: it is too large.");
+    struct str intro =
+        status == EX_DATAERR
+            ? STR("Your message was not sent: an address in it or in the command was not valid.")
+            : STR("Your message was not sent: it is too large.");
     int sent = report_by_mail(l, NULL, 0, intro);
     return l->o->errors == ERRORS_MAIL_OK && sent == EX_OK ? EX_OK : status;
 }
@@ -174,14 +189,17 @@ static int tell_refused(struct letter *l, const struct handin_rcpt *rcpts, size_
         if (status == EX_OK) status = exit_of(&rcpts[i].status);
     }
     if (status == EX_OK || !mail) return status;
-    if (report_by_mail(l, rcpts, n, STR("Your message was not accepted for these recipients:")) != EX_OK) return status;
+    if (report_by_mail(l, rcpts, n, STR("Your message was not accepted for these recipients:")) != EX_OK)
+        return status;
     return l->o->errors == ERRORS_MAIL_OK ? EX_OK : status;
 }
 
 static int submit(struct letter *l) {
     struct handin_mail m = {
         .sender = l->sender,
-        .notify = str_of(l->o->notify), .ret = str_of(l->o->ret), .envid = str_of(l->o->envid),
+        .notify = str_of(l->o->notify),
+        .ret = str_of(l->o->ret),
+        .envid = str_of(l->o->envid),
         .eight_bit = has_eight_bit(text_str(&l->head)) || has_eight_bit(l->body),
         .rcpt_count = l->rcpts.n,
     };
@@ -203,8 +221,8 @@ static int submit(struct letter *l) {
 static int compose(struct letter *l) {
     int status = EX_OK;
     if (!find_sender(l, &status)) return status;
-    /* The message is read before anything is judged, so that a writer to our pipe never gets SIGPIPE and a wrong
-     * recipient can be told by mail with the message. */
+    /* The message is read before anything is judged, so that a writer to our pipe never gets SIGPIPE and
+     * a wrong recipient can be told by mail with the message. */
     bool arguments = take_arguments(l, &status);
     if (!arguments && status == EX_USAGE) return status;
     int read_status = EX_OK;

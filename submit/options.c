@@ -10,7 +10,7 @@ struct option {
     char letter;
     enum takes takes;
     bool (*set)(struct options *o, const char *value); /* NULL: accepted, means nothing here */
-    const char *refused; /* why set said no */
+    const char *refused;                               /* why set said no */
 };
 
 static bool set_header(struct options *o, const char *v) {
@@ -62,7 +62,8 @@ static bool set_errors(struct options *o, const char *v) {
     return true;
 }
 
-/* -o takes one old letter and its value. What has no meaning here is ignored, as every sendmail since 1983 does. */
+/* -o takes one old letter and its value. What has no meaning here is ignored, as every sendmail since
+ * 1983 does. */
 static bool set_old(struct options *o, const char *v) {
     if (strcmp(v, "i") == 0) o->keep_dots = true;
     if (v[0] == 'e') set_errors(o, v + 1);
@@ -188,7 +189,8 @@ static void personality(struct options *o, const char *argv0) {
     if (strcmp(name, "newaliases") == 0) o->mode = MODE_ALIASES;
 }
 
-/* A recipient that looks like an option is a mistake or an attack on whoever put a user's text on this command line. */
+/* A recipient that looks like an option is a mistake or an attack on whoever put a user's text on this
+ * command line. */
 static bool check_recipients(struct options *o) {
     for (size_t i = 1; i < o->rcpt_count; i++)
         if (o->rcpts[i][0] == '-')

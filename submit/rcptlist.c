@@ -18,7 +18,8 @@ void rcptlist_free(struct rcptlist *l) {
     l->n = l->v_cap = l->hash_cap = 0;
 }
 
-struct str address_complete(struct str spec, struct str origin, unsigned flags, struct arena *a, const char **why) {
+struct str address_complete(struct str spec, struct str origin, unsigned flags, struct arena *a,
+                            const char **why) {
     struct addr addr;
     if (!addr_parse(spec, flags | ADDR_NO_DOMAIN, a, &addr, why)) return STR_NONE;
     if (!addr.domain.n && !addr_is_null(&addr)) addr.domain = origin;

@@ -5,13 +5,13 @@
 #include "submit/handin.h"
 
 struct report {
-    struct str hostname, origin; /* who reports */
-    struct str to;               /* the sender of the message */
-    struct str intro;            /* a sentence: what happened */
+    struct str hostname, origin;     /* who reports */
+    struct str to;                   /* the sender of the message */
+    struct str intro;                /* a sentence: what happened */
     const struct handin_rcpt *rcpts; /* those with NEVER are listed, and LATER when `expired` */
     size_t rcpt_count;
     bool expired;
-    uint64_t unique;             /* makes the boundary one that the message does not contain */
+    uint64_t unique; /* makes the boundary one that the message does not contain */
 };
 
 /* Appends what stands before the message to head, what stands behind it to tail; CRLF lines. */

@@ -93,7 +93,8 @@ void session_send(struct session *s, struct handin_mail *m, struct source *data)
 static void sum_up(struct dropfile *d, struct source *data) {
     d->data_size = source_size(data);
     d->data_sum = DROPFILE_SUM;
-    for (size_t i = 0; i < sizeof data->part / sizeof *data->part; i++) d->data_sum = dropfile_sum(d->data_sum, data->part[i]);
+    for (size_t i = 0; i < sizeof data->part / sizeof *data->part; i++)
+        d->data_sum = dropfile_sum(d->data_sum, data->part[i]);
 }
 
 static bool drop(struct session *s, struct dropfile *d, struct source *data) {
@@ -107,7 +108,11 @@ static bool drop(struct session *s, struct dropfile *d, struct source *data) {
 }
 
 bool session_drop(struct session *s, const struct handin_mail *m, struct source *data) {
-    struct dropfile d = {.sender = m->sender, .notify = m->notify, .ret = m->ret, .envid = m->envid, .eight_bit = m->eight_bit};
+    struct dropfile d = {.sender = m->sender,
+                         .notify = m->notify,
+                         .ret = m->ret,
+                         .envid = m->envid,
+                         .eight_bit = m->eight_bit};
     d.rcpts = xmalloc((m->rcpt_count + 1) * sizeof *d.rcpts);
     for (size_t i = 0; i < m->rcpt_count; i++)
         if (m->rcpts[i].status.kind == STATUS_LATER) d.rcpts[d.rcpt_count++] = m->rcpts[i].text;

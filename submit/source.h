@@ -1,4 +1,5 @@
-/* source.h: the data of a message in up to three pieces of memory, as handin and the drop file read it. Pure. */
+/* source.h: the data of a message in up to three pieces of memory, as handin and the drop file read it.
+ * Pure. */
 #ifndef POSTERN_SUBMIT_SOURCE_H
 #define POSTERN_SUBMIT_SOURCE_H
 

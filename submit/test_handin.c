@@ -27,7 +27,12 @@ static void setup(struct play *p, const char *data) {
     handin_init(p->h, p->arena, STR("mx"));
     for (size_t i = 0; i < 3; i++) p->rcpts[i] = (struct handin_rcpt){.text = str_of(names[i])};
     p->data = (struct source){.part = {str_of(data)}};
-    p->mail = (struct handin_mail){.sender = STR("s@x"), .rcpts = p->rcpts, .rcpt_count = 3, .read = source_read, .ctx = &p->data, .size = 5};
+    p->mail = (struct handin_mail){.sender = STR("s@x"),
+                                   .rcpts = p->rcpts,
+                                   .rcpt_count = 3,
+                                   .read = source_read,
+                                   .ctx = &p->data,
+                                   .size = 5};
     p->n = 0;
     handin_mail(p->h, &p->mail);
 }
@@ -55,7 +60,8 @@ static void exchange(struct play *p, const char *server, const char *want) {
 }
 
 static const char hello[] = "250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n";
-static const char envelope[] = "MAIL FROM:<s@x> SIZE=5\r\nRCPT TO:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\n";
+static const char envelope[] =
+    "MAIL FROM:<s@x> SIZE=5\r\nRCPT TO:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\n";
 
 static void all_is_well(void **state) {
     struct play *p = calloc(1, sizeof *p);
@@ -63,7 +69,8 @@ static void all_is_well(void **state) {
     p->mail.eight_bit = true;
     exchange(p, "", "");
     exchange(p, "220 mx\r\n", "EHLO mx\r\n");
-    exchange(p, hello, "MAIL FROM:<s@x> SIZE=5 BODY=8BITMIME\r\nRCPT TO:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\n");
+    exchange(p, hello,
+             "MAIL FROM:<s@x> SIZE=5 BODY=8BITMIME\r\nRCPT TO:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\n");
     exchange(p, "250 ok\r\n250 ok\r\n550 5.1.1 no such user\r\n", "");
     exchange(p, "250 ok\r\n", "DATA\r\n");
     exchange(p, "354 go\r\n", "..dot\r\nx\r\n...\r\n.\r\n");
@@ -92,7 +99,8 @@ static void one_at_a_time(void **state) {
     exchange(p, "250 ok\r\n", "DATA\r\n");
     exchange(p, "354 go\r\n", "x\r\n.\r\n"); /* the line end that was missing */
     exchange(p, "452 4.3.1 full\r\n", "");
-    assert_true(handin_done(p->h) && p->rcpts[0].status.kind == STATUS_LATER && p->rcpts[0].status.code == 452);
+    assert_true(handin_done(p->h) && p->rcpts[0].status.kind == STATUS_LATER &&
+                p->rcpts[0].status.code == 452);
     assert_true(p->rcpts[1].status.code == 450);
     teardown(p);
     free(p);
@@ -104,10 +112,22 @@ static void refusals(void **state) {
         enum status_kind kind;
         unsigned code;
     } rows[] = {
-        {{"550 5.7.1 not you\r\n503 5.5.1 need MAIL\r\n503 5.5.1 x\r\n503 5.5.1 x\r\n", "250 ok\r\n"}, {"RSET\r\n", ""}, STATUS_NEVER, 550},
-        {{"250 ok\r\n550 5.1.1 a\r\n550 5.1.1 b\r\n550 5.1.1 c\r\n", "250 ok\r\n"}, {"RSET\r\n", ""}, STATUS_NEVER, 550},
-        {{"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n", "451 4.3.0 no\r\n", "250 ok\r\n"}, {"DATA\r\n", "RSET\r\n", ""}, STATUS_LATER, 451},
-        {{"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n", "250 what\r\n"}, {"DATA\r\n", "RSET\r\n"}, STATUS_LATER, 451},
+        {{"550 5.7.1 not you\r\n503 5.5.1 need MAIL\r\n503 5.5.1 x\r\n503 5.5.1 x\r\n", "250 ok\r\n"},
+         {"RSET\r\n", ""},
+         STATUS_NEVER,
+         550},
+        {{"250 ok\r\n550 5.1.1 a\r\n550 5.1.1 b\r\n550 5.1.1 c\r\n", "250 ok\r\n"},
+         {"RSET\r\n", ""},
+         STATUS_NEVER,
+         550},
+        {{"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n", "451 4.3.0 no\r\n", "250 ok\r\n"},
+         {"DATA\r\n", "RSET\r\n", ""},
+         STATUS_LATER,
+         451},
+        {{"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n", "250 what\r\n"},
+         {"DATA\r\n", "RSET\r\n"},
+         STATUS_LATER,
+         451},
         {{"250 ok\r\n421 4.3.2 going down\r\n"}, {""}, STATUS_LATER, 421},
         {{"hello there\r\n"}, {""}, STATUS_LATER, 451},
         {{"999 x\r\n"}, {""}, STATUS_LATER, 451},

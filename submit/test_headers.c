@@ -129,31 +129,54 @@ static const struct {
     const char *name, *message, *rcpts, *head, *body; /* rcpts NULL: refused */
 } headers[] = {
     {"plain", "To: a\r\nFrom: b@x\r\n\r\nbody\r\n", "a@o", "To: a@o\r\nFrom: b@x\r\n\r\n", "body\r\n"},
-    {"all three, Bcc gone", "To: a@x\r\nCc: b@x\r\nBcc: c@x\r\nFrom: f@x\r\n\r\n", "a@x b@x c@x", "To: a@x\r\nCc: b@x\r\nFrom: f@x\r\n\r\n", ""},
+    {"all three, Bcc gone", "To: a@x\r\nCc: b@x\r\nBcc: c@x\r\nFrom: f@x\r\n\r\n", "a@x b@x c@x",
+     "To: a@x\r\nCc: b@x\r\nFrom: f@x\r\n\r\n", ""},
     {"bCC folded", "From: f@x\r\nbCc: c@x,\r\n\td@x\r\n e@x\r\nTo: a@x\r\n\r\n", NULL, "", ""},
-    {"bCC folded in order", "From: f@x\r\nbCc: c@x,\r\n\td@x,\r\n e@x\r\nTo: a@x\r\n\r\n", "c@x d@x e@x a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
-    {"Bcc with space before the colon", "From: f@x\r\nBCC : c@x\r\n\r\nx\r\n", "c@x", "From: f@x\r\n\r\n", "x\r\n"},
+    {"bCC folded in order", "From: f@x\r\nbCc: c@x,\r\n\td@x,\r\n e@x\r\nTo: a@x\r\n\r\n", "c@x d@x e@x a@x",
+     "From: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"Bcc with space before the colon", "From: f@x\r\nBCC : c@x\r\n\r\nx\r\n", "c@x", "From: f@x\r\n\r\n",
+     "x\r\n"},
     {"empty Bcc", "From: f@x\r\nTo: a@x\r\nBcc:\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
     {"From added", "To: a@x\r\n\r\nx\r\n", "a@x", "To: a@x\r\nFrom: me@o\r\n\r\n", "x\r\n"},
     {"no header", "hello\r\nworld\r\n", "", "From: me@o\r\n\r\n", "hello\r\nworld\r\n"},
     {"nothing", "", "", "From: me@o\r\n\r\n", ""},
     {"only an empty line", "\r\nTo: a@x\r\n", "", "From: me@o\r\n\r\n", "To: a@x\r\n"},
-    {"a text line ends the header", "From: f@x\r\nTo: a@x\r\nhello there\r\nBcc: no@x\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", "hello there\r\nBcc: no@x\r\n"},
-    {"mailbox line", "From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
-    {"quoted mailbox line", ">From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"a text line ends the header", "From: f@x\r\nTo: a@x\r\nhello there\r\nBcc: no@x\r\n", "a@x",
+     "From: f@x\r\nTo: a@x\r\n\r\n", "hello there\r\nBcc: no@x\r\n"},
+    {"mailbox line", "From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x",
+     "From: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"quoted mailbox line", ">From alice Mon Jan  1\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x",
+     "From: f@x\r\nTo: a@x\r\n\r\n", ""},
     {"space before the colon", "From : f@x\r\nTo: a@x\r\n\r\n", "a@x", "From : f@x\r\nTo: a@x\r\n\r\n", ""},
-    {"Resent wins", "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", "n@x", "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", ""},
-    {"the latest block of Resent", "Resent-From: r2\r\nResent-To: n2@x\r\nResent-Bcc: h@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n",
-     "n2@x h@x", "Resent-From: r2@o\r\nResent-To: n2@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", ""},
-    {"Resent below", "Resent-Date: d\r\nFrom: f@x\r\nTo: old@x\r\nResent-To: n@x\r\n\r\n", "n@x", "Resent-Date: d\r\nFrom: f@x\r\nTo: old@x\r\nResent-To: n@x\r\n\r\n", ""},
-    {"Resent without recipients", "Resent-Date: d\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "Resent-Date: d\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", ""},
-    {"origin added in place", "From: root (Cron Daemon)\r\nTo: Bob <bob>, \"c c\" , d@y\r\nReply-To: g: e, f;\r\nSubject: a <b>\r\n\r\n", "bob@o \"c c\"@o d@y",
-     "From: root@o (Cron Daemon)\r\nTo: Bob <bob@o>, \"c c\"@o , d@y\r\nReply-To: g: e@o, f@o;\r\nSubject: a <b>\r\n\r\n", ""},
+    {"Resent wins", "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", "n@x",
+     "Resent-From: r@x\r\nResent-To: n@x\r\nFrom: f@x\r\nTo: old@x\r\n\r\n", ""},
+    {"the latest block of Resent",
+     "Resent-From: r2\r\nResent-To: n2@x\r\nResent-Bcc: h@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: "
+     "f@x\r\nTo: old@x\r\n\r\n",
+     "n2@x h@x",
+     "Resent-From: r2@o\r\nResent-To: n2@x\r\nResent-From: r1@x\r\nResent-To: n1@x\r\nFrom: f@x\r\nTo: "
+     "old@x\r\n\r\n",
+     ""},
+    {"Resent below", "Resent-Date: d\r\nFrom: f@x\r\nTo: old@x\r\nResent-To: n@x\r\n\r\n", "n@x",
+     "Resent-Date: d\r\nFrom: f@x\r\nTo: old@x\r\nResent-To: n@x\r\n\r\n", ""},
+    {"Resent without recipients", "Resent-Date: d\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x",
+     "Resent-Date: d\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"origin added in place",
+     "From: root (Cron Daemon)\r\nTo: Bob <bob>, \"c c\" , d@y\r\nReply-To: g: e, f;\r\nSubject: a "
+     "<b>\r\n\r\n",
+     "bob@o \"c c\"@o d@y",
+     "From: root@o (Cron Daemon)\r\nTo: Bob <bob@o>, \"c c\"@o , d@y\r\nReply-To: g: e@o, f@o;\r\nSubject: a "
+     "<b>\r\n\r\n",
+     ""},
     {"malformed From is left", "From: a b c\r\nTo: a@x\r\n\r\n", "a@x", "From: a b c\r\nTo: a@x\r\n\r\n", ""},
     {"malformed To is refused", "From: f@x\r\nTo: a b c\r\n\r\n", NULL, "", ""},
-    {"Return-Path and Content-Length go", "Return-Path: <x>\r\nContent-Length: 5\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: a@x\r\n\r\n", ""},
-    {"8 bit in a comment", "From: f@x\r\nTo: \xe9t\xe9 <a@x>\r\n\r\n", "a@x", "From: f@x\r\nTo: \xe9t\xe9 <a@x>\r\n\r\n", ""},
-    {"group of nobody", "From: f@x\r\nTo: undisclosed-recipients:;\r\nBcc: a@x\r\n\r\n", "a@x", "From: f@x\r\nTo: undisclosed-recipients:;\r\n\r\n", ""},
+    {"Return-Path and Content-Length go",
+     "Return-Path: <x>\r\nContent-Length: 5\r\nFrom: f@x\r\nTo: a@x\r\n\r\n", "a@x",
+     "From: f@x\r\nTo: a@x\r\n\r\n", ""},
+    {"8 bit in a comment", "From: f@x\r\nTo: \xe9t\xe9 <a@x>\r\n\r\n", "a@x",
+     "From: f@x\r\nTo: \xe9t\xe9 <a@x>\r\n\r\n", ""},
+    {"group of nobody", "From: f@x\r\nTo: undisclosed-recipients:;\r\nBcc: a@x\r\n\r\n", "a@x",
+     "From: f@x\r\nTo: undisclosed-recipients:;\r\n\r\n", ""},
 };
 
 static void header(void **state) {
@@ -174,9 +197,11 @@ static void header(void **state) {
         }
         if (ok) {
             text_add(&head, (struct str){"\0", 1});
-            if (strcmp(buf_cstr(&b), headers[i].rcpts) != 0) fail_msg("%s: recipients %s", headers[i].name, mem);
+            if (strcmp(buf_cstr(&b), headers[i].rcpts) != 0)
+                fail_msg("%s: recipients %s", headers[i].name, mem);
             if (strcmp(head.p, headers[i].head) != 0) fail_msg("%s: header\n%s", headers[i].name, head.p);
-            if (!str_eq(body, str_of(headers[i].body))) fail_msg("%s: body %.*s", headers[i].name, STR_ARGS(body));
+            if (!str_eq(body, str_of(headers[i].body)))
+                fail_msg("%s: body %.*s", headers[i].name, STR_ARGS(body));
         }
         text_free(&head);
         rcptlist_free(&l);
@@ -235,7 +260,8 @@ static void intake(void **state) {
         for (size_t piece = 1; piece <= n + 1; piece++) { /* however it arrives */
             struct intake in;
             intake_init(&in, lines[i].dots, 1000);
-            for (size_t at = 0; at < n; at += piece) intake_add(&in, str_sub((struct str){lines[i].in, n}, at, at + piece));
+            for (size_t at = 0; at < n; at += piece)
+                intake_add(&in, str_sub((struct str){lines[i].in, n}, at, at + piece));
             intake_end(&in);
             if (!str_eq(text_str(&in.text), str_of(lines[i].out)))
                 fail_msg("row %zu in pieces of %zu: %.*s", i, piece, STR_ARGS(text_str(&in.text)));
@@ -256,8 +282,9 @@ static void intake_limit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists),     cmocka_unit_test(deep_comments), cmocka_unit_test(too_long), cmocka_unit_test(recipients),
-        cmocka_unit_test(header),    cmocka_unit_test(mailboxes),     cmocka_unit_test(intake),   cmocka_unit_test(intake_limit),
+        cmocka_unit_test(lists),      cmocka_unit_test(deep_comments), cmocka_unit_test(too_long),
+        cmocka_unit_test(recipients), cmocka_unit_test(header),        cmocka_unit_test(mailboxes),
+        cmocka_unit_test(intake),     cmocka_unit_test(intake_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

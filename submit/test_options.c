@@ -41,9 +41,11 @@ static void callers(void **state) {
 
 static void spellings(void **state) {
     struct options o;
-    assert_true(parse(&o, ARGV("sendmail", "-o", "i", "-o", "em", "-odb", "-odi", "-odq", "-oMr", "-om", "-oeq", "x")));
+    assert_true(parse(
+        &o, ARGV("sendmail", "-o", "i", "-o", "em", "-odb", "-odi", "-odq", "-oMr", "-om", "-oeq", "x")));
     assert_true(o.keep_dots && o.errors == ERRORS_QUIET);
-    assert_true(parse(&o, ARGV("sendmail", "-r", "a", "-F", "Full Name", "-B", "8BITMIME", "-N", "success,failure", "-R", "hdrs", "-V", "id1", "x")));
+    assert_true(parse(&o, ARGV("sendmail", "-r", "a", "-F", "Full Name", "-B", "8BITMIME", "-N",
+                               "success,failure", "-R", "hdrs", "-V", "id1", "x")));
     assert_string_equal(o.notify, "success,failure");
     assert_string_equal(o.ret, "HDRS");
     assert_string_equal(o.envid, "id1");
@@ -62,10 +64,18 @@ static void modes(void **state) {
         const char *argv[3];
         enum mode mode;
     } rows[] = {
-        {{"mailq"}, MODE_QUEUE},          {{"/usr/bin/newaliases"}, MODE_ALIASES}, {{"sendmail", "-bp"}, MODE_QUEUE},
-        {{"sendmail", "-bi"}, MODE_ALIASES}, {{"sendmail", "-I"}, MODE_ALIASES},      {{"sendmail", "-bs"}, MODE_SMTP},
-        {{"sendmail", "-bv"}, MODE_VERIFY},  {{"sendmail", "-q"}, MODE_FLUSH},        {{"sendmail", "-q30m"}, MODE_FLUSH},
-        {{"sendmail", "-qRexample"}, MODE_FLUSH}, {{"sendmail", "--help"}, MODE_HELP}, {{"sendmail", "--version"}, MODE_VERSION},
+        {{"mailq"}, MODE_QUEUE},
+        {{"/usr/bin/newaliases"}, MODE_ALIASES},
+        {{"sendmail", "-bp"}, MODE_QUEUE},
+        {{"sendmail", "-bi"}, MODE_ALIASES},
+        {{"sendmail", "-I"}, MODE_ALIASES},
+        {{"sendmail", "-bs"}, MODE_SMTP},
+        {{"sendmail", "-bv"}, MODE_VERIFY},
+        {{"sendmail", "-q"}, MODE_FLUSH},
+        {{"sendmail", "-q30m"}, MODE_FLUSH},
+        {{"sendmail", "-qRexample"}, MODE_FLUSH},
+        {{"sendmail", "--help"}, MODE_HELP},
+        {{"sendmail", "--version"}, MODE_VERSION},
         {{"sendmail", "x"}, MODE_SEND},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -83,10 +93,22 @@ static void mistakes(void **state) {
     static const struct {
         const char *argv[3], *named;
     } rows[] = {
-        {{"-z", "x"}, "-z"},          {{"-X", "/tmp/log"}, "-X"},  {{"-f"}, "-f"},           {{"-bd"}, "-b d"},
-        {{"-bz"}, "-b z"},            {{"-b"}, "-b"},              {{"-BQP", "x"}, "-B QP"}, {{"-Nmaybe", "x"}, "-N maybe"},
-        {{"-Nnever,delay", "x"}, "-N"}, {{"-Rsome", "x"}, "-R some"}, {{"-C", ""}, "-C"},     {{"-tz"}, "-z"},
-        {{"-t\x1b", "x"}, "-\\x1b"},  {{"x", "-f"}, "-f"},         {{"-N", ""}, "-N"},       {{"-V", "a\nb"}, "-V"},
+        {{"-z", "x"}, "-z"},
+        {{"-X", "/tmp/log"}, "-X"},
+        {{"-f"}, "-f"},
+        {{"-bd"}, "-b d"},
+        {{"-bz"}, "-b z"},
+        {{"-b"}, "-b"},
+        {{"-BQP", "x"}, "-B QP"},
+        {{"-Nmaybe", "x"}, "-N maybe"},
+        {{"-Nnever,delay", "x"}, "-N"},
+        {{"-Rsome", "x"}, "-R some"},
+        {{"-C", ""}, "-C"},
+        {{"-tz"}, "-z"},
+        {{"-t\x1b", "x"}, "-\\x1b"},
+        {{"x", "-f"}, "-f"},
+        {{"-N", ""}, "-N"},
+        {{"-V", "a\nb"}, "-V"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct options o;
@@ -105,7 +127,10 @@ static void mistakes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(callers), cmocka_unit_test(spellings), cmocka_unit_test(modes), cmocka_unit_test(mistakes),
+        cmocka_unit_test(callers),
+        cmocka_unit_test(spellings),
+        cmocka_unit_test(modes),
+        cmocka_unit_test(mistakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* postern check: everything that would stop the suite, or make it refuse mail, found before it does. Each problem is
- * told once, in one line with the place in the file, the word, what is wrong, and the remedy. Nothing is changed. */
+/* postern check: everything that would stop the suite, or make it refuse mail, found before it does. Each
+ * problem is told once, in one line with the place in the file, the word, what is wrong, and the remedy.
+ * Nothing is changed. */
 #include "common/addr.h"
 #include "common/cage.h"
 #include "lookup/compile.h"
@@ -26,7 +27,8 @@ struct check {
 
 static void problem(struct check *k, const char *setting, const char *value, const char *why) {
     struct config_error err;
-    config_blame(&err, k->file, setting ? config_line(k->c, setting) : 0, str_of(setting), str_of(value), why);
+    config_blame(&err, k->file, setting ? config_line(k->c, setting) : 0, str_of(setting), str_of(value),
+                 why);
     fprintf(stderr, "%s\n", err.text);
     k->problems++;
 }
@@ -42,17 +44,22 @@ static void check_accounts(struct check *k) {
     if (geteuid() != 0 || k->c->uid_base) return; /* then no accounts are needed */
     buf_adds(&why, "accounts are missing:");
     for (int r = 0; r < ROLE_COUNT; r++)
-        if (!cage_ids((enum role)r, 0, &uid, &gid)) buf_addf(&why, " _postern-%s", role_table[r].user), missing++;
+        if (!cage_ids((enum role)r, 0, &uid, &gid))
+            buf_addf(&why, " _postern-%s", role_table[r].user), missing++;
     buf_adds(&why, ": make them (useradd --system NAME), or set uid-base");
     if (missing) problem(k, NULL, NULL, buf_cstr(&why));
 }
 
 static const char *root_setting(enum role_root root) {
     switch (root) {
-    case ROOT_SPOOL: return "spool-directory";
-    case ROOT_STATE: return "state-directory";
-    case ROOT_DROP: return "drop-directory";
-    default: return NULL;
+    case ROOT_SPOOL:
+        return "spool-directory";
+    case ROOT_STATE:
+        return "state-directory";
+    case ROOT_DROP:
+        return "drop-directory";
+    default:
+        return NULL;
     }
 }
 
@@ -71,9 +78,11 @@ static void check_directory(struct check *k, enum role role, const char *setting
     if (uid == 0 && !cage_ids(role, k->c->uid_base, &uid, &gid)) return; /* told by check_accounts */
     if (!S_ISDIR(st.st_mode)) snprintf(why, sizeof why, "is no directory: name another, or move it away");
     else if (st.st_uid != uid && (geteuid() == 0 || !k->running))
-        snprintf(why, sizeof why, "belongs to UID %u, but must belong to %u: chown -R %u %.150s", (unsigned)st.st_uid, (unsigned)uid, (unsigned)uid, path);
+        snprintf(why, sizeof why, "belongs to UID %u, but must belong to %u: chown -R %u %.150s",
+                 (unsigned)st.st_uid, (unsigned)uid, (unsigned)uid, path);
     else if (!may_write && (st.st_mode & 022))
-        snprintf(why, sizeof why, "others can write to it (mode %04o): chmod 0700 %.150s", (unsigned)(st.st_mode & 07777), path);
+        snprintf(why, sizeof why, "others can write to it (mode %04o): chmod 0700 %.150s",
+                 (unsigned)(st.st_mode & 07777), path);
     else return;
     problem(k, setting, path, why);
 }
@@ -89,7 +98,8 @@ static void check_directories(struct check *k) {
 /* --- tables --- */
 
 /* Compiles into a directory of its own, which is removed again: the real map stays as it is. */
-static bool compiles(bool (*fn)(const char *, const char *, struct compile_report *), const char *file, struct compile_report *r) {
+static bool compiles(bool (*fn)(const char *, const char *, struct compile_report *), const char *file,
+                     struct compile_report *r) {
     char dir[] = "/tmp/postern-check.XXXXXX", map[64];
     if (!mkdtemp(dir)) return true;
     snprintf(map, sizeof map, "%s/map.cdb", dir);
@@ -116,7 +126,8 @@ static void check_table(struct check *k, const char *setting, const char *comman
     }
     snprintf(map, sizeof map, "%s.cdb", file);
     if (stat(map, &compiled) != 0) snprintf(why, sizeof why, "was never compiled: run %s", command);
-    else if (text.st_mtime > compiled.st_mtime) snprintf(why, sizeof why, "was changed after it was compiled: run %s", command);
+    else if (text.st_mtime > compiled.st_mtime)
+        snprintf(why, sizeof why, "was changed after it was compiled: run %s", command);
     else return;
     problem(k, setting, file, why);
 }
@@ -124,7 +135,8 @@ static void check_table(struct check *k, const char *setting, const char *comman
 static void check_tables(struct check *k) {
     check_table(k, "alias-file", "newaliases", aliases_compile);
     check_table(k, "route-file", "postern routes", routes_compile);
-    if (*k->c->passwd_file && access(k->c->passwd_file, R_OK) != 0) problem(k, "passwd-file", k->c->passwd_file, strerror(errno));
+    if (*k->c->passwd_file && access(k->c->passwd_file, R_OK) != 0)
+        problem(k, "passwd-file", k->c->passwd_file, strerror(errno));
 }
 
 /* --- programs, ports, names --- */
@@ -135,7 +147,9 @@ static void check_programs(struct check *k) {
         if (r == ROLE_supervise || r == ROLE_tool) continue;
         child_path(k->c->program_directory, role_table[r].program, path, sizeof path);
         if (access(path, X_OK) == 0) continue;
-        snprintf(why, sizeof why, "%s is not in it (%s): install the suite, or name the directory where it is", role_table[r].program, strerror(errno));
+        snprintf(why, sizeof why,
+                 "%s is not in it (%s): install the suite, or name the directory where it is",
+                 role_table[r].program, strerror(errno));
         problem(k, "program-directory", k->c->program_directory, why);
         return;
     }
@@ -160,7 +174,9 @@ static void check_ports(struct check *k) {
 static void check_name(struct check *k, const char *setting) {
     const char *name = config_text(k->c, setting);
     if (!strchr(name, '.'))
-        problem(k, setting, name, "is no full domain name: other hosts will refuse it in HELO; set it to one like mx.example.org");
+        problem(
+            k, setting, name,
+            "is no full domain name: other hosts will refuse it in HELO; set it to one like mx.example.org");
 }
 
 static void (*const checks[])(struct check *) = {

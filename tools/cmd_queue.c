@@ -62,7 +62,8 @@ static int cat(struct tool *t) {
     struct qid id;
     struct control c;
     if (!read_id(t->words[1], &id)) return EX_USAGE;
-    if (!control_open(&c, t->config, ROLE_queue, &handlers, NULL)) return tool_fail(EX_UNAVAILABLE, "%s", c.why);
+    if (!control_open(&c, t->config, ROLE_queue, &handlers, NULL))
+        return tool_fail(EX_UNAVAILABLE, "%s", c.why);
     SEND(c.channel, ctl_cat, .id = id);
     int status = answer(&c);
     control_close(&c);
@@ -75,7 +76,8 @@ static int remove_all(struct tool *t) {
     int status = EX_OK;
     for (size_t i = 1; i < t->word_count; i++)
         if (!read_id(t->words[i], &id)) return EX_USAGE;
-    if (!control_open(&c, t->config, ROLE_queue, &handlers, NULL)) return tool_fail(EX_UNAVAILABLE, "%s", c.why);
+    if (!control_open(&c, t->config, ROLE_queue, &handlers, NULL))
+        return tool_fail(EX_UNAVAILABLE, "%s", c.why);
     for (size_t i = 1; i < t->word_count && !c.lost; i++) {
         qid_parse(str_of(t->words[i]), &id);
         SEND(c.channel, ctl_queue_remove, .id = id);
@@ -92,7 +94,11 @@ static const struct verb {
     size_t min, max; /* words behind it */
     int (*run)(struct tool *t);
 } verbs[] = {
-    {"list", 0, 0, list}, {"show", 1, 1, show}, {"cat", 1, 1, cat}, {"flush", 0, 1, flush}, {"remove", 1, WORDS_MAX, remove_all},
+    {"list", 0, 0, list},
+    {"show", 1, 1, show},
+    {"cat", 1, 1, cat},
+    {"flush", 0, 1, flush},
+    {"remove", 1, WORDS_MAX, remove_all},
 };
 
 int run_queue(struct tool *t) {

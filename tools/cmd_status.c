@@ -1,4 +1,5 @@
-/* postern status: is the suite running, what listens, and which processes are at work, as the kernel sees them. */
+/* postern status: is the suite running, what listens, and which processes are at work, as the kernel sees
+ * them. */
 #include "tools/command.h"
 
 #include <dirent.h>
@@ -37,7 +38,9 @@ static void print_process(int pid) {
     if (str_word(&rest, '\n', &name)) str_word(&rest, '\n', &name);
     printf("  %-15.*s %7d %7lld  %8lld KiB  %s\n", STR_ARGS(name), pid, status_number(status, "\nUid:"),
            status_number(status, "\nVmRSS:"),
-           status_number(status, "\nSeccomp:") == 2 ? "caged" : status_number(status, "\nNoNewPrivs:") == 1 ? "no new privileges" : "");
+           status_number(status, "\nSeccomp:") == 2      ? "caged"
+           : status_number(status, "\nNoNewPrivs:") == 1 ? "no new privileges"
+                                                         : "");
 }
 
 /* posternd's children and theirs, one level at a time. */
@@ -47,7 +50,9 @@ static void print_children(int parent, int depth) {
     char status[8192];
     while (d && (e = readdir(d))) {
         uint64_t pid;
-        if (!str_to_u64(str_of(e->d_name), 1u << 30, &pid) || !read_proc((int)pid, "status", status, sizeof status)) continue;
+        if (!str_to_u64(str_of(e->d_name), 1u << 30, &pid) ||
+            !read_proc((int)pid, "status", status, sizeof status))
+            continue;
         if (status_number(status, "\nPPid:") != parent) continue;
         print_process((int)pid);
         if (depth == 0) print_children((int)pid, 1); /* workers of deliver-local */
@@ -76,7 +81,8 @@ static bool print_socket(const struct config *c, const char *name, int type) {
 int run_status(struct tool *t) {
     int pid = tool_running(t->config);
     if (!pid) {
-        printf("not running (%s: nobody holds %s/posternd.pid)\n", t->settings.file, t->config->run_directory);
+        printf("not running (%s: nobody holds %s/posternd.pid)\n", t->settings.file,
+               t->config->run_directory);
         return EX_UNAVAILABLE;
     }
     printf("running, %s\n\n  %-15s %7s %7s  %12s\n", t->settings.file, "program", "pid", "uid", "memory");

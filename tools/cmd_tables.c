@@ -10,7 +10,9 @@ static int compile(bool (*fn)(const char *, const char *, struct compile_report 
     struct compile_report r = {0};
     if (!fn(file, NULL, &r)) {
         int status = r.error == EACCES || r.error == EPERM || r.error == EROFS ? EX_NOPERM
-                     : r.error == ENOENT ? EX_NOINPUT : r.error ? EX_CANTCREAT : EX_DATAERR;
+                     : r.error == ENOENT                                       ? EX_NOINPUT
+                     : r.error                                                 ? EX_CANTCREAT
+                                                                               : EX_DATAERR;
         return tool_fail(status, "%s", r.text);
     }
     if (r.warnings) tool_fail(0, "%s", r.warning);

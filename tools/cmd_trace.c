@@ -1,5 +1,5 @@
-/* postern trace: the journey of one message through the programs, read from the log file: what each did, under which
- * UID, when, and how long it took. */
+/* postern trace: the journey of one message through the programs, read from the log file: what each did,
+ * under which UID, when, and how long it took. */
 #include "tools/command.h"
 #include "tools/journey.h"
 
@@ -15,7 +15,7 @@
 enum { EVENTS_MAX = 2000 };
 
 struct event {
-    int64_t us;  /* when it began */
+    int64_t us; /* when it began */
     uint64_t pid, took_us;
     int64_t uid; /* -1: the log does not say */
     char program[20], sentence[600];
@@ -29,7 +29,7 @@ struct trace {
     struct owner {
         uint64_t pid;
         int64_t uid;
-    } *owners;
+    } * owners;
     size_t owner_n, owner_cap;
 };
 
@@ -60,7 +60,9 @@ static void keep(struct trace *t, const struct log_line *l) {
     int64_t *uid = owner_of(t, l->pid, false);
     *e = (struct event){.us = l->us, .pid = l->pid, .uid = uid ? *uid : -1};
     journey_tell(l, &sentence, &e->took_us);
-    e->us -= (int64_t)e->took_us; /* a line is written when the work is done; a journey is told from where it began */
+    e->us -=
+        (int64_t)
+            e->took_us; /* a line is written when the work is done; a journey is told from where it began */
     buf_cstr(&sentence);
     snprintf(e->program, sizeof e->program, "%.*s", STR_ARGS(l->program));
 }
@@ -109,8 +111,8 @@ static void print(const struct trace *t) {
     for (size_t i = 0; i < t->n; i++) {
         const struct event *e = &t->events[i];
         snprintf(uid, sizeof uid, "%lld", (long long)e->uid);
-        printf("%9.3f ms  %-14s %7llu %7s %10s  %s\n", (double)(e->us - first) / 1000, e->program, (unsigned long long)e->pid,
-               e->uid < 0 ? "?" : uid, duration(mem, e->took_us), e->sentence);
+        printf("%9.3f ms  %-14s %7llu %7s %10s  %s\n", (double)(e->us - first) / 1000, e->program,
+               (unsigned long long)e->pid, e->uid < 0 ? "?" : uid, duration(mem, e->took_us), e->sentence);
     }
     if (t->left_out) printf("and %zu later events\n", t->left_out);
 }
@@ -124,10 +126,14 @@ static const char *log_file(const struct tool *t) {
 int run_trace(struct tool *t) {
     struct trace trace = {0};
     const char *file = log_file(t);
-    if (!qid_parse(str_of(t->words[0]), &trace.id)) return tool_fail(EX_USAGE, "%s: not a queue id", t->words[0]);
-    if (!file) return tool_fail(EX_USAGE, "log = %s: set it to file:PATH, or name a copy with --log FILE", t->config->log);
+    if (!qid_parse(str_of(t->words[0]), &trace.id))
+        return tool_fail(EX_USAGE, "%s: not a queue id", t->words[0]);
+    if (!file)
+        return tool_fail(EX_USAGE, "log = %s: set it to file:PATH, or name a copy with --log FILE",
+                         t->config->log);
     int status = read_log(&trace, file);
-    if (status == EX_OK && !trace.n) status = tool_fail(EX_NOINPUT, "%s: %s does not speak of it", t->words[0], file);
+    if (status == EX_OK && !trace.n)
+        status = tool_fail(EX_NOINPUT, "%s: %s does not speak of it", t->words[0], file);
     if (status == EX_OK) {
         qsort(trace.events, trace.n, sizeof *trace.events, by_time);
         print(&trace);

@@ -8,11 +8,11 @@ enum { WORDS_MAX = 1024 };
 
 struct tool {
     struct settings settings;
-    const struct config *config;     /* NULL only for commands without NEEDS_CONFIG */
-    const char *words[WORDS_MAX];    /* the arguments behind the command */
+    const struct config *config;  /* NULL only for commands without NEEDS_CONFIG */
+    const char *words[WORDS_MAX]; /* the arguments behind the command */
     size_t word_count;
     bool json, changed, help;
-    const char *config_file, *log;   /* options -c, --log */
+    const char *config_file, *log; /* options -c, --log */
 };
 
 enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8 };
@@ -20,8 +20,8 @@ enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8 };
 struct command {
     const char *name, *arguments, *sentence;
     unsigned flags;
-    size_t min, max;                 /* how many words */
-    int (*run)(struct tool *t);      /* gives an exit status of sysexits.h */
+    size_t min, max;            /* how many words */
+    int (*run)(struct tool *t); /* gives an exit status of sysexits.h */
 };
 
 extern const struct command commands[];

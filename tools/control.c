@@ -14,26 +14,29 @@ static void on_closed(void *ctx, struct channel *ch, const char *why) {
     (void)ch;
     c->lost = true;
     c->channel = NULL;
-    snprintf(c->why, sizeof c->why, "the suite has closed the connection%s%s", why ? ": " : " before its answer was complete",
-             why ? why : "");
+    snprintf(c->why, sizeof c->why, "the suite has closed the connection%s%s",
+             why ? ": " : " before its answer was complete", why ? why : "");
 }
 
 static int dial(const char *path, char *why, size_t why_size) {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof sa.sun_path) {
-        snprintf(why, why_size, "%.300s: the name is too long for a socket; choose a shorter run-directory", path);
+        snprintf(why, why_size, "%.300s: the name is too long for a socket; choose a shorter run-directory",
+                 path);
         return -1;
     }
     memcpy(sa.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) return fd;
     bool down = errno == ENOENT || errno == ECONNREFUSED;
-    snprintf(why, why_size, "%.300s: %s%s", path, strerror(errno), down ? "; the suite is not running (posternd starts it)" : "");
+    snprintf(why, why_size, "%.300s: %s%s", path, strerror(errno),
+             down ? "; the suite is not running (posternd starts it)" : "");
     if (fd >= 0) close(fd);
     return -1;
 }
 
-bool control_open(struct control *c, const struct config *config, enum role to, const struct wire_handlers *handlers, void *user) {
+bool control_open(struct control *c, const struct config *config, enum role to,
+                  const struct wire_handlers *handlers, void *user) {
     static struct channel_user channel_user; /* must outlive the channel; one set of handlers at a time */
     char path[1100];
     *c = (struct control){.user = user};

@@ -34,9 +34,12 @@ static bool parse_program(struct str s, struct log_line *l) {
 
 bool log_line_parse(struct str text, struct log_line *l) {
     struct str rest = text, time, host, program, word;
-    if (!str_word(&rest, '\0', &time) || !str_word(&rest, '\0', &host) || !str_word(&rest, '\0', &program)) return false;
-    if (!parse_time(time, &l->us) || !parse_program(program, l) || !str_word(&rest, '\0', &word)) return false;
-    l->has_id = word.n == QID_LEN + 1 && word.p[QID_LEN] == ':' && qid_parse(str_sub(word, 0, QID_LEN), &l->id);
+    if (!str_word(&rest, '\0', &time) || !str_word(&rest, '\0', &host) || !str_word(&rest, '\0', &program))
+        return false;
+    if (!parse_time(time, &l->us) || !parse_program(program, l) || !str_word(&rest, '\0', &word))
+        return false;
+    l->has_id =
+        word.n == QID_LEN + 1 && word.p[QID_LEN] == ':' && qid_parse(str_sub(word, 0, QID_LEN), &l->id);
     if (l->has_id && !str_word(&rest, '\0', &word)) return false;
     l->event = word;
     l->fields = rest;
@@ -75,7 +78,9 @@ static const struct telling {
     const char *event, *sentence;
     const char *took[2];
 } tellings[] = {
-    {"received", "took it from {client} ({protocol}), sender <{from}>, {rcpts} recipient(s), {size} octets", {"data_us", "commit_us"}},
+    {"received",
+     "took it from {client} ({protocol}), sender <{from}>, {rcpts} recipient(s), {size} octets",
+     {"data_us", "commit_us"}},
     {"not_received", "did not take it: {reply}", {NULL, NULL}},
     {"queued", "made it durable, with {batch} message(s) in the commit", {"commit_us", NULL}},
     {"routed", "<{to}> goes by {route} {nexthop}", {NULL, NULL}},

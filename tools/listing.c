@@ -45,7 +45,8 @@ static const char *sender_shown(struct buf *b, struct str sender) {
 static void begin_mailq(struct list *l, const struct wire_ctl_message *m) {
     char time[64], mem[1700];
     struct buf b = BUF(mem);
-    if (l->messages == 1) puts("-Queue ID-----------  --Size-- ----Arrival Time---- -Sender/Recipient-------");
+    if (l->messages == 1)
+        puts("-Queue ID-----------  --Size-- ----Arrival Time---- -Sender/Recipient-------");
     else putchar('\n');
     printf("%-21s %8llu %-20s %s\n", qid_format(m->id).c, (unsigned long long)m->size,
            when(time, m->arrival, WHEN_MAILQ), sender_shown(&b, m->sender));
@@ -163,10 +164,12 @@ static void on_rcpt(void *ctx, struct channel *ch, const struct wire_ctl_rcpt *m
     struct status status = STATUS_OF(m);
     (void)ch, (void)fd;
     if (m->code) status_format(&b, &status);
-    add[((struct list *)((struct control *)ctx)->user)->form](((struct control *)ctx)->user, m, shown(&s, buf_str(&b)));
+    add[((struct list *)((struct control *)ctx)->user)->form](((struct control *)ctx)->user, m,
+                                                              shown(&s, buf_str(&b)));
 }
 
-static const struct wire_handlers handlers = {.ctl_message = on_message, .ctl_rcpt = on_rcpt, .ctl_done = control_done};
+static const struct wire_handlers handlers = {
+    .ctl_message = on_message, .ctl_rcpt = on_rcpt, .ctl_done = control_done};
 
 int listing_failed(const char *program, const struct status *s) {
     fprintf(stderr, "%s: %.*s\n", program, STR_ARGS(s->text));
@@ -199,7 +202,8 @@ int listing_print(const char *program, const struct config *config, struct qid i
     if (!control_wait(&c)) status = down(program, &c);
     else if (c.status.kind != STATUS_OK) status = listing_failed(program, &c.status);
     else if (!all && !l.messages) {
-        fprintf(stderr, "%s: %s: no such message (delivered, removed, or not yours)\n", program, qid_format(id).c);
+        fprintf(stderr, "%s: %s: no such message (delivered, removed, or not yours)\n", program,
+                qid_format(id).c);
         status = EX_NOINPUT;
     } else end(&l);
     json_decref(l.object);

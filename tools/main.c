@@ -1,7 +1,8 @@
 /* postern(8): looks at the suite and tells it what to do.
  *
- * It has the rights of its caller. What it asks of the suite goes over the control sockets in the run directory, where
- * SO_PEERCRED tells queue and dispatch who asks; the rest it reads from files that the caller may read. */
+ * It has the rights of its caller. What it asks of the suite goes over the control sockets in the run
+ * directory, where SO_PEERCRED tells queue and dispatch who asks; the rest it reads from files that the
+ * caller may read. */
 #include "tools/command.h"
 
 #include <fcntl.h>
@@ -15,15 +16,20 @@
 #include <unistd.h>
 
 const struct command commands[] = {
-    {"queue", "list|show ID|cat ID|flush [ID]|remove ID...", "look at queued mail, try it now, remove it", NEEDS_CONFIG | TAKES_JSON, 1, WORDS_MAX, run_queue},
-    {"hosts", "[NAME]", "what is known of other hosts: the host capability table", NEEDS_CONFIG | TAKES_JSON, 0, 1, run_hosts},
-    {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log", NEEDS_CONFIG | TAKES_LOG, 1, 1, run_trace},
+    {"queue", "list|show ID|cat ID|flush [ID]|remove ID...", "look at queued mail, try it now, remove it",
+     NEEDS_CONFIG | TAKES_JSON, 1, WORDS_MAX, run_queue},
+    {"hosts", "[NAME]", "what is known of other hosts: the host capability table", NEEDS_CONFIG | TAKES_JSON,
+     0, 1, run_hosts},
+    {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log",
+     NEEDS_CONFIG | TAKES_LOG, 1, 1, run_trace},
     {"status", "", "is the suite running, and which processes are at work", NEEDS_CONFIG, 0, 0, run_status},
     {"check", "[FILE]", "is the configuration right, and the machine ready for it", 0, 0, 1, run_check},
-    {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults", NEEDS_CONFIG | TAKES_CHANGED, 0, 0, run_config},
+    {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults",
+     NEEDS_CONFIG | TAKES_CHANGED, 0, 0, run_config},
     {"aliases", "", "compile alias-file (the same as newaliases)", NEEDS_CONFIG, 0, 0, run_aliases},
     {"routes", "", "compile route-file", NEEDS_CONFIG, 0, 0, run_routes},
-    {"addr", "check ADDRESS|-", "is this a valid address (RFC 5321 4.1.2); - reads one a line", 0, 2, 2, run_addr},
+    {"addr", "check ADDRESS|-", "is this a valid address (RFC 5321 4.1.2); - reads one a line", 0, 2, 2,
+     run_addr},
 };
 const size_t command_count = sizeof commands / sizeof commands[0];
 
@@ -53,8 +59,8 @@ static int usage(FILE *to, int status) {
     fputs("usage: postern [-c FILE] COMMAND [ARGUMENTS]\n\n", to);
     for (size_t i = 0; i < command_count; i++) {
         const struct command *c = &commands[i];
-        fprintf(to, "  %-7s %s%s\n          %s%s\n", c->name, c->arguments, c->flags & TAKES_JSON ? " [--json]" : "",
-                c->sentence, "");
+        fprintf(to, "  %-7s %s%s\n          %s%s\n", c->name, c->arguments,
+                c->flags & TAKES_JSON ? " [--json]" : "", c->sentence, "");
     }
     fputs("\nThe configuration is FILE, else $POSTERN_CONFIG, else " POSTERN_CONF ". See postern(8).\n", to);
     return status;
@@ -108,9 +114,10 @@ static bool take_words(struct tool *t, int argc, char **argv) {
 }
 
 static bool options_fit(const struct tool *t, const struct command *c) {
-    const char *odd = t->json && !(c->flags & TAKES_JSON) ? "--json"
+    const char *odd = t->json && !(c->flags & TAKES_JSON)         ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
-                      : t->log && !(c->flags & TAKES_LOG) ? "--log" : NULL;
+                      : t->log && !(c->flags & TAKES_LOG)         ? "--log"
+                                                                  : NULL;
     if (odd) tool_fail(0, "%s: %s has no such option", c->name, odd);
     return !odd;
 }
@@ -118,7 +125,9 @@ static bool options_fit(const struct tool *t, const struct command *c) {
 static int run(struct tool *t, const struct command *c) {
     size_t n = --t->word_count; /* without the command itself */
     memmove(t->words, t->words + 1, n * sizeof *t->words);
-    if (t->help) return printf("usage: postern %s %s%s\n%s\n", c->name, c->arguments, c->flags & TAKES_JSON ? " [--json]" : "", c->sentence) < 0;
+    if (t->help)
+        return printf("usage: postern %s %s%s\n%s\n", c->name, c->arguments,
+                      c->flags & TAKES_JSON ? " [--json]" : "", c->sentence) < 0;
     if (n < c->min || n > c->max) return tool_fail(EX_USAGE, "usage: postern %s %s", c->name, c->arguments);
     if (!options_fit(t, c)) return EX_USAGE;
     if (c->flags & NEEDS_CONFIG) {

@@ -1,15 +1,16 @@
-/* settings.h: the configuration as a tool of the caller reads it: -C or -c FILE, else the environment variable
- * POSTERN_CONFIG, else the installed file. Nothing here is set-user-ID, so naming a file gives nobody any right. */
+/* settings.h: the configuration as a tool of the caller reads it: -C or -c FILE, else the environment
+ * variable POSTERN_CONFIG, else the installed file. Nothing here is set-user-ID, so naming a file gives
+ * nobody any right. */
 #ifndef POSTERN_TOOLS_SETTINGS_H
 #define POSTERN_TOOLS_SETTINGS_H
 
 #include "common/config.h"
 
 struct settings {
-    const char *file;       /* its name */
-    bool chosen;            /* named by option or environment, not the installed default */
-    bool missing;           /* there is no such file */
-    struct config *config;  /* complete; NULL when the file cannot be read or is wrong: error says why */
+    const char *file;      /* its name */
+    bool chosen;           /* named by option or environment, not the installed default */
+    bool missing;          /* there is no such file */
+    struct config *config; /* complete; NULL when the file cannot be read or is wrong: error says why */
     struct config_error error;
 };
 
