@@ -127,16 +127,29 @@ static bool still_ours(const struct job *j) {
 static void give_new_name(const struct job *j, const struct buf *name) {
     char mem[DROPFILE_NAME];
     snprintf(mem, sizeof mem, "%.*s", STR_ARGS(buf_str(name)));
-    if (renameat(j->p->directory, j->name, j->p->directory, mem) != 0)
-        LOG_TROUBLE("drop directory: %s cannot be renamed to %s: %s", j->name, mem, strerror(errno));
+    if (renameat(j->p->directory, j->name, j->p->directory, mem) == 0) j->p->moved++;
+    else LOG_TROUBLE("drop directory: %s cannot be renamed to %s: %s", j->name, mem, strerror(errno));
 }
 
 static void set_aside(const struct job *j, const char *why) {
     char mem[DROPFILE_NAME];
     struct buf name = BUF(mem);
     name_bad(&name, &j->parsed);
-    give_new_name(j, &name);
     LOG(set_aside, .file = str_of(j->name), .why = str_of(why));
+    give_new_name(j, &name);
+}
+
+/* What is no regular file holds no mail. It must leave its name, or a user could fill every batch with such. Pipes
+ * and sockets hold nothing at all, and the cage, which makes none, renames none. */
+static void clear_away(const struct job *j) {
+    struct stat st;
+    if (fstatat(j->p->directory, j->name, &st, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)) {
+        set_aside(j, "it is no regular file");
+    } else if (!S_ISREG(st.st_mode) && unlinkat(j->p->directory, j->name, 0) == 0) {
+        j->p->moved++;
+        LOG(picked_up, .file = str_of(j->name), .uid = st.st_uid, .outcome = STR("no regular file; removed"));
+    }
 }
 
 static void try_later(const struct job *j) {
@@ -186,8 +199,8 @@ static void conclude(struct job *j, bool reported) {
     else if (j->damaged) set_aside(j, "it is cut or damaged");
     else if (left == 0) {
         outcome(j, reported ? "handed in, and refused recipients reported to the sender" : "handed in");
-        if (unlinkat(j->p->directory, j->name, 0) != 0)
-            LOG_TROUBLE("drop directory: %s cannot be removed: %s", j->name, strerror(errno));
+        if (unlinkat(j->p->directory, j->name, 0) == 0) j->p->moved++;
+        else LOG_TROUBLE("drop directory: %s cannot be removed: %s", j->name, strerror(errno));
     } else if (j->report_refused) {
         outcome(j, "refused, and the sender cannot be told");
         set_aside(j, "refused, and the sender cannot be told");
@@ -296,13 +309,12 @@ static void on_silence(void *ctx) {
 /* Opens what the name means without being led elsewhere or kept waiting (links, pipes, devices). */
 static bool open_file(struct job *j) {
     j->file = openat(j->p->directory, j->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (j->file < 0 && (errno == ENOENT || errno == ELOOP)) return false;
-    if (j->file < 0) {
+    if (j->file < 0 && (errno == ELOOP || errno == ENXIO)) clear_away(j); /* a link, a socket */
+    else if (j->file < 0 && errno != ENOENT) {
         LOG_TROUBLE("drop directory: %s cannot be opened: %s", j->name, strerror(errno));
         try_later(j);
-        return false;
     }
-    return fstat(j->file, &j->st) == 0;
+    return j->file >= 0 && fstat(j->file, &j->st) == 0;
 }
 
 static bool read_envelope(struct job *j, const char **why) {
@@ -326,7 +338,10 @@ static bool read_envelope(struct job *j, const char **why) {
 static bool judge(struct job *j) {
     const char *why = NULL;
     if (!open_file(j)) return false;
-    if (!S_ISREG(j->st.st_mode)) return false;
+    if (!S_ISREG(j->st.st_mode)) {
+        clear_away(j);
+        return false;
+    }
     if (j->st.st_nlink != 1) why = "it has more than one link";
     else if (read_envelope(j, &why)) why = NULL;
     if (why) {

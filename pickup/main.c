@@ -24,6 +24,7 @@ enum {
     PARTIAL_AGE_S = 24 * 3600, /* no sendmail(1) writes for a day */
     SWEEP_S = 3600,            /* and how often that is looked at */
     FUTURE_S = 4 * 3600,       /* a due time beyond that is a wrong clock */
+    NO_PROGRESS_MS = 10000,    /* names that cannot be moved (a full disk) must not keep us busy */
 };
 
 struct state {
@@ -34,6 +35,7 @@ struct state {
     struct timer timer;
     struct deferred work;
     bool rescan; /* something may be in the directory that is not in the batch */
+    bool asked;  /* because of news, not because jobs ended */
 };
 
 static struct state *state_of(struct pickup *p) {
@@ -71,7 +73,8 @@ static void consider(struct state *s, const char *name, int64_t now, int64_t *ne
 static void scan(struct state *s) {
     int64_t now = loop_wall_ms(s->p.me->loop) / 1000, next = now + SWEEP_S;
     struct dirent *d;
-    s->rescan = false;
+    s->rescan = s->asked = false;
+    s->p.moved = 0;
     s->p.batch_n = s->p.batch_at = 0;
     rewinddir(s->listing);
     while ((d = readdir(s->listing))) consider(s, d->d_name, now, &next);
@@ -86,13 +89,21 @@ static struct channel *next_channel(struct pickup *p) {
     return NULL;
 }
 
+/* False: the last scan led nowhere, so the next one waits. */
+static bool scan_now(struct state *s) {
+    bool now = s->asked || s->p.moved;
+    if (now) scan(s);
+    else loop_timer_in(s->p.me->loop, &s->timer, NO_PROGRESS_MS);
+    return now;
+}
+
 /* Starts as many jobs as there is room for. Runs before the loop sleeps. */
 static void work(void *ctx) {
     struct state *s = ctx;
     struct pickup *p = &s->p;
     struct channel *ch;
     if (p->me->stopping) return;
-    if (p->batch_at == p->batch_n && s->rescan && p->channels) scan(s);
+    if (p->batch_at == p->batch_n && s->rescan && p->channels && !scan_now(s)) return;
     while (p->batch_at < p->batch_n && p->running < JOBS_MAX && (ch = next_channel(p)))
         job_start(p, p->batch[p->batch_at++], ch);
     if (p->batch_at == p->batch_n && s->rescan && p->running < JOBS_MAX && p->channels) work_soon(s);
@@ -112,7 +123,7 @@ void pickup_job_ended(struct pickup *p, struct job *job) {
 
 static void look_again(void *ctx) {
     struct state *s = ctx;
-    s->rescan = true;
+    s->rescan = s->asked = true;
     work_soon(s);
 }
 
@@ -147,7 +158,7 @@ static void begin(struct self *me) {
     s->timer = (struct timer){.fn = look_again, .ctx = s};
     s->work = (struct deferred){.fn = work, .ctx = s};
     s->watch = loop_watch(me->loop, s->inotify, EPOLLIN, on_inotify, s);
-    s->rescan = true;
+    s->rescan = s->asked = true;
 }
 
 static void peer(struct self *me, struct channel *ch) {

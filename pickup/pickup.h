@@ -17,6 +17,7 @@ struct pickup {
     size_t running;
     struct channel *smtpd[CHANNELS_MAX];
     size_t channels, turn; /* whose turn it is */
+    size_t moved;          /* names that changed or went since the last scan: jobs make progress */
     /* What pickup_scan found and no job has taken yet. */
     char batch[BATCH_MAX][DROPFILE_NAME];
     size_t batch_n, batch_at;

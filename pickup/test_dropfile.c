@@ -71,9 +71,7 @@ static void damage(void **state) {
     for (size_t i = 0; i < b.n; i++) {
         struct arena *a = arena_new(100000);
         assert_false(read_back(str_sub(buf_str(&b), 0, i), &out, a, &why));
-        if (i <
-            b.n -
-                DROPFILE_MIDDLE) { /* behind it the data is described, not the envelope */
+        if (i < b.n - DROPFILE_MIDDLE) { /* behind it the data is described, not the envelope */
             mem[i] ^= 1;
             assert_false(read_back(buf_str(&b), &out, a, &why));
             mem[i] ^= 1;

@@ -46,7 +46,7 @@ static void check_accounts(struct check *k) {
     for (int r = 0; r < ROLE_COUNT; r++)
         if (!cage_ids((enum role)r, 0, &uid, &gid))
             buf_addf(&why, " _postern-%s", role_table[r].user), missing++;
-    buf_adds(&why, ": make them (useradd --system NAME), or set uid-base");
+    buf_adds(&why, ": make them (systemd-sysusers, or useradd --system NAME), or set uid-base");
     if (missing) problem(k, NULL, NULL, buf_cstr(&why));
 }
 
