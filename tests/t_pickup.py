@@ -71,7 +71,7 @@ def t_hostile():
     put(mx, name("m", 99), drop_file(GOOD, b"Subject: good\r\n\r\nbody\r\n"))
     mx.start()
     mails = mx.wait_mail("alice", 1, 30)
-    wait_for(lambda: not (drop / name("m", 99)).exists() and len(mx.events("set_aside", program="postern/pickup")) >= 10, 10)
+    wait_for(lambda: not (drop / name("m", 99)).exists() and len(mx.events("set_aside", program="postern/pickup")) >= 12, 20)
     same([email.message_from_bytes(m)["Subject"] for m in mx.maildir("alice")], ["good"], "only the good one is delivered")
     left = {f.name for f in drop.iterdir()} - {".lock", "lock"}
     for i, what in ((5, "garbage"), (6, "a cut file"), (7, "a file with more behind it"), (8, "a wrong checksum"), (9, "no recipient"),
