@@ -73,6 +73,7 @@ struct rcpt {
     uint32_t index, parent, attempts;
     uint32_t next_in_slice, parent_at; /* positions + 1; 0: the last, not known here */
     uint8_t state, notify, depth, deaths;
+    uint8_t ended; /* DONE: with which mark */
     uint64_t hash;
     int64_t next;
     bool parked, bad;      /* waits for room, not for time; cannot be parsed */

@@ -101,12 +101,32 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     return m;
 }
 
+/* Queue tells a message that we have in hand, and knows less of its expansions than we: a queue that died before it
+ * had read them. What is not on its record could not be marked, and would be lost with us. */
+static void split_again(struct sched *s, const struct message *m, uint32_t known) {
+    for (size_t i = 0; i < m->n && !m->gone; i++) {
+        const struct rcpt *r = &m->r[i];
+        if (!r->parent_at || r->index < known) continue;
+        sched_split(s, &(struct wire_split){.id = m->mail.id, .parent = r->parent, .index = r->index, .rcpt = r->text});
+    }
+}
+
+/* Likewise a recipient that has ended here: without its mark queue would keep the message for ever. */
+static void mark_again(struct sched *s, struct message *m, uint32_t index) {
+    struct status st = status_make(250, "2.0.0", "ended before; said again");
+    for (size_t i = 0; i < m->n; i++) {
+        struct rcpt *r = &m->r[i];
+        if (r->index == index && r->state == RCPT_DONE && r->ended) sched_done(s, m, r, r->ended, &st);
+    }
+}
+
 void sched_ready(struct sched *s, const struct wire_ready *w, int fd) {
     struct entry *e = sched_entry(s, w->id);
     if (!e) e = entry_new(s, w->id, w->arrival);
     e->arrival = w->arrival;
     if (e->m) { /* we have it: queue may be new, and tells all */
         s->ops->release(s->ctx, fd);
+        if (e->m->complete) split_again(s, e->m, w->rcpts);
         return;
     }
     if (e->state == ENTRY_FETCHED) s->fetching--;
@@ -133,7 +153,9 @@ static struct message *told(struct sched *s, struct qid id) {
 
 void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     struct message *m = told(s, w->id);
+    const struct entry *e = m ? NULL : sched_entry(s, w->id);
     const char *why;
+    if (e && e->m) mark_again(s, e->m, w->index);
     if (!m || m->n >= RCPTS_MAX) return;
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     struct rcpt *r = &m->r[m->n];
@@ -170,9 +192,18 @@ void sched_ready_end(struct sched *s, struct qid id) {
     sched_settle(s, m);
 }
 
+/* Of what we know we know better when it is due. But it is also the answer to a fetch, when queue could not read the
+ * message just now: then it is asked for again, and the fetch is over. */
 void sched_waiting(struct sched *s, const struct wire_waiting *w) {
-    if (sched_entry(s, w->id)) return;
-    sched_heap_set(s, entry_new(s, w->id, w->arrival), w->next);
+    struct entry *e = sched_entry(s, w->id);
+    if (e && e->state != ENTRY_FETCHED) return;
+    if (e) {
+        s->fetching--;
+        entry_let_go(s, e);
+    } else {
+        e = entry_new(s, w->id, w->arrival);
+    }
+    sched_heap_set(s, e, w->next);
 }
 
 void sched_gone(struct sched *s, struct qid id) {
@@ -265,6 +296,7 @@ void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, cons
 
 void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st) {
     r->state = RCPT_DONE;
+    r->ended = state;
     if (m->gone) return;
     sched_mark(s, &(struct wire_mark){.id = m->mail.id, .index = r->index, .state = state, .attempts = r->attempts,
                                       .next = s->now, WIRE_STATUS(*st)});

@@ -839,6 +839,75 @@ static void clock_jumps_and_queue_dies(void **state) {
     }
 }
 
+/* Queue was away for long, in a busy time; the new one tells its old record before it hears what we say again. */
+static void queue_is_away_for_long(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "a@x.test");
+    flow(w);
+    sched_queue(w->s, false);
+    finish(w, last(w), sent());
+    for (int i = 0; i < 10; i++) at(w, 1000);
+    sched_queue(w->s, true);
+    at(w, 1);
+    READY(w, 1, "a@x.test");
+    flow(w);
+    assert_int_equal(w->job_n, 1); /* nobody is served twice */
+    end(w);
+}
+
+/* A queue that stood still for long is killed before it has read marks and splits. What of the message is still in
+ * hand here is told to the new one again: else its record would never end. */
+static void queue_had_not_read(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "list@here.test", "c@z.test");
+    flow(w);
+    assert_int_equal(w->job_n, 3);
+    for (size_t i = 0; i < w->job_n; i++)
+        if (strcmp(w->jobs[i].rcpts, "b@y.test") == 0) finish(w, &w->jobs[i], sent());
+    for (int i = 0; i < 10; i++) at(w, 1000);
+    sched_queue(w->s, false);
+    at(w, 1);
+    sched_queue(w->s, true);
+    at(w, 1);
+    forget(w);
+    READY(w, 1, "list@here.test", "c@z.test"); /* all that it knows */
+    flow(w);
+    SAW(w, "split 1/0>2 a@x.test\nsplit 1/0>3 b@y.test\nmark 1/0 S 2000000\n");
+    sched_queue(w->s, false);
+    at(w, 1);
+    sched_queue(w->s, true);
+    forget(w);
+    w->open_fds++;
+    sched_ready(w->s, &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 4}, w->next_fd++);
+    ready_rcpt(w, 1, 1, "c@z.test", 0, 0);
+    ready_rcpt(w, 1, 2, "a@x.test", 0, 0);
+    ready_rcpt(w, 1, 3, "b@y.test", 0, 0);
+    sched_ready_end(w->s, mid(1));
+    SAW(w, "mark 1/3 D 2000000\n");
+    assert_int_equal(w->job_n, 3);
+    end(w);
+}
+
+/* Queue may answer a fetch with waiting: it could not read the message just now. */
+static void queue_cannot_read_now(void **state) {
+    (void)state;
+    struct world *w = world();
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 1; i <= 300; i++)
+            sched_waiting(w->s, &(struct wire_waiting){.id = mid(i), .arrival = w->now, .next = w->now, .rcpts = 1});
+        w->fetches = w->asked_n = 0;
+        at(w, 5000);
+        assert_int_equal(w->fetches, 200); /* so many at a time */
+        for (size_t i = 0; i < 200; i++)
+            sched_waiting(w->s, &(struct wire_waiting){.id = w->asked[i], .next = w->now + 5000, .rcpts = 1});
+    }
+    at(w, 1);
+    assert_int_equal(w->fetches, 300); /* the others have their turn */
+    end(w);
+}
+
 static void queue_dies_in_the_middle(void **state) {
     (void)state;
     struct world *w = world();
@@ -1048,7 +1117,8 @@ int main(void) {
         cmocka_unit_test(flush_tries_now), cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail), cmocka_unit_test(windows),
         cmocka_unit_test(turns), cmocka_unit_test(spread), cmocka_unit_test(nobody_speaks_for_another),
         cmocka_unit_test(own_hosts), cmocka_unit_test(known_dead_hosts_come_last), cmocka_unit_test(absent_programs),
-        cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_dies_in_the_middle), cmocka_unit_test(clock_jumps_and_queue_dies),
+        cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_is_away_for_long),
+        cmocka_unit_test(queue_had_not_read), cmocka_unit_test(queue_cannot_read_now), cmocka_unit_test(queue_dies_in_the_middle), cmocka_unit_test(clock_jumps_and_queue_dies),
         cmocka_unit_test(after_our_own_death), cmocka_unit_test(told_too_late), cmocka_unit_test(patience_with_deliverers_ends), cmocka_unit_test(workers),
         cmocka_unit_test(removed), cmocka_unit_test(a_million), cmocka_unit_test(too_much_in_hand),
     };
