@@ -198,5 +198,48 @@ mailbox = maildir:%h/Maildir
     same(p.wait(20), 0, "it stops in order")
 
 
+TRAITOR = """#!%s
+import os, sys, socket, time
+sys.path.insert(0, "%s/tests")
+os.environ.update(srcdir="%s", builddir="%s")
+import play
+me = socket.socket(fileno=3)
+ch = play.Channel(me, "lookup")
+while ch.next()[0] != "conf_end": pass
+ch.send("started", note="a traitor")
+# It may not speak about resolve, with which it has nothing to do.
+ch.send("intruder", role=play.ROLES.index("resolve"), instance=0, why="a lie")
+while True:
+    data, fds, _, _ = socket.recv_fds(me, 65536, 8)
+    if not data: break
+    for fd in fds:
+        peer = play.Channel(socket.socket(fileno=fd), "lookup")
+        if "%s" == "posternd": ch.send("mail_abort", id=(1, 1))
+        else: peer.send("mail_abort", id=(1, 1))  # only smtpd may say this, and to queue
+"""
+
+
+def t_traitor():
+    """A program that says what it may not say is killed, whoever hears it; its lies about others have no effect."""
+    for hearer in ("a peer", "posternd"):
+        mx = Postern(start=False)
+        programs = mx.dir / "programs"
+        programs.mkdir()
+        for p in ROLES:
+            (programs / p).symlink_to(BUILD / p / p)
+        (programs / "lookup").unlink()
+        (programs / "lookup").write_text(TRAITOR % (sys.executable, SRC, SRC, BUILD, hearer))
+        (programs / "lookup").chmod(0o755)
+        mx.write_config(program_directory=programs)
+        mx.start(wait=False)
+        ok(wait_for(lambda: mx.events("intrusion", program="postern/posternd") and [l for l in mx.log().splitlines() if ": ended program=lookup" in l], 40),
+           f"heard by {hearer}: it is named an intruder, and ended", mx.output(), mx.log()[-2000:])
+        ended = [l for l in mx.log().splitlines() if ": ended program=lookup" in l]
+        ok("SIGKILL" in ended[0], "by posternd", ended)
+        ok(wait_for(lambda: len(starts(mx, "lookup")) > 1), "and started again")
+        same(len(starts(mx, "resolve")), 1, "the program it spoke about lives on")
+        mx.kill()
+
+
 if __name__ == "__main__":
-    main(t_notify, t_restarts, t_counts, t_changed_spool, t_unsafe_directories, t_background, t_killed, t_without_root)
+    main(t_notify, t_restarts, t_counts, t_changed_spool, t_unsafe_directories, t_background, t_killed, t_traitor, t_without_root)
