@@ -25,19 +25,20 @@ size_t bounce_room(const struct bounce *b) {
 void bounce_date(struct buf *out, int64_t ms) {
     static const char days[] = "ThuFriSatSunMonTueWed", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     int64_t s = ms > 0 ? ms / 1000 : 0, day = s / 86400, rest = s % 86400;
-    /* Days since 1970 to a date: years that begin in March, in eras of 400 (Howard Hinnant, "chrono-compatible
-     * low-level date algorithms"). */
+    /* Days since 1970 to a date: years that begin in March, in eras of 400 (Howard Hinnant, "chrono-
+     * compatible low-level date algorithms"). */
     int64_t z = day + 719468, era = z / 146097, doe = z % 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
     int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
     int64_t d = doy - (153 * mp + 2) / 5 + 1, m = mp < 10 ? mp + 3 : mp - 9, y = yoe + era * 400 + (m <= 2);
-    buf_addf(out, "%.3s, %d %.3s %d %02d:%02d:%02d +0000", days + 3 * (day % 7), (int)d, months + 3 * (m - 1), (int)y,
-             (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
+    buf_addf(out, "%.3s, %d %.3s %d %02d:%02d:%02d +0000", days + 3 * (day % 7), (int)d, months + 3 * (m - 1),
+             (int)y, (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60));
 }
 
 /* What others said may hold anything: control characters would end our lines. */
 static void add_clean(struct buf *out, struct str s) {
-    for (size_t i = 0; i < s.n; i++) buf_addc(out, (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
+    for (size_t i = 0; i < s.n; i++)
+        buf_addc(out, (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
 }
 
 /* Words, broken before WIDTH where there is a space, and hard at 900 (RFC 5322 2.1.1 has 998 for a line). */
@@ -85,8 +86,10 @@ static const struct meaning {
     {2, -1, "Something is wrong with the recipient's mailbox."},
     {3, 4, "The message is larger than the recipient's system takes. Send it in parts, or smaller."},
     {3, -1, "Something is wrong with the recipient's mail system."},
-    {4, 6, "The mail would go round in circles: the systems that are responsible for this address point at each other. "
-           "Their administrators must mend it."},
+    {4, 6,
+     "The mail would go round in circles: the systems that are responsible for this address point at each "
+     "other. "
+     "Their administrators must mend it."},
     {4, 7, "It was tried until the time that mail may wait was over. Send it again if it still matters."},
     {4, 4, "No way leads to the recipient's mail system as the DNS describes it."},
     {4, -1, "The recipient's mail system could not be reached."},
@@ -98,7 +101,8 @@ static const struct meaning {
 
 static const char *meaning_of(const struct status *st) {
     const struct meaning *m = meanings;
-    while (m->subject >= 0 && (m->subject != st->detail[1] || (m->detail >= 0 && m->detail != st->detail[2]))) m++;
+    while (m->subject >= 0 && (m->subject != st->detail[1] || (m->detail >= 0 && m->detail != st->detail[2])))
+        m++;
     return m->text;
 }
 
@@ -153,9 +157,12 @@ static void add_human(struct buf *out, const struct bounce *b, struct str bounda
     add_part(out, boundary, "text/plain; charset=utf-8", eight);
     buf_adds(out, "This is the mail system at ");
     buf_add(out, b->hostname);
-    buf_addf(out, ".\r\n\r\nYour message could not be delivered to the address%s below. This is final: it\r\n"
-                  "will not be tried again. %s\r\nOther recipients of the message, if there are any, are not affected.\r\n\r\n",
-             b->count == 1 ? "" : "es", b->count == 1 ? "The reason stands beside it." : "The reason stands beside each.");
+    buf_addf(out,
+             ".\r\n\r\nYour message could not be delivered to the address%s below. This is final: it\r\n"
+             "will not be tried again. %s\r\nOther recipients of the message, if there are any, are not "
+             "affected.\r\n\r\n",
+             b->count == 1 ? "" : "es",
+             b->count == 1 ? "The reason stands beside it." : "The reason stands beside each.");
     for (size_t i = 0; i < b->count; i++) add_human_rcpt(out, &b->failed[i]);
     buf_adds(out, "If you need help, send this whole message to the postmaster there or at ");
     buf_add(out, b->hostname);
@@ -239,7 +246,8 @@ bool bounce_build(struct buf *out, const struct bounce *b, bool *eight) {
     char mem[80];
     struct buf boundary = BUF(mem);
     *eight = has_eight(b->header) || has_eight(b->prefix) || has_eight(b->sender);
-    for (size_t i = 0; i < b->count; i++) *eight |= has_eight(b->failed[i].rcpt) || has_eight(b->failed[i].status.text);
+    for (size_t i = 0; i < b->count; i++)
+        *eight |= has_eight(b->failed[i].rcpt) || has_eight(b->failed[i].status.text);
     choose_boundary(&boundary, b);
     add_header(out, b, buf_str(&boundary), *eight);
     add_human(out, b, buf_str(&boundary), *eight);

@@ -1,4 +1,5 @@
-/* bounce.h: the message that tells a sender what could not be delivered (RFC 3464 in a multipart/report of RFC 6522).
+/* bounce.h: the message that tells a sender what could not be delivered (RFC 3464 in a multipart/report of
+ * RFC 6522).
  *
  * Pure: it is given the time, the failures and the header of the original, and gives the text. */
 #ifndef POSTERN_DISPATCH_BOUNCE_H
@@ -11,18 +12,18 @@ enum { BOUNCE_HEADER_MAX = 65536 }; /* as much of the original's header is sent 
 
 struct bounce {
     struct str hostname;
-    struct qid id;               /* of the report itself */
+    struct qid id; /* of the report itself */
     struct qid about;
-    int64_t now, arrival;        /* ms since 1970 */
-    struct str sender;           /* of the original: who gets this */
-    struct str prefix, header;   /* of the original: what Postern added, and its own; CRLF lines */
-    bool cut;                    /* the header was longer */
+    int64_t now, arrival;      /* ms since 1970 */
+    struct str sender;         /* of the original: who gets this */
+    struct str prefix, header; /* of the original: what Postern added, and its own; CRLF lines */
+    bool cut;                  /* the header was longer */
     const struct sched_failed *failed;
     size_t count;
 };
 
-/* Octets of data that are the header: up to the empty line, without it; whole lines only. *cut: the end of the header
- * is not in data. */
+/* Octets of data that are the header: up to the empty line, without it; whole lines only. *cut: the end of
+ * the header is not in data. */
 size_t bounce_header_length(struct str data, bool *cut);
 size_t bounce_room(const struct bounce *b); /* octets that the text takes at most */
 /* The text, CRLF lines. *eight: it has octets above 127. False when it does not fit. */

@@ -1,10 +1,11 @@
 /* hostdb.c: Berkeley DB, kept on a short chain.
  *
- * libdb reads a file DB_CONFIG in the home directory of its environment, or in the current directory when there is
- * none, and does what it says (CVE-2017-10140; Postfix HISTORY 20170610). So the environment is explicit and private
- * (no region files, nothing shared), its home is a path that cannot exist, and the file is named by an absolute path,
- * which libdb takes as it is. fsync is left out for the whole process: nothing here deserves that mail waits for it.
- * Pages carry checksums (DB_CHKSUM); the file is verified before it is opened, because libdb trusts what it opens. */
+ * libdb reads a file DB_CONFIG in the home directory of its environment, or in the current directory when
+ * there is none, and does what it says (CVE-2017-10140; Postfix HISTORY 20170610). So the environment is
+ * explicit and private (no region files, nothing shared), its home is a path that cannot exist, and the file
+ * is named by an absolute path, which libdb takes as it is. fsync is left out for the whole process: nothing
+ * here deserves that mail waits for it. Pages carry checksums (DB_CHKSUM); the file is verified before it is
+ * opened, because libdb trusts what it opens. */
 #include "dispatch/hostdb.h"
 
 #include "common/arena.h"
@@ -17,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NO_HOME "/dev/null/no-such-home" /* beneath a thing that is no directory: ENOTDIR, or ENOENT in the cage */
+#define NO_HOME \
+    "/dev/null/no-such-home" /* beneath a thing that is no directory: ENOTDIR, or ENOENT in the cage */
 enum { CACHE_OCTETS = 256 * 1024 };
 
 struct hostdb {
@@ -35,7 +37,8 @@ static int no_fsync(int fd) {
 
 static void say(const struct hostdb *d, bool trouble, const char *what, int error) {
     char text[2600];
-    snprintf(text, sizeof text, "%s: %s%s%s", d->path, what, error ? ": " : "", error ? db_strerror(error) : "");
+    snprintf(text, sizeof text, "%s: %s%s%s", d->path, what, error ? ": " : "",
+             error ? db_strerror(error) : "");
     d->note(trouble, text);
 }
 
@@ -90,7 +93,9 @@ static void load(struct hostdb *d, int64_t now) {
     unsigned bad = 0;
     if (d->db->cursor(d->db, NULL, &c, 0) != 0) return;
     while (c->get(c, &key, &record, DB_NEXT) == 0) {
-        if (hosttable_load(d->table, (struct str){key.data, key.size}, (struct str){record.data, record.size}, now)) continue;
+        if (hosttable_load(d->table, (struct str){key.data, key.size}, (struct str){record.data, record.size},
+                           now))
+            continue;
         c->del(c, 0);
         bad++;
     }
@@ -114,7 +119,8 @@ static void set_aside(struct hostdb *d, int64_t now) {
     say(d, true, text, 0);
 }
 
-struct hostdb *hostdb_open(const char *directory, struct hosttable *t, int64_t now, void (*note)(bool trouble, const char *text)) {
+struct hostdb *hostdb_open(const char *directory, struct hosttable *t, int64_t now,
+                           void (*note)(bool trouble, const char *text)) {
     struct hostdb *d = xmalloc(sizeof *d);
     d->table = t;
     d->note = note;

@@ -11,24 +11,24 @@ enum { NAME_MAX_OCTETS = 260, TEXT_MAX_OCTETS = 200, KEY_MAX = 64, VERSION = 1 }
 enum source { SOURCE_LEARNED, SOURCE_CONFIGURED, SOURCE_POLICY, SOURCE_COUNT };
 static const char *const source_names[SOURCE_COUNT] = {"learned", "configured", "policy"};
 
-/* The facts of a row that are numbers: one row here each, so that text, disk and manual agree. Never reorder: the
- * record holds them in this order, and may hold fewer (of an older version). */
-#define FACTS(X)                                          \
-    X(caps, as_caps, "capabilities")                      \
-    X(size_limit, as_number, "size-limit")                \
-    X(rtt_us, as_number, "rtt-us")                        \
-    X(last_ok, as_age, "last-ok")                         \
-    X(last_failure, as_age, "last-failure")               \
-    X(down_since, as_age, "down-since")                   \
-    X(retry_at, as_time_left, "retry-in")                 \
-    X(failures, as_number, "failures-in-a-row")           \
+/* The facts of a row that are numbers: one row here each, so that text, disk and manual agree. Never
+ * reorder: the record holds them in this order, and may hold fewer (of an older version). */
+#define FACTS(X) \
+    X(caps, as_caps, "capabilities") \
+    X(size_limit, as_number, "size-limit") \
+    X(rtt_us, as_number, "rtt-us") \
+    X(last_ok, as_age, "last-ok") \
+    X(last_failure, as_age, "last-failure") \
+    X(down_since, as_age, "down-since") \
+    X(retry_at, as_time_left, "retry-in") \
+    X(failures, as_number, "failures-in-a-row") \
     X(deliveries, as_number, "deliveries")
 
 enum fact_name {
 #define X(name, as, text) FACT_##name,
     FACTS(X)
 #undef X
-    FACT_COUNT
+        FACT_COUNT
 };
 
 struct fact {
@@ -174,7 +174,8 @@ static void learn_ok(struct row *r, const struct hosttable_news *n, int64_t now)
     set_text(r->greeting, &r->greeting_n, sizeof r->greeting, n->greeting);
 }
 
-static void learn_failure(struct row *r, const struct hosttable_news *n, int64_t now, int64_t first, int64_t max) {
+static void learn_failure(struct row *r, const struct hosttable_news *n, int64_t now, int64_t first,
+                          int64_t max) {
     uint64_t failures = r->facts[FACT_failures].value + 1;
     int64_t wait = first;
     for (uint64_t i = 1; i < failures && wait < max; i++) wait *= 2;
@@ -189,7 +190,8 @@ static void learn_failure(struct row *r, const struct hosttable_news *n, int64_t
     set(r, FACT_retry_at, (uint64_t)(now + wait), now);
 }
 
-bool hosttable_learn(struct hosttable *t, const struct hosttable_news *n, int64_t now, int64_t retry_first, int64_t retry_max) {
+bool hosttable_learn(struct hosttable *t, const struct hosttable_news *n, int64_t now, int64_t retry_first,
+                     int64_t retry_max) {
     if (n->ip.family != 4 && n->ip.family != 6) return false;
     struct row *r = row_find(t, &n->ip, n->port);
     bool was_up = !r || !r->facts[FACT_failures].value;
@@ -197,7 +199,8 @@ bool hosttable_learn(struct hosttable *t, const struct hosttable_news *n, int64_
     set_text(r->name, &r->name_n, sizeof r->name, n->name);
     if (n->ok) learn_ok(r, n, now);
     /* Connections that were tried together fail together: that is one failure, not many. */
-    else if (was_up || (int64_t)r->facts[FACT_retry_at].value <= now) learn_failure(r, n, now, retry_first, retry_max);
+    else if (was_up || (int64_t)r->facts[FACT_retry_at].value <= now)
+        learn_failure(r, n, now, retry_first, retry_max);
     touch(t, r, now);
     make_dirty(t, r);
     return was_up;
@@ -211,14 +214,18 @@ void hosttable_delivered(struct hosttable *t, const struct ip *ip, uint16_t port
     make_dirty(t, r);
 }
 
-struct hosttable_facts hosttable_facts(const struct hosttable *t, const struct ip *ip, uint16_t port, int64_t now) {
+struct hosttable_facts hosttable_facts(const struct hosttable *t, const struct ip *ip, uint16_t port,
+                                       int64_t now) {
     const struct row *r = row_find(t, ip, port);
     if (!r) return (struct hosttable_facts){0};
     int64_t retry = (int64_t)r->facts[FACT_retry_at].value;
     /* A retry time of a clock that was far ahead must not silence a host for long. */
     bool down = r->facts[FACT_failures].value && retry > now && retry - now < (int64_t)7 * 86400 * 1000;
-    return (struct hosttable_facts){.known = true, .caps = (uint32_t)r->facts[FACT_caps].value,
-                                    .size_limit = r->facts[FACT_size_limit].value, .down = down, .retry_at = retry};
+    return (struct hosttable_facts){.known = true,
+                                    .caps = (uint32_t)r->facts[FACT_caps].value,
+                                    .size_limit = r->facts[FACT_size_limit].value,
+                                    .down = down,
+                                    .retry_at = retry};
 }
 
 /* --- as text --- */
@@ -275,7 +282,8 @@ static const struct {
 #undef X
 };
 
-static void add_text_fact(struct buf *b, const char *name, const char *text, size_t n, const struct fact *like, int64_t now) {
+static void add_text_fact(struct buf *b, const char *name, const char *text, size_t n,
+                          const struct fact *like, int64_t now) {
     if (!n || !like->at) return;
     buf_adds(b, name);
     buf_adds(b, "=");
@@ -420,7 +428,8 @@ bool hosttable_load(struct hosttable *t, struct str key, struct str record, int6
     memcpy(r->facts, loaded.facts, sizeof r->facts);
     set_text(r->name, &r->name_n, sizeof r->name, (struct str){loaded.name, loaded.name_n});
     set_text(r->status, &r->status_n, sizeof r->status, (struct str){loaded.status, loaded.status_n});
-    set_text(r->greeting, &r->greeting_n, sizeof r->greeting, (struct str){loaded.greeting, loaded.greeting_n});
+    set_text(r->greeting, &r->greeting_n, sizeof r->greeting,
+             (struct str){loaded.greeting, loaded.greeting_n});
     return true;
 }
 

@@ -1,11 +1,12 @@
 /* dispatch: what goes where and when; the host capability table.
  *
- * SECURITY. dispatch sees envelopes, and holds the data of messages in progress by descriptor; of the data it reads
- * the header only, of messages that come back to their sender, and parses nothing in it but line ends. It speaks with
- * programs of the suite alone, over channels, and with postern(8) at its control socket, where the kernel says who
- * asks. Its root is the state directory, in which it keeps hosts.db; it has no network, no spool, no mailbox. An
- * attacker who owns it can delay, drop and misroute mail, read what is being delivered, and ask for workers of local
- * users to write into their mailboxes; it cannot read the queue, and cannot talk to the world.
+ * SECURITY. dispatch sees envelopes, and holds the data of messages in progress by descriptor; of the data
+ * it reads the header only, of messages that come back to their sender, and parses nothing in it but line
+ * ends. It speaks with programs of the suite alone, over channels, and with postern(8) at its control
+ * socket, where the kernel says who asks. Its root is the state directory, in which it keeps hosts.db; it
+ * has no network, no spool, no mailbox. An attacker who owns it can delay, drop and misroute mail, read what
+ * is being delivered, and ask for workers of local users to write into their mailboxes; it cannot read the
+ * queue, and cannot talk to the world.
  *
  * This file is the shell: channels, descriptors, timers, the log. What to do is decided in sched*.c. */
 #include "build-config.h"
@@ -30,7 +31,7 @@ enum {
     REMOTES_MAX = 64,
     JOBS_PER_REMOTE = 500,
     WORKERS_MAX = 100,
-    IN_HAND_MAX = 20000,  /* descriptors: RLIMIT_NOFILE of roles.def, twice over for jobs */
+    IN_HAND_MAX = 20000, /* descriptors: RLIMIT_NOFILE of roles.def, twice over for jobs */
     OWN_MAX = 256,
     CHUNK_MAX = 1024 * 1024,
     FLUSH_AFTER_MS = 3000, /* the host table is written that long after the first change */
@@ -60,7 +61,10 @@ struct shell {
     uint32_t serial;
     struct reported *reported;
     size_t reported_n, reported_cap;
-    struct lost { struct sched_source to; uint32_t job; } *lost; /* jobs that could not be sent */
+    struct lost {
+        struct sched_source to;
+        uint32_t job;
+    } * lost; /* jobs that could not be sent */
     size_t lost_n, lost_cap;
     struct ip interfaces[OWN_MAX];
     size_t interface_n;
@@ -78,7 +82,8 @@ static struct shell *shell_of(struct self *me) {
     return me->state;
 }
 
-/* What every handler begins with: the scheduler knows the time, and will run once when all inputs were taken. */
+/* What every handler begins with: the scheduler knows the time, and will run once when all inputs were
+ * taken. */
 static struct sched *sched_of(void *ctx) {
     struct shell *sh = shell_of(ctx);
     sched_clock(sh->sched, loop_wall_ms(sh->me->loop));
@@ -154,12 +159,13 @@ static bool send_chunks(struct shell *sh, struct qid id, struct str text) {
 static bool send_report(struct shell *sh, const struct bounce *b, struct str text, bool eight) {
     char mem[1024];
     struct buf trace = BUF(mem);
-    buf_addf(&trace, "Received: by %.*s (Postern) with dispatch\r\n\tid %s; ", STR_ARGS(b->hostname), qid_format(b->id).c);
+    buf_addf(&trace, "Received: by %.*s (Postern) with dispatch\r\n\tid %s; ", STR_ARGS(b->hostname),
+             qid_format(b->id).c);
     bounce_date(&trace, b->now);
     buf_adds(&trace, "\r\n");
     if (trace.failed) trace.n = 0;
-    SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE, .body = eight, .origin = STR("failure report"),
-         .about = b->about);
+    SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE, .body = eight,
+         .origin = STR("failure report"), .about = b->about);
     SEND(sh->queue, mail_rcpt, .id = b->id, .index = 0, .rcpt = b->sender);
     if (!send_chunks(sh, b->id, text)) {
         SEND(sh->queue, mail_abort, .id = b->id);
@@ -171,14 +177,21 @@ static bool send_report(struct shell *sh, const struct bounce *b, struct str tex
     return true;
 }
 
-static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n, struct qid *id) {
+static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
+                      struct qid *id) {
     struct shell *sh = ctx;
     bool eight, ok = false;
     if (!sh->queue || !sh->lease || sh->serial == UINT32_MAX) return false;
     char *header = xmalloc(BOUNCE_HEADER_MAX);
-    struct bounce b = {.hostname = str_of(sh->me->config->hostname), .id = {sh->lease, ++sh->serial}, .about = mail->id,
-                       .now = loop_wall_ms(sh->me->loop), .arrival = mail->arrival, .sender = mail->sender,
-                       .prefix = mail->prefix, .failed = v, .count = n};
+    struct bounce b = {.hostname = str_of(sh->me->config->hostname),
+                       .id = {sh->lease, ++sh->serial},
+                       .about = mail->id,
+                       .now = loop_wall_ms(sh->me->loop),
+                       .arrival = mail->arrival,
+                       .sender = mail->sender,
+                       .prefix = mail->prefix,
+                       .failed = v,
+                       .count = n};
     b.header = read_header(mail->fd, header, &b.cut);
     size_t room = bounce_room(&b);
     char *text = xmalloc(room);
@@ -224,9 +237,9 @@ static void worker_free(struct shell *sh, struct worker *w) {
 
 static void send_remote(struct channel *ch, const struct sched_job *j, int fd) {
     const struct sched_mail *m = j->mail;
-    SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body, .size = m->size + m->prefix.n,
-            .prefix = m->prefix, .destination = j->destination, .hosts = (uint32_t)j->host_count,
-            .rcpts = (uint32_t)j->rcpt_count);
+    SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body,
+            .size = m->size + m->prefix.n, .prefix = m->prefix, .destination = j->destination,
+            .hosts = (uint32_t)j->host_count, .rcpts = (uint32_t)j->rcpt_count);
     for (size_t i = 0; i < j->host_count; i++) {
         const struct sched_host *h = &j->hosts[i];
         SEND(ch, job_host, .job = j->job, .name = str_sub(h->name, 0, 260), .family = h->ip.family,
@@ -236,8 +249,9 @@ static void send_remote(struct channel *ch, const struct sched_job *j, int fd) {
 
 static void send_local(struct channel *ch, const struct sched_job *j, int fd) {
     const struct sched_mail *m = j->mail;
-    SEND_FD(ch, fd, local_job, .job = j->job, .id = m->id, .arrival = m->arrival, .sender = m->sender, .size = m->size,
-            .prefix = m->prefix, .user = j->user, .home = j->home, .mailbox = j->mailbox, .rcpts = (uint32_t)j->rcpt_count);
+    SEND_FD(ch, fd, local_job, .job = j->job, .id = m->id, .arrival = m->arrival, .sender = m->sender,
+            .size = m->size, .prefix = m->prefix, .user = j->user, .home = j->home, .mailbox = j->mailbox,
+            .rcpts = (uint32_t)j->rcpt_count);
 }
 
 static void op_job(void *ctx, const struct sched_job *j) {
@@ -328,22 +342,24 @@ static void log_routed(const struct sched_event *e, struct event_text *t) {
 
 static void log_delivered(const struct sched_event *e, struct event_text *t) {
     struct buf delays = BUF(t->delays);
-    buf_addf(&delays, "%llu/%llu/%llu/%llu", (unsigned long long)not_negative(e->a), (unsigned long long)not_negative(e->b),
-             (unsigned long long)not_negative(e->c), (unsigned long long)not_negative(e->d));
-    LOG(delivered, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay), .delays = buf_str(&delays),
-        .dsn = dsn_of(e, t), .status = status_of(e, t));
+    buf_addf(&delays, "%llu/%llu/%llu/%llu", (unsigned long long)not_negative(e->a),
+             (unsigned long long)not_negative(e->b), (unsigned long long)not_negative(e->c),
+             (unsigned long long)not_negative(e->d));
+    LOG(delivered, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
+        .delays = buf_str(&delays), .dsn = dsn_of(e, t), .status = status_of(e, t));
 }
 
 static void log_deferred(const struct sched_event *e, struct event_text *t) {
-    LOG(deferred, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay), .attempts = e->attempts,
-        .next_s = not_negative(e->next_ms) / 1000, .dsn = dsn_of(e, t), .status = status_of(e, t));
+    LOG(deferred, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
+        .attempts = e->attempts, .next_s = not_negative(e->next_ms) / 1000, .dsn = dsn_of(e, t),
+        .status = status_of(e, t));
 }
 
 static void log_bounced(const struct sched_event *e, struct event_text *t) {
     bool none = qid_eq(e->bounce, QID_NONE);
     struct qid_text id = qid_format(e->bounce);
-    LOG(bounced, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay), .dsn = dsn_of(e, t),
-        .status = status_of(e, t), .bounce = none ? STR_NONE : str_of(id.c));
+    LOG(bounced, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
+        .dsn = dsn_of(e, t), .status = status_of(e, t), .bounce = none ? STR_NONE : str_of(id.c));
 }
 
 static void log_expanded(const struct sched_event *e, struct event_text *t) {
@@ -366,9 +382,19 @@ static void op_event(void *ctx, const struct sched_event *e) {
 }
 
 static const struct sched_ops ops = {
-    .fetch = op_fetch, .mark = op_mark, .split = op_split, .bounce = op_bounce, .route_query = op_route_query,
-    .host_query = op_host_query, .job = op_job, .worker_start = op_worker_start, .worker_stop = op_worker_stop,
-    .release = op_release, .facts = op_facts, .timer = op_timer, .event = op_event,
+    .fetch = op_fetch,
+    .mark = op_mark,
+    .split = op_split,
+    .bounce = op_bounce,
+    .route_query = op_route_query,
+    .host_query = op_host_query,
+    .job = op_job,
+    .worker_start = op_worker_start,
+    .worker_stop = op_worker_stop,
+    .release = op_release,
+    .facts = op_facts,
+    .timer = op_timer,
+    .event = op_event,
 };
 
 /* --- a round --- */
@@ -394,11 +420,13 @@ static void on_round(void *ctx) {
     struct shell *sh = ctx;
     size_t lost = sh->lost_n;
     sched_clock(sh->sched, loop_wall_ms(sh->me->loop));
-    for (size_t i = 0; i < lost; i++) sched_job_done(sh->sched, sh->lost[i].to, &(struct wire_job_done){.job = sh->lost[i].job});
+    for (size_t i = 0; i < lost; i++)
+        sched_job_done(sh->sched, sh->lost[i].to, &(struct wire_job_done){.job = sh->lost[i].job});
     sh->lost_n = 0;
     workers_failed(sh);
     sched_run(sh->sched);
-    if (hosttable_dirty(sh->table) && !sh->flush.slot) loop_timer_in(sh->me->loop, &sh->flush, FLUSH_AFTER_MS);
+    if (hosttable_dirty(sh->table) && !sh->flush.slot)
+        loop_timer_in(sh->me->loop, &sh->flush, FLUSH_AFTER_MS);
     if (sh->me->stopping && sched_jobs(sh->sched) == 0) finish(sh);
 }
 
@@ -512,7 +540,8 @@ static void count_delivery(struct shell *sh, struct str host) {
     while (open > 0 && host.p[open - 1] != '[') open--;
     for (end = open; end < host.n && host.p[end] != ']';) end++;
     if (!open || end + 2 > host.n || host.p[end + 1] != ':') return;
-    if (!ip_parse(str_sub(host, open, end), &ip) || !str_to_u64(str_sub(host, end + 2, host.n), 65535, &port)) return;
+    if (!ip_parse(str_sub(host, open, end), &ip) || !str_to_u64(str_sub(host, end + 2, host.n), 65535, &port))
+        return;
     hosttable_delivered(sh->table, &ip, (uint16_t)port, loop_wall_ms(sh->me->loop));
 }
 
@@ -533,8 +562,14 @@ static void on_job_done(void *ctx, struct channel *ch, const struct wire_job_don
 
 static void on_learned(void *ctx, struct channel *ch, const struct wire_learned *m, int fd) {
     struct shell *sh = shell_of(ctx);
-    struct hosttable_news n = {.name = m->name, .port = m->port, .ok = m->ok, .caps = m->caps, .size_limit = m->size_limit,
-                               .rtt_us = m->rtt_us, .greeting = m->greeting, .status = STATUS_OF(m)};
+    struct hosttable_news n = {.name = m->name,
+                               .port = m->port,
+                               .ok = m->ok,
+                               .caps = m->caps,
+                               .size_limit = m->size_limit,
+                               .rtt_us = m->rtt_us,
+                               .greeting = m->greeting,
+                               .status = STATUS_OF(m)};
     (void)ch, (void)fd;
     if ((m->family != 4 && m->family != 6) || m->ip.n != (m->family == 4 ? 4u : 16u)) return;
     n.ip.family = m->family;
@@ -574,7 +609,8 @@ static void on_spawned(void *ctx, struct channel *ch, const struct wire_spawned 
         sched_worker_up(sched_of(ctx), uid);
         return;
     }
-    buf_addf(&why, "no delivery with the rights of UID %u: %s", uid, strerrordesc_np((int)m->error) ? strerrordesc_np((int)m->error) : "refused");
+    buf_addf(&why, "no delivery with the rights of UID %u: %s", uid,
+             strerrordesc_np((int)m->error) ? strerrordesc_np((int)m->error) : "refused");
     struct status st = status_make(451, "4.3.0", buf_cstr(&why));
     op_worker_stop(sh, uid);
     sched_worker_down(sched_of(ctx), uid, &st);
@@ -626,11 +662,26 @@ static void on_listener(struct self *me, int fd, enum listener_kind kind, struct
 }
 
 static const struct wire_handlers handlers = {
-    .lease = on_lease, .ready = on_ready, .ready_rcpt = on_ready_rcpt, .ready_end = on_ready_end, .waiting = on_waiting,
-    .gone = on_gone, .due_now = on_due_now, .mail_done = on_mail_done, .route_rcpt = on_route_rcpt,
-    .route_local = on_route_local, .route_answer = on_route_answer, .host = on_host, .host_answer = on_host_answer,
-    .result = on_result, .job_done = on_job_done, .learned = on_learned, .running = on_running, .synced = on_synced,
-    .spawned = on_spawned, .ctl_hosts = on_ctl_hosts,
+    .lease = on_lease,
+    .ready = on_ready,
+    .ready_rcpt = on_ready_rcpt,
+    .ready_end = on_ready_end,
+    .waiting = on_waiting,
+    .gone = on_gone,
+    .due_now = on_due_now,
+    .mail_done = on_mail_done,
+    .route_rcpt = on_route_rcpt,
+    .route_local = on_route_local,
+    .route_answer = on_route_answer,
+    .host = on_host,
+    .host_answer = on_host_answer,
+    .result = on_result,
+    .job_done = on_job_done,
+    .learned = on_learned,
+    .running = on_running,
+    .synced = on_synced,
+    .spawned = on_spawned,
+    .ctl_hosts = on_ctl_hosts,
 };
 
 /* --- peers come and go --- */
@@ -710,12 +761,22 @@ static size_t find_own(struct shell *sh, const struct config *c) {
 static struct sched_config sched_settings(struct shell *sh) {
     const struct config *c = sh->me->config;
     return (struct sched_config){
-        .queue_lifetime = (int64_t)c->queue_lifetime, .bounce_lifetime = (int64_t)c->bounce_lifetime,
-        .retry_first = (int64_t)c->retry_first, .retry_max = (int64_t)c->retry_max, .worker_idle = (int64_t)c->worker_idle,
-        .concurrency = (unsigned)c->destination_concurrency, .rcpts_per_job = (unsigned)c->recipients_per_delivery,
-        .jobs_per_remote = JOBS_PER_REMOTE, .remote_processes = (unsigned)c->remote_processes, .worker_max = WORKERS_MAX,
-        .in_hand_max = IN_HAND_MAX, .smtp_port = (uint16_t)c->smtp_port, .allow_loopback = c->allow_loopback,
-        .hostname = str_of(c->hostname), .own = sh->own, .own_count = find_own(sh, c),
+        .queue_lifetime = (int64_t)c->queue_lifetime,
+        .bounce_lifetime = (int64_t)c->bounce_lifetime,
+        .retry_first = (int64_t)c->retry_first,
+        .retry_max = (int64_t)c->retry_max,
+        .worker_idle = (int64_t)c->worker_idle,
+        .concurrency = (unsigned)c->destination_concurrency,
+        .rcpts_per_job = (unsigned)c->recipients_per_delivery,
+        .jobs_per_remote = JOBS_PER_REMOTE,
+        .remote_processes = (unsigned)c->remote_processes,
+        .worker_max = WORKERS_MAX,
+        .in_hand_max = IN_HAND_MAX,
+        .smtp_port = (uint16_t)c->smtp_port,
+        .allow_loopback = c->allow_loopback,
+        .hostname = str_of(c->hostname),
+        .own = sh->own,
+        .own_count = find_own(sh, c),
     };
 }
 
@@ -735,8 +796,11 @@ static bool prepare(struct self *me) {
         for (i = list; i && sh->interface_n < OWN_MAX; i = i->ifa_next) {
             struct sockaddr_storage sa = {0};
             uint16_t port;
-            if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) continue;
-            memcpy(&sa, i->ifa_addr, i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+            if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+                continue;
+            memcpy(&sa, i->ifa_addr,
+                   i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                                     : sizeof(struct sockaddr_in6));
             sh->interface_n += ip_from_sockaddr(&sa, &sh->interfaces[sh->interface_n], &port);
         }
         freeifaddrs(list);

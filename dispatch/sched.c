@@ -1,5 +1,5 @@
-/* sched.c: the frame of the scheduler: birth, clock, presence of the other programs, one round of work, and the small
- * structures that the other files share. */
+/* sched.c: the frame of the scheduler: birth, clock, presence of the other programs, one round of work, and
+ * the small structures that the other files share. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -137,8 +137,10 @@ struct sched *sched_new(const struct sched_config *c, const struct sched_ops *op
     s->ctx = ctx;
     s->now = s->started = now;
     s->lookup_gone = s->resolve_gone = s->spawner_gone = s->remote_gone = now;
-    s->next_job = (uint32_t)now | 1; /* unlike the numbers of an earlier life, that deliverers may still report */
-    struct link *heads[] = {&s->ring, &s->local_ring, &s->want_hosts, &s->want_worker, &s->idle_workers, &s->drain, &s->idle_dests, &s->bounces};
+    s->next_job =
+        (uint32_t)now | 1; /* unlike the numbers of an earlier life, that deliverers may still report */
+    struct link *heads[] = {&s->ring,         &s->local_ring, &s->want_hosts, &s->want_worker,
+                            &s->idle_workers, &s->drain,      &s->idle_dests, &s->bounces};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) sched_link_init(heads[i]);
     sched_configure(s, c);
     return s;
@@ -173,8 +175,8 @@ void sched_free(struct sched *s) {
     free(s);
 }
 
-/* Somebody has set the clock: what is measured from a moment shortly ago keeps its age. (So it does after seconds
- * without any event; then there is nothing, or it does not matter.) */
+/* Somebody has set the clock: what is measured from a moment shortly ago keeps its age. (So it does after
+ * seconds without any event; then there is nothing, or it does not matter.) */
 static void jumped(struct sched *s, int64_t by) {
     s->started += by;
     sched_recent_shift(s, by);

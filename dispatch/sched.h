@@ -1,8 +1,9 @@
 /* sched.h: the scheduler: what goes where and when. A pure engine: no system call, no global, no clock.
  *
- * It takes the messages of queue, lookup, resolve and the deliverers as wire.def declares them, the presence and
- * absence of those programs, and the time; it gives orders through struct sched_ops. Orders must not call back into
- * the scheduler. After any number of inputs call sched_run, once: it starts what can be started and asks for a timer.
+ * It takes the messages of queue, lookup, resolve and the deliverers as wire.def declares them, the presence
+ * and absence of those programs, and the time; it gives orders through struct sched_ops. Orders must not
+ * call back into the scheduler. After any number of inputs call sched_run, once: it starts what can be
+ * started and asks for a timer.
  *
  * The life of a message here:
  *
@@ -10,11 +11,12 @@
  *        ^   \--too much in hand or for one destination--> parked --room--> fetched                    |
  *        +----------------------- some recipients wait for another attempt ----------------------------+
  *
- * Only a message in hand has its envelope and its descriptor here; any other costs about 120 octets (struct entry and
- * its share of the hash and the heap). Recipients in hand are grouped by destination: (M or H, next hop, port), or the
- * UID of a local mailbox. Destinations take turns; each has a window of simultaneous jobs that grows by one with a
- * success and is halved by a failure to connect. A destination without a living host is left alone until its own
- * retry time; then one message tries, and the others follow it or wait on.
+ * Only a message in hand has its envelope and its descriptor here; any other costs about 120 octets (struct
+ * entry and its share of the hash and the heap). Recipients in hand are grouped by destination: (M or H,
+ * next hop, port), or the UID of a local mailbox. Destinations take turns; each has a window of simultaneous
+ * jobs that grows by one with a success and is halved by a failure to connect. A destination without a
+ * living host is left alone until its own retry time; then one message tries, and the others follow it or
+ * wait on.
  *
  * No operation on a fresh message grows with the number of waiting ones, but for the heap's logarithm. */
 #ifndef POSTERN_DISPATCH_SCHED_H
@@ -33,15 +35,15 @@ struct sched_own {
 
 struct sched_config {
     int64_t queue_lifetime, bounce_lifetime, retry_first, retry_max, worker_idle; /* milliseconds */
-    unsigned concurrency;      /* most simultaneous jobs for one destination */
+    unsigned concurrency; /* most simultaneous jobs for one destination */
     unsigned rcpts_per_job;
-    unsigned jobs_per_remote;  /* most jobs in one deliver-smtp process */
-    unsigned remote_processes; /* how many should report before jobs start after our own start */
-    unsigned worker_max;       /* most local workers at a time */
-    unsigned in_hand_max;      /* most messages with envelope and descriptor */
-    uint16_t smtp_port;        /* of exchangers found by MX */
-    bool allow_loopback;       /* exchangers may have loopback addresses */
-    struct str hostname;       /* copied */
+    unsigned jobs_per_remote;    /* most jobs in one deliver-smtp process */
+    unsigned remote_processes;   /* how many should report before jobs start after our own start */
+    unsigned worker_max;         /* most local workers at a time */
+    unsigned in_hand_max;        /* most messages with envelope and descriptor */
+    uint16_t smtp_port;          /* of exchangers found by MX */
+    bool allow_loopback;         /* exchangers may have loopback addresses */
+    struct str hostname;         /* copied */
     const struct sched_own *own; /* copied */
     size_t own_count;
 };
@@ -90,7 +92,8 @@ struct sched_failed {
     struct status status;
 };
 
-/* Who reports: the deliver-smtp of this instance, or the worker of this UID. It may only speak of its own jobs. */
+/* Who reports: the deliver-smtp of this instance, or the worker of this UID. It may only speak of its own
+ * jobs. */
 struct sched_source {
     bool local;
     uint32_t id;
@@ -99,11 +102,18 @@ struct sched_source {
 /* What the host table knows of one address of one host. */
 struct sched_facts {
     uint32_t caps;
-    bool down;        /* it failed last time, and retry_at has not come */
+    bool down; /* it failed last time, and retry_at has not come */
     int64_t retry_at;
 };
 
-enum sched_what { SCHED_ROUTED, SCHED_DELIVERED, SCHED_DEFERRED, SCHED_BOUNCED, SCHED_EXPANDED, SCHED_HOST_DOWN };
+enum sched_what {
+    SCHED_ROUTED,
+    SCHED_DELIVERED,
+    SCHED_DEFERRED,
+    SCHED_BOUNCED,
+    SCHED_EXPANDED,
+    SCHED_HOST_DOWN
+};
 
 /* For the log; the fields that an event of events.def has. */
 struct sched_event {
@@ -121,9 +131,10 @@ struct sched_ops {
     void (*fetch)(void *ctx, struct qid id);
     void (*mark)(void *ctx, const struct wire_mark *m);
     void (*split)(void *ctx, const struct wire_split *m);
-    /* Makes the failure report and gives it to queue; the answer comes with sched_bounce_done (about = mail->id).
-     * False: it cannot be made now; asked again later. *bounce is its id, for the log. */
-    bool (*bounce)(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n, struct qid *bounce);
+    /* Makes the failure report and gives it to queue; the answer comes with sched_bounce_done (about =
+     * mail->id). False: it cannot be made now; asked again later. *bounce is its id, for the log. */
+    bool (*bounce)(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
+                   struct qid *bounce);
     /* to lookup, resolve */
     void (*route_query)(void *ctx, uint32_t tag, struct str rcpt);
     void (*host_query)(void *ctx, uint32_t tag, struct str domain, bool mx);
@@ -134,18 +145,20 @@ struct sched_ops {
     /* to the shell itself */
     void (*release)(void *ctx, int fd);
     void (*facts)(void *ctx, const struct ip *ip, uint16_t port, struct sched_facts *out);
-    void (*timer)(void *ctx, int64_t at); /* call sched_clock and sched_run at this time (ms); one timer, moved */
+    void (*timer)(void *ctx,
+                  int64_t at); /* call sched_clock and sched_run at this time (ms); one timer, moved */
     void (*event)(void *ctx, const struct sched_event *e);
 };
 
 struct sched *sched_new(const struct sched_config *c, const struct sched_ops *ops, void *ctx, int64_t now);
 void sched_free(struct sched *s); /* releases the descriptors */
 void sched_configure(struct sched *s, const struct sched_config *c);
-void sched_clock(struct sched *s, int64_t now); /* ms since 1970; before the inputs of a round. It may jump. */
+void sched_clock(struct sched *s,
+                 int64_t now); /* ms since 1970; before the inputs of a round. It may jump. */
 void sched_run(struct sched *s);
 
-/* Presence. Programs count as absent at first. What waits for an absent one is deferred after a few seconds, without
- * counting as an attempt. */
+/* Presence. Programs count as absent at first. What waits for an absent one is deferred after a few seconds,
+ * without counting as an attempt. */
 void sched_queue(struct sched *s, bool present); /* lost: what is in hand goes on, the rest is told again */
 void sched_lookup(struct sched *s, bool present);
 void sched_resolve(struct sched *s, bool present);

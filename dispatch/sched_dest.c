@@ -1,4 +1,4 @@
-/* sched_dest.c: destinations: their queues, windows, health, and the lists in which they wait for something. */
+/* sched_dest.c: destinations: their queues, windows, health, and the lists in which they wait. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -18,14 +18,18 @@ static void list_idle(struct sched *s, struct dest *d, bool idle) {
 }
 
 struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid) {
-    for (struct table_node *n = table_first(&s->dests, dest_hash(kind, name, port, uid)); n; n = table_next(n)) {
+    for (struct table_node *n = table_first(&s->dests, dest_hash(kind, name, port, uid)); n;
+         n = table_next(n)) {
         struct dest *d = (struct dest *)n;
-        if (d->kind == kind && d->port == port && d->uid == uid && str_eq_nocase((struct str){d->name, d->name_n}, name)) return d;
+        if (d->kind == kind && d->port == port && d->uid == uid &&
+            str_eq_nocase((struct str){d->name, d->name_n}, name))
+            return d;
     }
     return NULL;
 }
 
-struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid) {
+struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid,
+                        uint32_t gid) {
     struct dest *d = sched_dest_find(s, kind, name, port, uid);
     if (d) {
         d->gid = gid;
@@ -105,7 +109,10 @@ void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, s
     d->proven = false;
     d->down_until = s->now + sched_backoff(s, d->failures, d->node.hash);
     d->down_status = sched_keep_status(st, d->down_text, sizeof d->down_text);
-    struct sched_event ev = {.what = SCHED_HOST_DOWN, .to = {d->name, d->name_n}, .relay = host, .status = *st,
+    struct sched_event ev = {.what = SCHED_HOST_DOWN,
+                             .to = {d->name, d->name_n},
+                             .relay = host,
+                             .status = *st,
                              .next_ms = d->down_until - s->now};
     if (d->kind != KIND_LOCAL) s->ops->event(s->ctx, &ev);
     sched_dest_update(s, d);
@@ -155,12 +162,14 @@ void sched_dest_update(struct sched *s, struct dest *d) {
     if (list == &s->idle_workers) d->idle_since = s->now;
     if (!can_start(s, d)) sched_link_remove(&d->ring);
     else if (!d->ring.next) sched_link_append(d->kind == KIND_LOCAL ? &s->local_ring : &s->ring, &d->ring);
-    list_idle(s, d, !d->queued && !d->running && !d->refs && !d->recalled && d->worker == WORKER_NONE &&
-                        d->hosts_state != HOSTS_ASKED);
+    list_idle(s, d,
+              !d->queued && !d->running && !d->refs && !d->recalled && d->worker == WORKER_NONE &&
+                  d->hosts_state != HOSTS_ASKED);
 }
 
 /* Takes every recipient out of the queue of d and gives it to fn. */
-static void drain(struct sched *s, struct dest *d, void (*fn)(struct sched *, struct dest *, struct message *, struct rcpt *, void *),
+static void drain(struct sched *s, struct dest *d,
+                  void (*fn)(struct sched *, struct dest *, struct message *, struct rcpt *, void *),
                   void *arg) {
     for (struct slice *sl; (sl = sched_pop(d));) {
         struct message *m = sl->m;
@@ -256,7 +265,8 @@ static void run_drain(struct sched *s) {
     for (struct link *l; (l = s->drain.next) != &s->drain;) {
         struct dest *d = SCHED_OF(struct dest, wait, l);
         if (sched_dest_is_down(s, d)) drain(s, d, wait_for_dest, NULL);
-        else if (d->hosts_state == HOSTS_KNOWN && d->hosts_status.kind != STATUS_OK) drain(s, d, no_hosts, NULL);
+        else if (d->hosts_state == HOSTS_KNOWN && d->hosts_status.kind != STATUS_OK)
+            drain(s, d, no_hosts, NULL);
         else sched_dest_update(s, d);
     }
 }
@@ -268,7 +278,8 @@ static void run_remotes_away(struct sched *s, int64_t *next) {
         return;
     }
     for (struct link *l; (l = s->ring.next) != &s->ring;)
-        sched_drain_soon(s, SCHED_OF(struct dest, ring, l), "the program that speaks with other hosts is not at work");
+        sched_drain_soon(s, SCHED_OF(struct dest, ring, l),
+                         "the program that speaks with other hosts is not at work");
 }
 
 void sched_dests_run(struct sched *s, int64_t *next) {

@@ -1,7 +1,8 @@
-/* sched_host.c: the hosts of a destination: asked of resolve, or written as an address literal; which of them count.
+/* sched_host.c: the hosts of a destination: asked of resolve, or written as an address literal; which of
+ * them count.
  *
- * RFC 5321 5.1: exchangers in order of preference; when we are one of them, only better ones are tried, and when none
- * is left, the mail would come back to us for ever: it fails. */
+ * RFC 5321 5.1: exchangers in order of preference; when we are one of them, only better ones are tried, and
+ * when none is left, the mail would come back to us for ever: it fails. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -19,7 +20,8 @@ bool sched_hosts_fresh(const struct sched *s, const struct dest *d) {
            d->hosts_until <= s->now + (int64_t)HOSTS_TTL_MAX * SCHED_SECOND;
 }
 
-/* By address and port, or by name when we listen on that port at all (behind a translator our addresses differ). */
+/* By address and port, or by name when we listen on that port at all (behind a translator our addresses
+ * differ). */
 static bool is_ours(const struct sched *s, const struct dest *d, const struct sched_host *h) {
     bool name = d->kind == KIND_MX && str_eq_nocase(h->name, s->c.hostname);
     for (size_t i = 0; i < s->c.own_count; i++)
@@ -32,7 +34,8 @@ static bool usable(const struct sched *s, const struct dest *d, const struct sch
     return !ip_is_loopback(&h->ip) && !ip_is_unspecified(&h->ip);
 }
 
-/* Drops ourselves and what is not better, then what must not be reached. Says what to do when nothing is left. */
+/* Drops ourselves and what is not better, then what must not be reached. Says what to do when nothing is
+ * left. */
 static struct status choose(const struct sched *s, struct dest *d) {
     unsigned ours = 65536;
     size_t n = 0;
@@ -46,13 +49,18 @@ static struct status choose(const struct sched *s, struct dest *d) {
     }
     d->coming_count = n;
     if (n) return status_make(250, "2.0.0", "");
-    if (loop) return status_make(550, "5.4.6", "mail for this domain would come back to this host: we are its best mail exchanger, "
-                                               "but it is not one of our local domains");
-    if (any) return status_make(550, "5.4.4", "the mail exchangers of this domain have loopback addresses only");
+    if (loop)
+        return status_make(
+            550, "5.4.6",
+            "mail for this domain would come back to this host: we are its best mail exchanger, "
+            "but it is not one of our local domains");
+    if (any)
+        return status_make(550, "5.4.4", "the mail exchangers of this domain have loopback addresses only");
     return status_make(451, "4.4.3", "no address was found for the mail exchangers of this domain");
 }
 
-/* After a restart nothing is known here, but the host table may know that all of them are dead: then be careful. */
+/* After a restart nothing is known here, but the host table may know that all of them are dead: then be
+ * careful. */
 static void be_careful(struct sched *s, struct dest *d) {
     struct sched_facts f;
     for (size_t i = 0; i < d->host_count; i++) {
@@ -129,8 +137,8 @@ static void ask(struct sched *s, struct dest *d) {
     s->hosts[i].d = d;
     d->coming_count = 0;
     d->hosts_state = HOSTS_ASKED;
-    s->ops->host_query(s->ctx, (uint32_t)i | (uint32_t)s->hosts[i].generation << 16, (struct str){d->name, d->name_n},
-                       d->kind == KIND_MX);
+    s->ops->host_query(s->ctx, (uint32_t)i | (uint32_t)s->hosts[i].generation << 16,
+                       (struct str){d->name, d->name_n}, d->kind == KIND_MX);
     sched_dest_update(s, d);
 }
 

@@ -9,26 +9,31 @@
 
 enum {
     SCHED_SECOND = 1000,
-    ABSENT_PATIENCE = 5 * SCHED_SECOND, /* how long work waits for a program that is away before it is deferred */
-    SOON = 10 * SCHED_SECOND,           /* until the next try of what an absent program or a dead worker delayed */
+    ABSENT_PATIENCE =
+        5 * SCHED_SECOND,     /* how long work waits for a program that is away before it is deferred */
+    SOON = 10 * SCHED_SECOND, /* until the next try of what an absent program or a dead worker delayed */
     START_PATIENCE = 2 * SCHED_SECOND,  /* how long all deliver-smtp may take to report what they still run */
     DUE_SLACK = SCHED_SECOND / 2,       /* recipients due this soon are taken along */
     BOUNCE_PATIENCE = 2 * SCHED_SECOND, /* others of the message may fail too: one report for all */
     BOUNCE_AGAIN = 30 * SCHED_SECOND,   /* queue refused the report */
     BOUNCE_RCPTS = 1000,                /* recipients in one report */
-    RECENT_KEPT = 4 * SCHED_SECOND,    /* marks that a dying queue may not have read are known this long */
+    RECENT_KEPT = 4 * SCHED_SECOND,     /* marks that a dying queue may not have read are known this long */
     RECENT_MAX = 100000,
-    ROUTES_MAX = 2000,                  /* unanswered route queries */
+    ROUTES_MAX = 2000, /* unanswered route queries */
     HOST_QUERIES_MAX = 500,
-    FETCHES_MAX = 200,                  /* unanswered fetches */
-    HOSTS_MAX = 40,                     /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
-    HOSTS_TTL_MAX = 300, HOSTS_TTL_MIN = 5, /* seconds */
+    FETCHES_MAX = 200, /* unanswered fetches */
+    HOSTS_MAX = 40,    /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
+    HOSTS_TTL_MAX = 300,
+    HOSTS_TTL_MIN = 5, /* seconds */
     UNMARKED_MAX = 10000,
-    DEST_HIGH = 2000, DEST_LOW = 1000,  /* slices in hand for one destination: above, park; below, fetch again */
-    DEST_IDLE_MAX = 10000,              /* destinations remembered without work */
-    WINDOW_FIRST = 5, WINDOW_LOCAL = 10,
-    DEPTH_MAX = 20,                     /* aliases of aliases */
-    EXPANSION_MAX = 50000, RCPTS_MAX = 100000,
+    DEST_HIGH = 2000,
+    DEST_LOW = 1000,       /* slices in hand for one destination: above, park; below, fetch again */
+    DEST_IDLE_MAX = 10000, /* destinations remembered without work */
+    WINDOW_FIRST = 5,
+    WINDOW_LOCAL = 10,
+    DEPTH_MAX = 20, /* aliases of aliases */
+    EXPANSION_MAX = 50000,
+    RCPTS_MAX = 100000,
     FOREIGN_MAX = 100000,
     ARENA_MAX = 256 * 1024 * 1024,
 };
@@ -48,19 +53,26 @@ struct entry { /* any message that is known */
     struct table_node node;
     struct qid id;
     int64_t arrival, next;
-    struct dest *dest;   /* all its recipients wait for this destination; else NULL */
-    struct message *m;   /* in hand */
-    uint32_t slot;       /* place in the heap + 1 */
+    struct dest *dest; /* all its recipients wait for this destination; else NULL */
+    struct message *m; /* in hand */
+    uint32_t slot;     /* place in the heap + 1 */
     uint8_t state;
-    bool force;          /* an administrator wants it tried now */
+    bool force; /* an administrator wants it tried now */
     bool null_sender;
-    bool unmarked;       /* parked without telling queue, which thinks that it is in hand */
-    bool recalled;       /* fetched because dest has room; counted there */
+    bool unmarked; /* parked without telling queue, which thinks that it is in hand */
+    bool recalled; /* fetched because dest has room; counted there */
 };
 
 enum rcpt_state {
-    RCPT_NEW, RCPT_ROUTING, RCPT_QUEUED, RCPT_RUNNING, RCPT_FOREIGN, /* of an earlier life of ours, still under way */
-    RCPT_LATER, RCPT_FAILED, RCPT_REPORTING, RCPT_DONE
+    RCPT_NEW,
+    RCPT_ROUTING,
+    RCPT_QUEUED,
+    RCPT_RUNNING,
+    RCPT_FOREIGN, /* of an earlier life of ours, still under way */
+    RCPT_LATER,
+    RCPT_FAILED,
+    RCPT_REPORTING,
+    RCPT_DONE
 };
 
 struct local { /* a mailbox; in the message's arena */
@@ -76,8 +88,8 @@ struct rcpt {
     uint8_t ended; /* DONE: with which mark */
     uint64_t hash;
     int64_t next;
-    bool parked, bad;      /* waits for room, not for time; cannot be parsed */
-    struct dest *dest;     /* when LATER because of it; counted in its refs */
+    bool parked, bad;  /* waits for room, not for time; cannot be parsed */
+    struct dest *dest; /* when LATER because of it; counted in its refs */
     const struct local *local;
     struct status status; /* when FAILED; texts in the message's arena */
     struct str host;
@@ -85,8 +97,8 @@ struct rcpt {
 
 /* The recipients of one message for one destination. */
 struct slice {
-    struct slice *next;     /* in the destination's queue */
-    struct slice *m_next;   /* of the message, before all its recipients are routed */
+    struct slice *next;   /* in the destination's queue */
+    struct slice *m_next; /* of the message, before all its recipients are routed */
     struct message *m;
     struct dest *d;
     uint32_t first, last, n; /* positions + 1 */
@@ -101,10 +113,10 @@ struct message {
     uint32_t next_index;
     unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
     bool complete, gone, force, reporting;
-    bool again;            /* queue told a recipient that had ended: its record lags behind, ask once more */
+    bool again; /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
     struct slice *unsent, *unsent_last;
-    struct dest *claim;    /* recalled for it, and counted there until it is in its queue */
+    struct dest *claim; /* recalled for it, and counted there until it is in its queue */
     struct qid bounce;
     struct link bounces;
 };
@@ -121,14 +133,14 @@ struct dest {
     char *name;
     size_t name_n;
     struct slice *head, *tail, *fresh; /* fresh: a slice that still grows */
-    size_t queued;     /* slices in the queue */
+    size_t queued;                     /* slices in the queue */
     unsigned running, window;
-    size_t refs;       /* entries and recipients that wait for it */
-    size_t recalled;   /* messages on their way back to us because it has room */
-    struct link ring;  /* among those that can start a job */
-    struct link wait;  /* among those that want hosts or a worker, or are to be drained, or idle workers */
+    size_t refs;      /* entries and recipients that wait for it */
+    size_t recalled;  /* messages on their way back to us because it has room */
+    struct link ring; /* among those that can start a job */
+    struct link wait; /* among those that want hosts or a worker, or are to be drained, or idle workers */
     struct link *waiting_in;
-    struct link idle;  /* without any work: may be forgotten */
+    struct link idle; /* without any work: may be forgotten */
     struct fifo parked;
     /* health */
     unsigned failures; /* times in a row that it was found down */
@@ -236,7 +248,10 @@ struct sched {
     size_t route_used, route_cap;
     uint32_t *route_free;
     size_t route_free_n;
-    struct route_wait { struct qid id; uint32_t rcpt; } *route_wait; /* not asked yet, in order */
+    struct route_wait {
+        struct qid id;
+        uint32_t rcpt;
+    } * route_wait; /* not asked yet, in order */
     size_t wait_head, wait_n, wait_cap;
 
     struct host_query *hosts;
@@ -245,7 +260,7 @@ struct sched {
     struct link ring, local_ring; /* destinations that can start a job */
     struct link want_hosts, want_worker, idle_workers, drain, idle_dests;
     size_t workers, idle_dest_n;
-    struct link bounces;      /* messages with failed recipients */
+    struct link bounces; /* messages with failed recipients */
 
     struct remote *remotes;
     size_t remote_cap, remotes_synced;
@@ -258,7 +273,7 @@ void sched_link_init(struct link *head);
 bool sched_link_empty(const struct link *head);
 void sched_link_append(struct link *head, struct link *l); /* moves it when it is in a list */
 void sched_link_remove(struct link *l);
-#define SCHED_OF(type, member, l) ((type *)(void *)((char *)(l) - offsetof(type, member)))
+#define SCHED_OF(type, member, l) ((type *)(void *)((char *)(l)-offsetof(type, member)))
 void sched_heap_set(struct sched *s, struct entry *e, int64_t next);
 void sched_heap_remove(struct sched *s, struct entry *e);
 void sched_fifo_push(struct fifo *f, struct qid id);
@@ -271,11 +286,13 @@ void sched_wake(struct sched *s, int64_t at, int64_t *next);
 
 /* sched_msg.c */
 struct entry *sched_entry(struct sched *s, struct qid id);
-void sched_settle(struct sched *s, struct message *m); /* after any change of its recipients; m may be gone then */
+void sched_settle(struct sched *s,
+                  struct message *m); /* after any change of its recipients; m may be gone then */
 void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st);
-/* Waits for another attempt, or fails when its time is over. counted: an attempt was made. not_before: earliest. */
-void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host, bool counted,
-                 int64_t not_before);
+/* Waits for another attempt, or fails when its time is over. counted: an attempt was made. not_before:
+ * earliest. */
+void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host,
+                 bool counted, int64_t not_before);
 void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host);
 void sched_soon(struct sched *s, struct message *m, struct rcpt *r, const char *why);
 void sched_fetch_more(struct sched *s, int64_t *next);
@@ -284,8 +301,8 @@ void sched_release_parked(struct sched *s, struct dest *d);
 void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest *d); /* until d has room */
 void sched_message_free(struct sched *s, struct message *m);
 void sched_unclaim(struct sched *s, struct message *m);
-void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r, const struct status *st,
-                struct str host);
+void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r,
+                const struct status *st, struct str host);
 
 /* sched_mark.c */
 void sched_mark(struct sched *s, const struct wire_mark *m);
@@ -303,8 +320,10 @@ void sched_routes_free(struct sched *s);
 void sched_submit(struct sched *s, struct message *m);
 
 /* sched_dest.c */
-struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid); /* or NULL */
-struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid, uint32_t gid);
+struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16_t port,
+                             uint32_t uid); /* or NULL */
+struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid,
+                        uint32_t gid);
 void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl);
 void sched_dest_update(struct sched *s, struct dest *d); /* after any change: its place in the lists */
 void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, struct str host);

@@ -137,9 +137,11 @@ static void discard(struct sched *s, struct dest *d) {
     sched_settle(s, m);
 }
 
-static void send_job(struct sched *s, struct job *j, const struct sched_job_rcpt *v, const struct local *local) {
+static void send_job(struct sched *s, struct job *j, const struct sched_job_rcpt *v,
+                     const struct local *local) {
     struct sched_host hosts[HOSTS_MAX];
-    struct sched_job o = {.job = j->no, .mail = &j->m->mail, .rcpts = v, .rcpt_count = j->n, .local = j->to.local};
+    struct sched_job o = {
+        .job = j->no, .mail = &j->m->mail, .rcpts = v, .rcpt_count = j->n, .local = j->to.local};
     if (j->to.local) {
         o.uid = j->d->uid;
         o.user = local->user;
@@ -154,8 +156,8 @@ static void send_job(struct sched *s, struct job *j, const struct sched_job_rcpt
     s->ops->job(s->ctx, &o);
 }
 
-/* Queue may have told a message before a deliverer told that it still works on it: no job starts before all have told,
- * so now is the time to know. Takes those recipients out of the slice. */
+/* Queue may have told a message before a deliverer told that it still works on it: no job starts before all
+ * have told, so now is the time to know. Takes those recipients out of the slice. */
 static void leave_foreign(struct sched *s, struct slice *sl) {
     struct message *m = sl->m;
     uint32_t *link = &sl->first;
@@ -201,8 +203,10 @@ void sched_job_start(struct sched *s, struct dest *d) {
     const struct local *local = m->r[sl->first - 1].local;
     size_t most = sl->n < s->c.rcpts_per_job ? sl->n : s->c.rcpts_per_job;
     struct job *j = xmalloc(sizeof *j);
-    *j = (struct job){.no = next_number(s), .m = m, .d = d, .started = s->now, .v = xmalloc(most * sizeof *j->v)};
-    j->to = remote ? (struct sched_source){false, (uint32_t)(remote - s->remotes)} : (struct sched_source){true, d->uid};
+    *j = (struct job){
+        .no = next_number(s), .m = m, .d = d, .started = s->now, .v = xmalloc(most * sizeof *j->v)};
+    j->to = remote ? (struct sched_source){false, (uint32_t)(remote - s->remotes)}
+                   : (struct sched_source){true, d->uid};
     struct sched_job_rcpt *v = xmalloc(most * sizeof *v);
     take_rcpts(s, j, sl, v);
     if (!sl->first) drop_slice(d, m);
@@ -216,10 +220,12 @@ void sched_job_start(struct sched *s, struct dest *d) {
 
 /* --- results --- */
 
-/* The host could not be reached or threw us out, whatever the message: RFC 3463 X.4.1, X.4.2; RFC 5321 3.8 (421). */
+/* The host could not be reached or threw us out, whatever the message: RFC 3463 X.4.1, X.4.2; RFC 5321 3.8
+ * (421). */
 static bool is_miss(const struct status *st) {
     if (st->kind != STATUS_LATER) return false;
-    return st->code == 421 || (!st->remote && st->detail[1] == 4 && (st->detail[2] == 1 || st->detail[2] == 2));
+    return st->code == 421 ||
+           (!st->remote && st->detail[1] == 4 && (st->detail[2] == 1 || st->detail[2] == 2));
 }
 
 static void feedback(struct sched *s, struct job *j) {
@@ -236,7 +242,8 @@ static void feedback(struct sched *s, struct job *j) {
     else sched_dest_ok(s, j->d);
 }
 
-static void outcome_of_foreign(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host) {
+static void outcome_of_foreign(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
+                               struct str host) {
     struct sched_event ev = {.what = SCHED_DELIVERED, .a = m->taken - m->mail.arrival};
     if (st->kind == STATUS_OK) {
         sched_done(s, m, r, 'D', st);
@@ -260,8 +267,11 @@ static void apply(struct sched *s, struct job *j, struct outcome *o, const struc
     struct message *m = j->m;
     struct rcpt *r = &m->r[o->rcpt];
     struct dest *d = j->d;
-    struct sched_event ev = {.what = SCHED_DELIVERED, .a = m->taken - m->mail.arrival, .b = j->started - m->taken,
-                             .c = w ? w->connect_us / 1000 : 0, .d = w ? w->transmit_us / 1000 : 0};
+    struct sched_event ev = {.what = SCHED_DELIVERED,
+                             .a = m->taken - m->mail.arrival,
+                             .b = j->started - m->taken,
+                             .c = w ? w->connect_us / 1000 : 0,
+                             .d = w ? w->transmit_us / 1000 : 0};
     m->running--;
     if (!o->have) {
         died(s, m, r);
@@ -422,7 +432,8 @@ void sched_remote_running(struct sched *s, unsigned remote, const struct wire_ru
     table_add(&s->foreign, &f->node, foreign_hash(w->id, w->index));
 }
 
-static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_result *w, const struct status *st) {
+static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_result *w,
+                         const struct status *st) {
     f->have = true;
     f->kept_until = s->now + 60 * SCHED_SECOND;
     f->text = xmalloc(w->text.n + 1);
@@ -432,7 +443,8 @@ static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_r
     f->status = *st;
     f->status.text = (struct str){f->text, w->text.n};
     if (st->kind == STATUS_OK)
-        sched_mark(s, &(struct wire_mark){.id = f->id, .index = f->index, .state = 'D', .next = s->now, WIRE_STATUS(*st)});
+        sched_mark(s, &(struct wire_mark){
+                          .id = f->id, .index = f->index, .state = 'D', .next = s->now, WIRE_STATUS(*st)});
 }
 
 static bool foreign_result(struct sched *s, struct sched_source from, const struct wire_result *w) {

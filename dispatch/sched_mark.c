@@ -1,8 +1,9 @@
 /* sched_mark.c: what queue is told to record, and what it may not have read.
  *
- * A mark lies in a socket until queue reads it; a queue that dies loses it, and tells the new one's dispatch the
- * recipient again as if nothing had happened. So marks and splits of the last seconds are kept: they are said again,
- * in order, to a new queue, and a recipient that a new queue tells us although it was ended is not served twice. */
+ * A mark lies in a socket until queue reads it; a queue that dies loses it, and tells the new one's dispatch
+ * the recipient again as if nothing had happened. So marks and splits of the last seconds are kept: they are
+ * said again, in order, to a new queue, and a recipient that a new queue tells us although it was ended is
+ * not served twice. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>

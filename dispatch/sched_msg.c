@@ -1,4 +1,5 @@
-/* sched_msg.c: messages: known, waiting, fetched, in hand, settled; recipients that end, wait or fail; reports. */
+/* sched_msg.c: messages: known, waiting, fetched, in hand, settled; recipients that end, wait or fail;
+ * reports. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -89,8 +90,13 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     struct message *m = xmalloc(sizeof *m);
     m->e = e;
     m->arena = arena_new(ARENA_MAX);
-    m->mail = (struct sched_mail){.id = w->id, .arrival = w->arrival, .sender = str_dup(m->arena, w->sender),
-                                  .prefix = str_dup(m->arena, w->prefix), .body = w->body, .size = w->size, .fd = fd};
+    m->mail = (struct sched_mail){.id = w->id,
+                                  .arrival = w->arrival,
+                                  .sender = str_dup(m->arena, w->sender),
+                                  .prefix = str_dup(m->arena, w->prefix),
+                                  .body = w->body,
+                                  .size = w->size,
+                                  .fd = fd};
     m->next_index = w->rcpts;
     m->taken = s->now;
     m->force = e->force;
@@ -159,8 +165,13 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     if (!m || m->n >= RCPTS_MAX) return;
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     struct rcpt *r = &m->r[m->n];
-    *r = (struct rcpt){.index = w->index, .parent = w->parent, .attempts = w->attempts, .notify = w->notify,
-                       .next = w->next, .text = str_dup(m->arena, w->rcpt), .orcpt = str_dup(m->arena, w->orcpt)};
+    *r = (struct rcpt){.index = w->index,
+                       .parent = w->parent,
+                       .attempts = w->attempts,
+                       .notify = w->notify,
+                       .next = w->next,
+                       .text = str_dup(m->arena, w->rcpt),
+                       .orcpt = str_dup(m->arena, w->orcpt)};
     m->n++;
     if (w->index >= m->next_index && w->index < UINT32_MAX) m->next_index = w->index + 1;
     r->bad = !addr_parse(r->text, ADDR_POSTMASTER | ADDR_UTF8, m->arena, &r->addr, &why);
@@ -283,8 +294,8 @@ void sched_settle(struct sched *s, struct message *m) {
 
 /* --- what happens to a recipient --- */
 
-void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r, const struct status *st,
-                struct str host) {
+void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r,
+                const struct status *st, struct str host) {
     ev->id = m->mail.id;
     ev->to = r->text;
     ev->relay = host;
@@ -298,8 +309,12 @@ void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t stat
     r->state = RCPT_DONE;
     r->ended = state;
     if (m->gone) return;
-    sched_mark(s, &(struct wire_mark){.id = m->mail.id, .index = r->index, .state = state, .attempts = r->attempts,
-                                      .next = s->now, WIRE_STATUS(*st)});
+    sched_mark(s, &(struct wire_mark){.id = m->mail.id,
+                                      .index = r->index,
+                                      .state = state,
+                                      .attempts = r->attempts,
+                                      .next = s->now,
+                                      WIRE_STATUS(*st)});
 }
 
 static struct status copy_status(struct arena *a, const struct status *st) {
@@ -308,7 +323,8 @@ static struct status copy_status(struct arena *a, const struct status *st) {
     return c;
 }
 
-void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host) {
+void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
+                struct str host) {
     struct sched_event ev = {.what = SCHED_BOUNCED};
     if (m->gone) {
         r->state = RCPT_DONE;
@@ -327,7 +343,8 @@ void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct
 }
 
 /* RFC 5321 4.5.4.1: at last the sender is told; X.4.7 of RFC 3463 with what was heard last. */
-static void expire(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host) {
+static void expire(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
+                   struct str host) {
     char mem[1000];
     struct buf b = BUF(mem);
     buf_adds(&b, "not delivered in time, given up; the last answer was: ");
@@ -338,8 +355,8 @@ static void expire(struct sched *s, struct message *m, struct rcpt *r, const str
     sched_fail(s, m, r, &over, host);
 }
 
-void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host, bool counted,
-                 int64_t not_before) {
+void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host,
+                 bool counted, int64_t not_before) {
     uint64_t salt = qid_hash(m->mail.id);
     int64_t over = sched_expires(s, m->mail.arrival, m->mail.sender.n == 0);
     if (counted && r->attempts < UINT32_MAX) r->attempts++;
@@ -358,8 +375,12 @@ void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struc
     r->state = RCPT_LATER;
     r->parked = false;
     r->next = next;
-    sched_mark(s, &(struct wire_mark){.id = m->mail.id, .index = r->index, .state = 'L', .attempts = r->attempts,
-                                      .next = next, WIRE_STATUS(*st)});
+    sched_mark(s, &(struct wire_mark){.id = m->mail.id,
+                                      .index = r->index,
+                                      .state = 'L',
+                                      .attempts = r->attempts,
+                                      .next = next,
+                                      WIRE_STATUS(*st)});
     struct sched_event ev = {.what = SCHED_DEFERRED, .next_ms = next - s->now};
     sched_tell(s, &ev, m, r, st, host);
 }
@@ -369,18 +390,23 @@ void sched_soon(struct sched *s, struct message *m, struct rcpt *r, const char *
     sched_defer(s, m, r, &st, STR_NONE, false, s->now + SOON + sched_jitter(SOON / 4, qid_hash(m->mail.id)));
 }
 
-/* Queue counts what it thinks we have in hand, and stops telling us new mail at some number: so it is not told of a
- * few that wait here, but of more it is. */
+/* Queue counts what it thinks we have in hand, and stops telling us new mail at some number: so it is not
+ * told of a few that wait here, but of more it is. */
 void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest *d) {
-    struct status turn = status_make(450, "4.3.2", "waits for its turn: many messages go to this destination");
+    struct status turn =
+        status_make(450, "4.3.2", "waits for its turn: many messages go to this destination");
     r->state = RCPT_LATER;
     r->parked = true;
     r->next = s->now + s->c.retry_first;
     r->dest = d;
     d->refs++;
     if (s->unmarked < UNMARKED_MAX) return;
-    sched_mark(s, &(struct wire_mark){.id = m->mail.id, .index = r->index, .state = 'L', .attempts = r->attempts,
-                                      .next = r->next, WIRE_STATUS(turn)});
+    sched_mark(s, &(struct wire_mark){.id = m->mail.id,
+                                      .index = r->index,
+                                      .state = 'L',
+                                      .attempts = r->attempts,
+                                      .next = r->next,
+                                      WIRE_STATUS(turn)});
 }
 
 /* --- due, parked, fetched --- */
@@ -417,8 +443,8 @@ void sched_release_parked(struct sched *s, struct dest *d) {
     }
 }
 
-/* An entry whose time has come. If it waits for one destination only, that one is asked first: a message for a dead
- * host is not even fetched. */
+/* An entry whose time has come. If it waits for one destination only, that one is asked first: a message for
+ * a dead host is not even fetched. */
 static void due(struct sched *s, struct entry *e) {
     struct dest *d = e->dest;
     sched_heap_remove(s, e);
@@ -434,7 +460,8 @@ static void due(struct sched *s, struct entry *e) {
 }
 
 static bool room_to_fetch(const struct sched *s) {
-    return s->queue && !s->stopping && s->fetching < FETCHES_MAX && s->in_hand + s->fetching < s->c.in_hand_max / 2;
+    return s->queue && !s->stopping && s->fetching < FETCHES_MAX &&
+           s->in_hand + s->fetching < s->c.in_hand_max / 2;
 }
 
 void sched_fetch_more(struct sched *s, int64_t *next) {

@@ -1,4 +1,5 @@
-/* sched_route.c: where does this recipient go? Questions to lookup, expansions, and the grouping by destination. */
+/* sched_route.c: where does this recipient go? Questions to lookup, expansions, and the grouping by
+ * destination. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -46,7 +47,8 @@ void sched_route_want(struct sched *s, struct message *m, uint32_t rcpt) {
     m->r[rcpt].state = RCPT_ROUTING;
     m->routing++;
     if (s->wait_head > 1024 && s->wait_head > s->wait_n / 2) {
-        memmove(s->route_wait, s->route_wait + s->wait_head, (s->wait_n - s->wait_head) * sizeof *s->route_wait);
+        memmove(s->route_wait, s->route_wait + s->wait_head,
+                (s->wait_n - s->wait_head) * sizeof *s->route_wait);
         s->wait_n -= s->wait_head;
         s->wait_head = 0;
     }
@@ -135,11 +137,14 @@ void sched_route_local(struct sched *s, const struct wire_route_local *w) {
         if (q->local && same_local(q->local, w)) return;
     }
     struct local *l = ARENA_NEW(m->arena, struct local);
-    if (l) *l = (struct local){str_dup(m->arena, w->user), str_dup(m->arena, w->home), str_dup(m->arena, w->mailbox)};
+    if (l)
+        *l = (struct local){str_dup(m->arena, w->user), str_dup(m->arena, w->home),
+                            str_dup(m->arena, w->mailbox)};
     q->local = l;
 }
 
-static void tell_routed(struct sched *s, struct message *m, const struct rcpt *r, struct str route, struct str nexthop) {
+static void tell_routed(struct sched *s, struct message *m, const struct rcpt *r, struct str route,
+                        struct str nexthop) {
     struct sched_event ev = {.what = SCHED_ROUTED, .route = route, .nexthop = nexthop};
     struct status none = status_make(250, "2.0.0", "");
     sched_tell(s, &ev, m, r, &none, STR_NONE);
@@ -168,7 +173,8 @@ static void join(struct message *m, uint32_t at, struct dest *d) {
     m->queued++;
 }
 
-static void to_local(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st) {
+static void to_local(struct sched *s, struct route *q, const struct wire_route_answer *w,
+                     const struct status *st) {
     struct rcpt *r = &q->m->r[q->rcpt];
     (void)w, (void)st;
     if (!q->local) {
@@ -180,7 +186,8 @@ static void to_local(struct sched *s, struct route *q, const struct wire_route_a
     join(q->m, q->rcpt, sched_dest(s, KIND_LOCAL, STR_NONE, 0, q->uid, q->gid));
 }
 
-static void to_host(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st) {
+static void to_host(struct sched *s, struct route *q, const struct wire_route_answer *w,
+                    const struct status *st) {
     struct rcpt *r = &q->m->r[q->rcpt];
     uint16_t port = w->port ? w->port : s->c.smtp_port;
     (void)st;
@@ -192,7 +199,8 @@ static void to_host(struct sched *s, struct route *q, const struct wire_route_an
     join(q->m, q->rcpt, sched_dest(s, (char)w->how, w->nexthop, port, 0, 0));
 }
 
-static void to_nowhere(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st) {
+static void to_nowhere(struct sched *s, struct route *q, const struct wire_route_answer *w,
+                       const struct status *st) {
     struct rcpt *r = &q->m->r[q->rcpt];
     struct sched_event ev = {.what = SCHED_DELIVERED, .a = q->m->taken - q->m->mail.arrival};
     struct status gone = status_make(250, "2.0.0", "discarded, as the route table says");
@@ -202,7 +210,8 @@ static void to_nowhere(struct sched *s, struct route *q, const struct wire_route
     sched_tell(s, &ev, q->m, r, &gone, STR_NONE);
 }
 
-static void to_error(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st) {
+static void to_error(struct sched *s, struct route *q, const struct wire_route_answer *w,
+                     const struct status *st) {
     struct rcpt *r = &q->m->r[q->rcpt];
     (void)w;
     if (st->kind == STATUS_NEVER) sched_fail(s, q->m, r, st, STR_NONE);
@@ -217,7 +226,8 @@ struct seen { /* positions + 1 of the recipients that a message has, by address 
 };
 
 /* 0 when it is new, else the position + 1 of the one that has this address. */
-static uint32_t seen_add(struct seen *seen, const struct message *m, const struct addr *a, uint64_t hash, uint32_t at) {
+static uint32_t seen_add(struct seen *seen, const struct message *m, const struct addr *a, uint64_t hash,
+                         uint32_t at) {
     size_t i = (size_t)(hash ^ hash >> 32) & seen->mask;
     for (; seen->v[i]; i = (i + 1) & seen->mask) {
         const struct rcpt *r = &m->r[seen->v[i] - 1];
@@ -258,7 +268,8 @@ static void add_child(struct expansion *x, struct str text) {
     struct addr a;
     const char *why;
     uint32_t at = (uint32_t)m->n;
-    if (m->n >= RCPTS_MAX || m->next_index == UINT32_MAX || !addr_parse(text, ADDR_POSTMASTER | ADDR_UTF8, m->arena, &a, &why)) {
+    if (m->n >= RCPTS_MAX || m->next_index == UINT32_MAX ||
+        !addr_parse(text, ADDR_POSTMASTER | ADDR_UTF8, m->arena, &a, &why)) {
         x->bad = true;
         return;
     }
@@ -268,16 +279,25 @@ static void add_child(struct expansion *x, struct str text) {
     if (same) return; /* it has its copy already; this also ends loops */
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     const struct rcpt *p = &m->r[x->parent];
-    m->r[at] = (struct rcpt){.addr = a, .text = str_dup(m->arena, text), .orcpt = p->orcpt, .index = m->next_index++,
-                             .parent = p->index, .parent_at = x->parent + 1, .notify = p->notify,
-                             .depth = (uint8_t)(p->depth + 1), .hash = hash};
+    m->r[at] = (struct rcpt){.addr = a,
+                             .text = str_dup(m->arena, text),
+                             .orcpt = p->orcpt,
+                             .index = m->next_index++,
+                             .parent = p->index,
+                             .parent_at = x->parent + 1,
+                             .notify = p->notify,
+                             .depth = (uint8_t)(p->depth + 1),
+                             .hash = hash};
     m->n++;
     x->made++;
-    sched_split(x->s, &(struct wire_split){.id = m->mail.id, .parent = p->index, .index = m->r[at].index, .rcpt = m->r[at].text});
+    sched_split(x->s,
+                &(struct wire_split){
+                    .id = m->mail.id, .parent = p->index, .index = m->r[at].index, .rcpt = m->r[at].text});
     sched_route_want(x->s, m, at);
 }
 
-/* The parent has done its work when its children are on record. When there is none, its mail must not vanish. */
+/* The parent has done its work when its children are on record. When there is none, its mail must not
+ * vanish. */
 static void expanded(struct sched *s, const struct expansion *x, size_t n) {
     static const struct status split = {STATUS_OK, 250, {2, 0, 0}, false, {"expanded", 8}};
     struct status loop = status_make(550, "5.4.6", "the alias leads back to itself");
@@ -294,7 +314,8 @@ static void expanded(struct sched *s, const struct expansion *x, size_t n) {
     }
 }
 
-static void to_others(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st) {
+static void to_others(struct sched *s, struct route *q, const struct wire_route_answer *w,
+                      const struct status *st) {
     struct message *m = q->m;
     struct status deep = status_make(550, "5.4.6", "aliases of aliases too deep: a loop in the alias table");
     (void)w, (void)st;
@@ -311,7 +332,8 @@ static void to_others(struct sched *s, struct route *q, const struct wire_route_
 static const struct way {
     char how;
     void (*go)(struct sched *s, struct route *q, const struct wire_route_answer *w, const struct status *st);
-} ways[] = {{'L', to_local}, {'X', to_others}, {'M', to_host}, {'H', to_host}, {'D', to_nowhere}, {'E', to_error}};
+} ways[] = {{'L', to_local}, {'X', to_others},  {'M', to_host},
+            {'H', to_host},  {'D', to_nowhere}, {'E', to_error}};
 
 void sched_route_answer(struct sched *s, const struct wire_route_answer *w) {
     struct route *q = slot_of(s, w->tag);
@@ -345,7 +367,8 @@ void sched_submit(struct sched *s, struct message *m) {
         m->unsent = sl->m_next;
         if (d->fresh == sl) d->fresh = NULL;
         d->refs--;
-        if (m->force && d->kind != KIND_LOCAL) d->down_until = d->down_until > s->now ? s->now : d->down_until;
+        if (m->force && d->kind != KIND_LOCAL)
+            d->down_until = d->down_until > s->now ? s->now : d->down_until;
         if (d->queued >= DEST_HIGH && !m->force) park_slice(s, sl);
         else sched_enqueue(s, d, sl);
         sched_dest_update(s, d);

@@ -1,4 +1,5 @@
-/* test_bounce.c: failure reports: what people read, what programs read, and what strangers' texts cannot do to it. */
+/* test_bounce.c: failure reports: what people read, what programs read, and what strangers' texts cannot do
+ * to it. */
 #include "dispatch/bounce.h"
 
 #include "common/arena.h"
@@ -21,9 +22,16 @@ static struct status said(uint16_t code, const char *detail, const char *what) {
 }
 
 static struct bounce base(const struct sched_failed *f, size_t n) {
-    return (struct bounce){.hostname = STR("mx.here.test"), .id = {2, 20}, .about = {1, 10}, .now = 1700000000000,
-                           .arrival = 1699999990000, .sender = STR("alice@here.test"), .prefix = STR("Received: by mx.here.test\r\n"),
-                           .header = STR("From: alice@here.test\r\nSubject: hello\r\n"), .failed = f, .count = n};
+    return (struct bounce){.hostname = STR("mx.here.test"),
+                           .id = {2, 20},
+                           .about = {1, 10},
+                           .now = 1700000000000,
+                           .arrival = 1699999990000,
+                           .sender = STR("alice@here.test"),
+                           .prefix = STR("Received: by mx.here.test\r\n"),
+                           .header = STR("From: alice@here.test\r\nSubject: hello\r\n"),
+                           .failed = f,
+                           .count = n};
 }
 
 static const char *build(const struct bounce *b) {
@@ -33,11 +41,16 @@ static const char *build(const struct bounce *b) {
 }
 
 #define HAS(s, what) \
-    do { if (!strstr((s), (what))) { fail_msg("not found: %s\nin:\n%s", (what), (s)); } } while (0)
+    do { \
+        if (!strstr((s), (what))) { \
+            fail_msg("not found: %s\nin:\n%s", (what), (s)); \
+        } \
+    } while (0)
 
 static void one_recipient(void **state) {
     (void)state;
-    struct sched_failed f = {0, STR("bob@far.test"), STR_NONE, STR("mx.far.test[192.0.2.1]:25"), said(550, "5.1.1", "No such user here")};
+    struct sched_failed f = {0, STR("bob@far.test"), STR_NONE, STR("mx.far.test[192.0.2.1]:25"),
+                             said(550, "5.1.1", "No such user here")};
     struct bounce b = base(&f, 1);
     const char *s = build(&b);
     static const char *const lines[] = {
@@ -51,9 +64,11 @@ static void one_recipient(void **state) {
         "    There is no such mailbox.",
         "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.here.test\r\n",
         "Arrival-Date: Tue, 14 Nov 2023 22:13:10 +0000\r\n",
-        "\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.far.test\r\n",
+        "\r\n\r\nFinal-Recipient: rfc822; bob@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: "
+        "dns; mx.far.test\r\n",
         "dns; mx.far.test\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user here\r\n",
-        "Content-Type: text/rfc822-headers\r\n\r\nReceived: by mx.here.test\r\nFrom: alice@here.test\r\nSubject: hello\r\n\r\n--",
+        "Content-Type: text/rfc822-headers\r\n\r\nReceived: by mx.here.test\r\nFrom: "
+        "alice@here.test\r\nSubject: hello\r\n\r\n--",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) HAS(s, lines[i]);
     assert_false(eight);
@@ -63,14 +78,16 @@ static void one_recipient(void **state) {
 static void several(void **state) {
     (void)state;
     struct sched_failed f[] = {
-        {0, STR("bob@far.test"), STR("rfc822;robert@here.test"), STR("mx.far.test[192.0.2.1]:25"), said(552, "5.2.2", "full")},
+        {0, STR("bob@far.test"), STR("rfc822;robert@here.test"), STR("mx.far.test[192.0.2.1]:25"),
+         said(552, "5.2.2", "full")},
         {3, STR("carol@gone.test"), STR_NONE, STR_NONE, status_make(550, "5.4.7", "not delivered in time")},
     };
     struct bounce b = base(f, 2);
     b.cut = true;
     const char *s = build(&b);
     HAS(s, "Original-Recipient: rfc822;robert@here.test\r\nFinal-Recipient: rfc822; bob@far.test\r\n");
-    HAS(s, "Final-Recipient: rfc822; carol@gone.test\r\nAction: failed\r\nStatus: 5.4.7\r\nDiagnostic-Code: x-postern; 550 5.4.7 not");
+    HAS(s, "Final-Recipient: rfc822; carol@gone.test\r\nAction: failed\r\nStatus: 5.4.7\r\nDiagnostic-Code: "
+           "x-postern; 550 5.4.7 not");
     HAS(s, "this system: 550 5.4.7 not delivered in time\r\n");
     HAS(s, "The mailbox is full.");
     HAS(s, "It was tried until the time");
@@ -87,7 +104,8 @@ static void hostile(void **state) {
     for (size_t i = 0; i < 1000; i++) words[i] = i % 7 ? 'w' : ' ';
     words[1000] = '\0';
     struct sched_failed f[] = {
-        {0, STR("a@b.test"), STR_NONE, STR("h[192.0.2.1]:25"), said(550, "5.0.0", "x\r\nBcc: victim@v.test\r\n\r\n--boundary")},
+        {0, STR("a@b.test"), STR_NONE, STR("h[192.0.2.1]:25"),
+         said(550, "5.0.0", "x\r\nBcc: victim@v.test\r\n\r\n--boundary")},
         {1, STR("a\nb@b.test"), STR("rfc822;x\r\ny"), STR("evil\r\nhost[1]:25"), said(550, "5.0.0", big)},
         {2, STR("c@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", words)},
     };
@@ -128,7 +146,8 @@ static void eight_bit(void **state) {
     struct sched_failed f = {0, STR("a@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", "no")};
     struct bounce b = base(&f, 1);
     b.header = STR("Subject: gr\xc3\xbc\xc3\x9f\r\n");
-    HAS(build(&b), "text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReceived: by mx.here.test\r\nSubject: gr");
+    HAS(build(&b), "text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReceived: by "
+                   "mx.here.test\r\nSubject: gr");
     assert_true(eight);
 }
 
@@ -147,8 +166,10 @@ static void header_lengths(void **state) {
         size_t n;
         bool cut;
     } rows[] = {
-        {"", 0, true}, {"A: b\r\n\r\nbody", 6, false}, {"\r\nbody", 0, false}, {"A: b\r\nC: d", 6, true},
-        {"A: b\r\n", 6, true}, {"A: b\r\n\r\n", 6, false}, {"no end", 0, true}, {"A: b\r\n\r", 6, true},
+        {"", 0, true},          {"A: b\r\n\r\nbody", 6, false},
+        {"\r\nbody", 0, false}, {"A: b\r\nC: d", 6, true},
+        {"A: b\r\n", 6, true},  {"A: b\r\n\r\n", 6, false},
+        {"no end", 0, true},    {"A: b\r\n\r", 6, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         bool cut;
@@ -163,12 +184,9 @@ static void dates(void **state) {
         int64_t s;
         const char *text;
     } rows[] = {
-        {0, "Thu, 1 Jan 1970 00:00:00 +0000"},
-        {951782399, "Mon, 28 Feb 2000 23:59:59 +0000"},
-        {951782400, "Tue, 29 Feb 2000 00:00:00 +0000"},
-        {951868800, "Wed, 1 Mar 2000 00:00:00 +0000"},
-        {1798761599, "Thu, 31 Dec 2026 23:59:59 +0000"},
-        {4107542400, "Mon, 1 Mar 2100 00:00:00 +0000"},
+        {0, "Thu, 1 Jan 1970 00:00:00 +0000"},           {951782399, "Mon, 28 Feb 2000 23:59:59 +0000"},
+        {951782400, "Tue, 29 Feb 2000 00:00:00 +0000"},  {951868800, "Wed, 1 Mar 2000 00:00:00 +0000"},
+        {1798761599, "Thu, 31 Dec 2026 23:59:59 +0000"}, {4107542400, "Mon, 1 Mar 2100 00:00:00 +0000"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct buf b = BUF(text);
@@ -179,8 +197,9 @@ static void dates(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_recipient), cmocka_unit_test(several), cmocka_unit_test(hostile), cmocka_unit_test(boundary_is_new),
-        cmocka_unit_test(eight_bit), cmocka_unit_test(does_not_fit), cmocka_unit_test(header_lengths), cmocka_unit_test(dates),
+        cmocka_unit_test(one_recipient),   cmocka_unit_test(several),   cmocka_unit_test(hostile),
+        cmocka_unit_test(boundary_is_new), cmocka_unit_test(eight_bit), cmocka_unit_test(does_not_fit),
+        cmocka_unit_test(header_lengths),  cmocka_unit_test(dates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,8 @@ static void note(bool trouble, const char *text) {
 }
 
 static struct hosttable_news news(uint8_t last, bool ok) {
-    struct hosttable_news n = {.name = STR("mx.far.test"), .ip = {4, {192, 0, 2, last}}, .port = 25, .ok = ok};
+    struct hosttable_news n = {
+        .name = STR("mx.far.test"), .ip = {4, {192, 0, 2, last}}, .port = 25, .ok = ok};
     if (ok) {
         n.caps = CAP_EHLO | CAP_PIPELINING | CAP_8BITMIME;
         n.size_limit = 1000000;
@@ -90,14 +91,15 @@ static void learns(void **state) {
 static void goes_down_and_up(void **state) {
     (void)state;
     static const struct {
-        int64_t at;    /* after NOW */
+        int64_t at; /* after NOW */
         bool ok;
         bool down;     /* right after */
         int64_t retry; /* after NOW */
     } rows[] = {
-        {0, true, false, 0},         {10, false, true, 1010}, {20, false, true, 1010}, /* tried together: one failure */
-        {2000, false, true, 4000},   {5000, false, true, 9000}, {10000, false, true, 18000},
-        {20000, false, true, 28000}, /* retry-max */
+        {0, true, false, 0},         {10, false, true, 1010},
+        {20, false, true, 1010}, /* tried together: one failure */
+        {2000, false, true, 4000},   {5000, false, true, 9000},
+        {10000, false, true, 18000}, {20000, false, true, 28000}, /* retry-max */
         {30000, true, false, 0},     {30010, false, true, 31010}, /* begins anew */
     };
     struct hosttable *t = hosttable_new();
@@ -164,7 +166,8 @@ static void damaged_records(void **state) {
         assert_false(hosttable_load(u, STR("192.0.2.1:25"), (struct str){copy, i}, NOW));
     }
     assert_false(hosttable_load(u, STR("192.0.2.1"), (struct str){copy, n}, NOW));
-    assert_false(hosttable_load(u, STR("192.0.2.1:25"), (struct str){copy, n}, NOW + (int64_t)61 * 86400 * 1000));
+    assert_false(
+        hosttable_load(u, STR("192.0.2.1:25"), (struct str){copy, n}, NOW + (int64_t)61 * 86400 * 1000));
     assert_int_equal(hosttable_count(u), 0);
     assert_true(hosttable_load(u, STR("192.0.2.1:25"), (struct str){copy, n}, NOW));
     assert_int_equal(hosttable_count(u), 1);
@@ -328,10 +331,16 @@ static void no_directory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(learns), cmocka_unit_test(goes_down_and_up), cmocka_unit_test(clock_goes_back),
-        cmocka_unit_test(oldest_goes), cmocka_unit_test(damaged_records), cmocka_unit_test(survives_restart),
-        cmocka_unit_test(no_configuration_from_outside), cmocka_unit_test(damage_is_set_aside),
-        cmocka_unit_test(half_made_file), cmocka_unit_test(no_directory),
+        cmocka_unit_test(learns),
+        cmocka_unit_test(goes_down_and_up),
+        cmocka_unit_test(clock_goes_back),
+        cmocka_unit_test(oldest_goes),
+        cmocka_unit_test(damaged_records),
+        cmocka_unit_test(survives_restart),
+        cmocka_unit_test(no_configuration_from_outside),
+        cmocka_unit_test(damage_is_set_aside),
+        cmocka_unit_test(half_made_file),
+        cmocka_unit_test(no_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
