@@ -55,7 +55,8 @@ const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index
 
 void sched_recent_replay(struct sched *s) {
     for (struct recent *r = s->recent_head; r; r = r->next) {
-        r->at = s->now; /* said now: however long queue was away, it may tell its old record before it has heard this */
+        r->at =
+            s->now; /* said now: however long queue was away, it may tell its old record before it has heard this */
         if (r->is_split) s->ops->split(s->ctx, &r->split);
         else s->ops->mark(s->ctx, &r->mark);
     }

@@ -107,13 +107,14 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     return m;
 }
 
-/* Queue tells a message that we have in hand, and knows less of its expansions than we: a queue that died before it
- * had read them. What is not on its record could not be marked, and would be lost with us. */
+/* Queue tells a message that we have in hand, and knows less of its expansions than we: a queue that died
+ * before it had read them. What is not on its record could not be marked, and would be lost with us. */
 static void split_again(struct sched *s, const struct message *m, uint32_t known) {
     for (size_t i = 0; i < m->n && !m->gone; i++) {
         const struct rcpt *r = &m->r[i];
         if (!r->parent_at || r->index < known) continue;
-        sched_split(s, &(struct wire_split){.id = m->mail.id, .parent = r->parent, .index = r->index, .rcpt = r->text});
+        sched_split(s, &(struct wire_split){
+                           .id = m->mail.id, .parent = r->parent, .index = r->index, .rcpt = r->text});
     }
 }
 
@@ -203,8 +204,8 @@ void sched_ready_end(struct sched *s, struct qid id) {
     sched_settle(s, m);
 }
 
-/* Of what we know we know better when it is due. But it is also the answer to a fetch, when queue could not read the
- * message just now: then it is asked for again, and the fetch is over. */
+/* Of what we know we know better when it is due. But it is also the answer to a fetch, when queue could not
+ * read the message just now: then it is asked for again, and the fetch is over. */
 void sched_waiting(struct sched *s, const struct wire_waiting *w) {
     struct entry *e = sched_entry(s, w->id);
     if (e && e->state != ENTRY_FETCHED) return;

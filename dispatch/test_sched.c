@@ -1,5 +1,6 @@
-/* test_sched.c: the scheduler in a world of its own: a clock, a queue, lookup, resolve and deliverers that write down
- * what they are told and answer as the story says. Each story is a list of inputs and what must be seen after each. */
+/* test_sched.c: the scheduler in a world of its own: a clock, a queue, lookup, resolve and deliverers that
+ * write down what they are told and answer as the story says. Each story is a list of inputs and what must
+ * be seen after each. */
 #include "dispatch/sched.h"
 
 #include "common/arena.h"
@@ -36,9 +37,16 @@ struct world {
     size_t log_n;
     struct seen_job jobs[JOBS_MAX];
     size_t job_n;
-    struct { uint32_t tag; char rcpt[200]; } routes[TAGS_MAX];
+    struct {
+        uint32_t tag;
+        char rcpt[200];
+    } routes[TAGS_MAX];
     size_t route_n;
-    struct { uint32_t tag; char domain[200]; bool mx; } hosts[TAGS_MAX];
+    struct {
+        uint32_t tag;
+        char domain[200];
+        bool mx;
+    } hosts[TAGS_MAX];
     size_t host_n;
     size_t fetches, marks, splits, bounces;
     struct qid last_fetch, asked[200];
@@ -76,7 +84,8 @@ static void op_split(void *ctx, const struct wire_split *m) {
     say(w, "split %u/%u>%u %.*s\n", m->id.serial, m->parent, m->index, STR_ARGS(m->rcpt));
 }
 
-static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n, struct qid *bounce) {
+static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
+                      struct qid *bounce) {
     struct world *w = ctx;
     if (w->refuse_bounce) return false;
     w->bounces++;
@@ -106,7 +115,8 @@ static void op_job(void *ctx, const struct sched_job *j) {
     struct world *w = ctx;
     assert_true(w->job_n < JOBS_MAX);
     struct seen_job *k = &w->jobs[w->job_n++];
-    *k = (struct seen_job){.no = j->job, .remote = j->remote, .local = j->local, .uid = j->uid, .id = j->mail->id};
+    *k = (struct seen_job){
+        .no = j->job, .remote = j->remote, .local = j->local, .uid = j->uid, .id = j->mail->id};
     struct buf r = BUF(k->rcpts), h = BUF(k->hosts);
     snprintf(k->destination, sizeof k->destination, "%.*s", STR_ARGS(j->destination));
     snprintf(k->mailbox, sizeof k->mailbox, "%.*s", STR_ARGS(j->mailbox));
@@ -145,7 +155,8 @@ static void op_timer(void *ctx, int64_t at) {
     ((struct world *)ctx)->wake = at;
 }
 static void op_event(void *ctx, const struct sched_event *e) {
-    static const char *const names[] = {"routed", "delivered", "deferred", "bounced", "expanded", "host_down"};
+    static const char *const names[] = {"routed",  "delivered", "deferred",
+                                        "bounced", "expanded",  "host_down"};
     struct world *w = ctx;
     if (e->what == SCHED_ROUTED) return;
     if (e->what == SCHED_HOST_DOWN) say(w, "host_down %.*s %lld\n", STR_ARGS(e->to), (long long)e->next_ms);
@@ -153,9 +164,19 @@ static void op_event(void *ctx, const struct sched_event *e) {
 }
 
 static const struct sched_ops ops = {
-    .fetch = op_fetch, .mark = op_mark, .split = op_split, .bounce = op_bounce, .route_query = op_route, .host_query = op_host,
-    .job = op_job, .worker_start = op_worker_start, .worker_stop = op_worker_stop, .release = op_release, .facts = op_facts,
-    .timer = op_timer, .event = op_event,
+    .fetch = op_fetch,
+    .mark = op_mark,
+    .split = op_split,
+    .bounce = op_bounce,
+    .route_query = op_route,
+    .host_query = op_host,
+    .job = op_job,
+    .worker_start = op_worker_start,
+    .worker_stop = op_worker_stop,
+    .release = op_release,
+    .facts = op_facts,
+    .timer = op_timer,
+    .event = op_event,
 };
 
 static const struct sched_own own = {{4, {10, 0, 0, 9}}, 25};
@@ -163,10 +184,21 @@ static const struct sched_own own = {{4, {10, 0, 0, 9}}, 25};
 static struct world *world_bare(void) {
     struct world *w = xmalloc(sizeof *w);
     w->now = NOW0;
-    w->c = (struct sched_config){.queue_lifetime = 5 * 86400000LL, .bounce_lifetime = 86400000, .retry_first = 300000,
-                                 .retry_max = 7200000, .worker_idle = 10000, .concurrency = 20, .rcpts_per_job = 100,
-                                 .jobs_per_remote = 50, .remote_processes = 1, .worker_max = 2, .in_hand_max = 20000,
-                                 .smtp_port = 25, .hostname = STR("mx.here.test"), .own = &own, .own_count = 1};
+    w->c = (struct sched_config){.queue_lifetime = 5 * 86400000LL,
+                                 .bounce_lifetime = 86400000,
+                                 .retry_first = 300000,
+                                 .retry_max = 7200000,
+                                 .worker_idle = 10000,
+                                 .concurrency = 20,
+                                 .rcpts_per_job = 100,
+                                 .jobs_per_remote = 50,
+                                 .remote_processes = 1,
+                                 .worker_max = 2,
+                                 .in_hand_max = 20000,
+                                 .smtp_port = 25,
+                                 .hostname = STR("mx.here.test"),
+                                 .own = &own,
+                                 .own_count = 1};
     w->s = sched_new(&w->c, &ops, w, w->now);
     return w;
 }
@@ -189,11 +221,11 @@ static void end(struct world *w) {
 }
 
 /* What happened since last time, exactly. */
-#define SAW(w, text)                       \
-    do {                                   \
-        (w)->log[(w)->log_n] = '\0';       \
+#define SAW(w, text) \
+    do { \
+        (w)->log[(w)->log_n] = '\0'; \
         assert_string_equal((w)->log, text); \
-        (w)->log_n = 0;                    \
+        (w)->log_n = 0; \
     } while (0)
 
 static void forget(struct world *w) {
@@ -210,35 +242,54 @@ static struct qid mid(uint32_t n) {
     return (struct qid){1, n};
 }
 
-static void ready_rcpt(struct world *w, uint32_t n, uint32_t index, const char *to, uint32_t attempts, int64_t next) {
-    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){.id = mid(n), .index = index, .rcpt = str_of(to), .parent = UINT32_MAX,
-                                                     .attempts = attempts, .next = next});
+static void ready_rcpt(struct world *w, uint32_t n, uint32_t index, const char *to, uint32_t attempts,
+                       int64_t next) {
+    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){.id = mid(n),
+                                                     .index = index,
+                                                     .rcpt = str_of(to),
+                                                     .parent = UINT32_MAX,
+                                                     .attempts = attempts,
+                                                     .next = next});
 }
 
-static void ready_from(struct world *w, uint32_t n, const char *sender, int64_t arrival, const char *const *to, size_t count) {
+static void ready_from(struct world *w, uint32_t n, const char *sender, int64_t arrival,
+                       const char *const *to, size_t count) {
     w->open_fds++;
-    sched_ready(w->s, &(struct wire_ready){.id = mid(n), .arrival = arrival, .sender = str_of(sender), .size = 100,
-                                           .rcpts = (uint32_t)count, .prefix = STR("Received: x\r\n")}, w->next_fd++);
+    sched_ready(w->s,
+                &(struct wire_ready){.id = mid(n),
+                                     .arrival = arrival,
+                                     .sender = str_of(sender),
+                                     .size = 100,
+                                     .rcpts = (uint32_t)count,
+                                     .prefix = STR("Received: x\r\n")},
+                w->next_fd++);
     for (size_t i = 0; i < count; i++) ready_rcpt(w, n, (uint32_t)i, to[i], 0, 0);
     sched_ready_end(w->s, mid(n));
 }
 
-#define READY(w, n, ...)                                                                                         \
-    ready_from(w, n, "sender@s.test", (w)->now, (const char *[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), \
+#define READY(w, n, ...) \
+    ready_from(w, n, "sender@s.test", (w)->now, (const char *[]){__VA_ARGS__}, \
+               sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), \
         sched_run((w)->s)
 
-static void answer_route(struct world *w, uint32_t tag, char how, const char *nexthop, uint16_t port, struct status st) {
-    sched_route_answer(w->s, &(struct wire_route_answer){.tag = tag, .how = (uint8_t)how, .nexthop = str_of(nexthop), .port = port,
-                                                         WIRE_STATUS(st)});
+static void answer_route(struct world *w, uint32_t tag, char how, const char *nexthop, uint16_t port,
+                         struct status st) {
+    sched_route_answer(
+        w->s,
+        &(struct wire_route_answer){
+            .tag = tag, .how = (uint8_t)how, .nexthop = str_of(nexthop), .port = port, WIRE_STATUS(st)});
 }
 
-/* Lookup of the stories: user@dom goes by MX of dom; N@local.test is the mailbox of UID 1000 + N; nobody@... fails;
- * soft@... later; list@ and loop@ and self@ are aliases; null@ is thrown away; fix@ goes to a host by its address. */
+/* Lookup of the stories: user@dom goes by MX of dom; N@local.test is the mailbox of UID 1000 + N; nobody@...
+ * fails; soft@... later; list@ and loop@ and self@ are aliases; null@ is thrown away; fix@ goes to a host by
+ * its address. */
 static void route(struct world *w, uint32_t tag, const char *rcpt) {
     struct status ok = status_make(250, "2.0.0", "");
     const char *domain = strchr(rcpt, '@') + 1;
-    if (strncmp(rcpt, "nobody@", 7) == 0) answer_route(w, tag, 'E', "", 0, status_make(550, "5.1.1", "no such user"));
-    else if (strncmp(rcpt, "soft@", 5) == 0) answer_route(w, tag, 'E', "", 0, status_make(451, "4.3.0", "table broken"));
+    if (strncmp(rcpt, "nobody@", 7) == 0)
+        answer_route(w, tag, 'E', "", 0, status_make(550, "5.1.1", "no such user"));
+    else if (strncmp(rcpt, "soft@", 5) == 0)
+        answer_route(w, tag, 'E', "", 0, status_make(451, "4.3.0", "table broken"));
     else if (strncmp(rcpt, "null@", 5) == 0) answer_route(w, tag, 'D', "", 0, ok);
     else if (strncmp(rcpt, "fix@", 4) == 0) answer_route(w, tag, 'H', "[192.0.2.7]", 2525, ok);
     else if (strncmp(rcpt, "list@", 5) == 0) {
@@ -247,7 +298,8 @@ static void route(struct world *w, uint32_t tag, const char *rcpt) {
         sched_route_rcpt(w->s, &(struct wire_route_rcpt){tag, STR("a@x.test")});
         answer_route(w, tag, 'X', "", 0, ok);
     } else if (strncmp(rcpt, "ping@", 5) == 0 || strncmp(rcpt, "pong@", 5) == 0) {
-        sched_route_rcpt(w->s, &(struct wire_route_rcpt){tag, rcpt[1] == 'i' ? STR("pong@local.test") : STR("ping@local.test")});
+        sched_route_rcpt(w->s, &(struct wire_route_rcpt){tag, rcpt[1] == 'i' ? STR("pong@local.test")
+                                                                             : STR("ping@local.test")});
         answer_route(w, tag, 'X', "", 0, ok);
     } else if (strncmp(rcpt, "deep", 4) == 0) {
         char next[40];
@@ -258,8 +310,14 @@ static void route(struct world *w, uint32_t tag, const char *rcpt) {
         answer_route(w, tag, 'X', "", 0, ok);
     } else if (strcmp(domain, "local.test") == 0) {
         uint32_t uid = 1000 + (uint32_t)strtoul(rcpt, NULL, 10);
-        sched_route_local(w->s, &(struct wire_route_local){.tag = tag, .user = STR("u"), .uid = uid, .gid = uid + 1, .home = STR("/h"),
-                                                           .mailbox = strchr(rcpt, '+') ? STR("maildir:/h/ext") : STR("maildir:/h/M")});
+        sched_route_local(w->s,
+                          &(struct wire_route_local){.tag = tag,
+                                                     .user = STR("u"),
+                                                     .uid = uid,
+                                                     .gid = uid + 1,
+                                                     .home = STR("/h"),
+                                                     .mailbox = strchr(rcpt, '+') ? STR("maildir:/h/ext")
+                                                                                  : STR("maildir:/h/M")});
         answer_route(w, tag, 'L', "", 0, ok);
     } else answer_route(w, tag, 'M', domain, 0, ok);
 }
@@ -273,7 +331,9 @@ static void routes(struct world *w) {
 
 static void host(struct world *w, uint32_t tag, uint16_t preference, const char *name, uint8_t a, uint8_t d) {
     char ip[4] = {(char)a, 0, 0, (char)d};
-    sched_host(w->s, &(struct wire_host){.tag = tag, .preference = preference, .name = str_of(name), .family = 4, .ip = {ip, 4}});
+    sched_host(w->s,
+               &(struct wire_host){
+                   .tag = tag, .preference = preference, .name = str_of(name), .family = 4, .ip = {ip, 4}});
 }
 
 static void host_done(struct world *w, uint32_t tag, struct status st) {
@@ -325,13 +385,16 @@ static struct sched_source source(const struct seen_job *j) {
 }
 
 static void result(struct world *w, const struct seen_job *j, uint32_t index, struct status st) {
-    sched_result(w->s, source(j), &(struct wire_result){.job = j->no, .id = j->id, .index = index, .host = STR("mx[10.0.0.2]:25"),
-                                                        WIRE_STATUS(st)});
+    sched_result(
+        w->s, source(j),
+        &(struct wire_result){
+            .job = j->no, .id = j->id, .index = index, .host = STR("mx[10.0.0.2]:25"), WIRE_STATUS(st)});
 }
 
 static void job_done(struct world *w, struct seen_job *j) {
     j->over = true;
-    sched_job_done(w->s, source(j), &(struct wire_job_done){.job = j->no, .connect_us = 5000, .transmit_us = 7000});
+    sched_job_done(w->s, source(j),
+                   &(struct wire_job_done){.job = j->no, .connect_us = 5000, .transmit_us = 7000});
 }
 
 static void finish(struct world *w, struct seen_job *j, struct status st) {
@@ -512,7 +575,9 @@ static void no_report_of_a_report(void **state) {
 /* Told again by queue: as the mark said. */
 static void tell_again(struct world *w, uint32_t n, const char *to, uint32_t attempts, int64_t arrival) {
     w->open_fds++;
-    sched_ready(w->s, &(struct wire_ready){.id = mid(n), .arrival = arrival, .sender = STR("s@s.test"), .rcpts = 1}, w->next_fd++);
+    sched_ready(w->s,
+                &(struct wire_ready){.id = mid(n), .arrival = arrival, .sender = STR("s@s.test"), .rcpts = 1},
+                w->next_fd++);
     ready_rcpt(w, n, 0, to, attempts, 0);
     sched_ready_end(w->s, mid(n));
     sched_run(w->s);
@@ -593,7 +658,9 @@ static void flush_tries_now(void **state) {
     sched_run(w->s);
     assert_int_equal(w->fetches, 1);
     w->open_fds++;
-    sched_ready(w->s, &(struct wire_ready){.id = mid(1), .arrival = NOW0, .sender = STR("s@s.test"), .rcpts = 1}, w->next_fd++);
+    sched_ready(w->s,
+                &(struct wire_ready){.id = mid(1), .arrival = NOW0, .sender = STR("s@s.test"), .rcpts = 1},
+                w->next_fd++);
     ready_rcpt(w, 1, 0, "a@x.test", 1, w->now + 300000); /* not due, but forced */
     sched_ready_end(w->s, mid(1));
     sched_run(w->s);
@@ -610,8 +677,8 @@ static void stuck_mail_does_not_slow_fresh_mail(void **state) {
         READY(w, i, "a@tar.test");
         flow(w);
     }
-    assert_int_equal(running(w), 5);               /* the window of a host that never answers */
-    assert_true(sched_in_hand(w->s) < 2200);       /* the rest waits in queue, known by its id */
+    assert_int_equal(running(w), 5);         /* the window of a host that never answers */
+    assert_true(sched_in_hand(w->s) < 2200); /* the rest waits in queue, known by its id */
     assert_int_equal(sched_known(w->s), 10000);
     w->quiet = false;
     READY(w, 20000, "a@fresh.test");
@@ -651,7 +718,9 @@ static void turns(void **state) {
     sched_run(w->s);
     flow(w);
     assert_int_equal(running(w), 4);
-    for (int i = 0; i < 4; i++) assert_string_equal(w->jobs[i].destination, i % 2 == 0 ? w->jobs[0].destination : w->jobs[1].destination);
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(w->jobs[i].destination,
+                            i % 2 == 0 ? w->jobs[0].destination : w->jobs[1].destination);
     assert_string_not_equal(w->jobs[0].destination, w->jobs[1].destination);
     end(w);
 }
@@ -839,7 +908,8 @@ static void clock_jumps_and_queue_dies(void **state) {
     }
 }
 
-/* Queue was away for long, in a busy time; the new one tells its old record before it hears what we say again. */
+/* Queue was away for long, in a busy time; the new one tells its old record before it hears what we say
+ * again. */
 static void queue_is_away_for_long(void **state) {
     (void)state;
     struct world *w = world();
@@ -856,8 +926,8 @@ static void queue_is_away_for_long(void **state) {
     end(w);
 }
 
-/* A queue that stood still for long is killed before it has read marks and splits. What of the message is still in
- * hand here is told to the new one again: else its record would never end. */
+/* A queue that stood still for long is killed before it has read marks and splits. What of the message is
+ * still in hand here is told to the new one again: else its record would never end. */
 static void queue_had_not_read(void **state) {
     (void)state;
     struct world *w = world();
@@ -880,7 +950,10 @@ static void queue_had_not_read(void **state) {
     sched_queue(w->s, true);
     forget(w);
     w->open_fds++;
-    sched_ready(w->s, &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 4}, w->next_fd++);
+    sched_ready(
+        w->s,
+        &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 4},
+        w->next_fd++);
     ready_rcpt(w, 1, 1, "c@z.test", 0, 0);
     ready_rcpt(w, 1, 2, "a@x.test", 0, 0);
     ready_rcpt(w, 1, 3, "b@y.test", 0, 0);
@@ -896,7 +969,8 @@ static void queue_cannot_read_now(void **state) {
     struct world *w = world();
     for (uint32_t round = 0; round < 2; round++) {
         for (uint32_t i = 1; i <= 300; i++)
-            sched_waiting(w->s, &(struct wire_waiting){.id = mid(i), .arrival = w->now, .next = w->now, .rcpts = 1});
+            sched_waiting(
+                w->s, &(struct wire_waiting){.id = mid(i), .arrival = w->now, .next = w->now, .rcpts = 1});
         w->fetches = w->asked_n = 0;
         at(w, 5000);
         assert_int_equal(w->fetches, 200); /* so many at a time */
@@ -913,9 +987,12 @@ static void queue_dies_in_the_middle(void **state) {
     struct world *w = world();
     READY(w, 1, "a@x.test");
     flow(w);
-    sched_waiting(w->s, &(struct wire_waiting){.id = mid(2), .arrival = w->now, .next = w->now + 1000, .rcpts = 1});
+    sched_waiting(w->s,
+                  &(struct wire_waiting){.id = mid(2), .arrival = w->now, .next = w->now + 1000, .rcpts = 1});
     w->open_fds++;
-    sched_ready(w->s, &(struct wire_ready){.id = mid(3), .arrival = w->now, .sender = STR("s@s.test"), .rcpts = 1}, w->next_fd++);
+    sched_ready(w->s,
+                &(struct wire_ready){.id = mid(3), .arrival = w->now, .sender = STR("s@s.test"), .rcpts = 1},
+                w->next_fd++);
     sched_queue(w->s, false); /* message 3 was half told */
     assert_int_equal(sched_known(w->s), 1);
     at(w, 2000);
@@ -946,14 +1023,14 @@ static void after_our_own_death(void **state) {
     sched_run(w->s);
     SAW(w, "job 1 x.test: a@x.test b@x.test c@x.test d@x.test\n");
     struct seen_job old = {.no = 77, .id = mid(2)};
-    result(w, &old, 0, sent());                    /* before queue has told the message */
+    result(w, &old, 0, sent()); /* before queue has told the message */
     result(w, &old, 1, never());
     SAW(w, "mark 2/0 D 2000000\n");
     READY(w, 2, "e@x.test", "f@x.test", "g@x.test", "h@x.test");
     flow(w);
-    assert_int_equal(w->job_n, 1);                 /* none of them is started */
-    result(w, &old, 2, grey());                    /* after */
-    job_done(w, &old);                             /* without a word about the fourth: soon */
+    assert_int_equal(w->job_n, 1); /* none of them is started */
+    result(w, &old, 2, grey());    /* after */
+    job_done(w, &old);             /* without a word about the fourth: soon */
     sched_run(w->s);
     w->log[w->log_n] = '\0';
     assert_non_null(strstr(w->log, "mark 2/2 L 4002000"));
@@ -979,7 +1056,10 @@ static void told_too_late(void **state) {
     struct seen_job old = {.no = 77, .id = mid(1)};
     result(w, &old, 2, sent()); /* at once */
     sched_run(w->s);
-    SAW(w, "mark 1/2 D 2000000\n" "mark 1/2 D 2000000\n" "delivered 1 c@x.test\n" "job 1 x.test: b@x.test\n");
+    SAW(w, "mark 1/2 D 2000000\n"
+           "mark 1/2 D 2000000\n"
+           "delivered 1 c@x.test\n"
+           "job 1 x.test: b@x.test\n");
     result(w, &old, 0, sent());
     job_done(w, &old);
     finish(w, last(w), sent());
@@ -1049,7 +1129,8 @@ static void workers(void **state) {
 static void removed(void **state) {
     (void)state;
     struct world *w = world();
-    sched_waiting(w->s, &(struct wire_waiting){.id = mid(1), .arrival = w->now, .next = w->now + 1000, .rcpts = 1});
+    sched_waiting(w->s,
+                  &(struct wire_waiting){.id = mid(1), .arrival = w->now, .next = w->now + 1000, .rcpts = 1});
     sched_gone(w->s, mid(1));
     assert_int_equal(sched_known(w->s), 0);
     for (uint32_t i = 2; i < 20; i++) READY(w, i, "a@x.test");
@@ -1075,9 +1156,12 @@ static void a_million(void **state) {
     w->quiet = true;
     enum { MANY = 200000 };
     for (uint32_t i = 1; i <= MANY; i++)
-        sched_waiting(w->s, &(struct wire_waiting){.id = mid(i), .arrival = w->now, .next = w->now + 1000 + i, .rcpts = 1});
+        sched_waiting(w->s, &(struct wire_waiting){
+                                .id = mid(i), .arrival = w->now, .next = w->now + 1000 + i, .rcpts = 1});
     assert_int_equal(sched_known(w->s), MANY);
-    assert_true(sched_entry_size() + 16 /* malloc */ + 2 * sizeof(void *) /* buckets */ + 2 * sizeof(void *) /* heap */ <= 160);
+    assert_true(sched_entry_size() + 16 /* malloc */ + 2 * sizeof(void *) /* buckets */ +
+                    2 * sizeof(void *) /* heap */
+                <= 160);
     at(w, 1000 + MANY);
     assert_int_equal(w->fetches, 200); /* and not all at once */
     end(w);
@@ -1111,16 +1195,38 @@ static void too_much_in_hand(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(three_ways), cmocka_unit_test(batches), cmocka_unit_test(expansion),
-        cmocka_unit_test(answers_of_lookup), cmocka_unit_test(failure_is_reported), cmocka_unit_test(no_report_of_a_report),
-        cmocka_unit_test(backs_off), cmocka_unit_test(gives_up), cmocka_unit_test(dead_host_is_left_alone),
-        cmocka_unit_test(flush_tries_now), cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail), cmocka_unit_test(windows),
-        cmocka_unit_test(turns), cmocka_unit_test(spread), cmocka_unit_test(nobody_speaks_for_another),
-        cmocka_unit_test(own_hosts), cmocka_unit_test(known_dead_hosts_come_last), cmocka_unit_test(absent_programs),
-        cmocka_unit_test(answers_lost_are_asked_again), cmocka_unit_test(queue_dies), cmocka_unit_test(queue_is_away_for_long),
-        cmocka_unit_test(queue_had_not_read), cmocka_unit_test(queue_cannot_read_now), cmocka_unit_test(queue_dies_in_the_middle), cmocka_unit_test(clock_jumps_and_queue_dies),
-        cmocka_unit_test(after_our_own_death), cmocka_unit_test(told_too_late), cmocka_unit_test(patience_with_deliverers_ends), cmocka_unit_test(workers),
-        cmocka_unit_test(removed), cmocka_unit_test(a_million), cmocka_unit_test(too_much_in_hand),
+        cmocka_unit_test(three_ways),
+        cmocka_unit_test(batches),
+        cmocka_unit_test(expansion),
+        cmocka_unit_test(answers_of_lookup),
+        cmocka_unit_test(failure_is_reported),
+        cmocka_unit_test(no_report_of_a_report),
+        cmocka_unit_test(backs_off),
+        cmocka_unit_test(gives_up),
+        cmocka_unit_test(dead_host_is_left_alone),
+        cmocka_unit_test(flush_tries_now),
+        cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(turns),
+        cmocka_unit_test(spread),
+        cmocka_unit_test(nobody_speaks_for_another),
+        cmocka_unit_test(own_hosts),
+        cmocka_unit_test(known_dead_hosts_come_last),
+        cmocka_unit_test(absent_programs),
+        cmocka_unit_test(answers_lost_are_asked_again),
+        cmocka_unit_test(queue_dies),
+        cmocka_unit_test(queue_is_away_for_long),
+        cmocka_unit_test(queue_had_not_read),
+        cmocka_unit_test(queue_cannot_read_now),
+        cmocka_unit_test(queue_dies_in_the_middle),
+        cmocka_unit_test(clock_jumps_and_queue_dies),
+        cmocka_unit_test(after_our_own_death),
+        cmocka_unit_test(told_too_late),
+        cmocka_unit_test(patience_with_deliverers_ends),
+        cmocka_unit_test(workers),
+        cmocka_unit_test(removed),
+        cmocka_unit_test(a_million),
+        cmocka_unit_test(too_much_in_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
