@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Writing control files -------------------------------------------------------------------------------------- */
+/* ---- Writing control files ----------------------------------------------------------------------------- */
 
 static int write_head(struct store *s, struct draft *d) {
     size_t max = control_head_bound(&d->c);
@@ -35,11 +35,12 @@ static void write_heads(struct store *s) {
         int error = write_head(s, d);
         if (!error) continue;
         fail_one(s, d, error);
-        if (error != EMFILE && error != ENFILE && error != EEXIST) intake_stop(s, error, "writing a control file");
+        if (error != EMFILE && error != ENFILE && error != EEXIST)
+            intake_stop(s, error, "writing a control file");
     }
 }
 
-/* ---- Syncing ----------------------------------------------------------------------------------------------------- */
+/* ---- Syncing ------------------------------------------------------------------------------------------- */
 
 /* What one commit syncs one by one; more than that is cheaper with one sync_all. */
 struct plan {
@@ -81,7 +82,7 @@ static int sync_each(struct store *s, const struct plan *p, bool all) {
     return error;
 }
 
-/* ---- What a sync changes ------------------------------------------------------------------------------------------ */
+/* ---- What a sync changes ------------------------------------------------------------------------------- */
 
 static void clean_marks(struct store *s) {
     for (struct entry *e = s->dirty, *next; e; e = next) {
@@ -108,7 +109,8 @@ static void empty_limbo(struct store *s) {
             continue;
         }
         int error = DISK(s, unlink, folder_of(id), part_name(id, 'd').c);
-        if (error && error != ENOENT) told_trouble(s, "cannot remove data of", str_of(qid_format(id).c), error);
+        if (error && error != ENOENT)
+            told_trouble(s, "cannot remove data of", str_of(qid_format(id).c), error);
     }
     s->limbo.n = kept;
 }
@@ -128,7 +130,8 @@ static void commit_failed(struct store *s, int error, bool marks_too) {
 }
 
 static void settle(struct store *s, struct draft *d, unsigned batch) {
-    static const struct status ok = {.kind = STATUS_OK, .code = 250, .detail = {2, 0, 0}, .text = {"Queued", 6}};
+    static const struct status ok = {
+        .kind = STATUS_OK, .code = 250, .detail = {2, 0, 0}, .text = {"Queued", 6}};
     struct entry *e = d->entry;
     struct control *c = &d->c;
     c->pending = c->rcpt_count;
@@ -180,7 +183,7 @@ void store_commit(struct store *s, bool all) {
     store_check(s);
 }
 
-/* ---- Stopping and healing ------------------------------------------------------------------------------------------ */
+/* ---- Stopping and healing ------------------------------------------------------------------------------ */
 
 static bool roomy(struct store *s, int *error) {
     struct disk_space space;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- Writing ------------------------------------------------------------------------------------------------ */
+/* ---- Writing ------------------------------------------------------------------------------------------- */
 
 static uint32_t first_chain(struct qid id) {
     struct qid_text t = qid_format(id);
@@ -92,8 +92,8 @@ size_t control_head_bound(const struct control *c) {
 bool control_put_head(struct buf *b, const struct control *c, uint32_t *chain) {
     size_t start = b->n;
     *chain = first_chain(c->id);
-    bool ok = put_version(b, c->id, chain) && put_envelope(b, c, chain) && c->prefix.n <= CONTROL_PREFIX_MAX &&
-              (!c->prefix.n || put_record(b, 'H', c->prefix, chain));
+    bool ok = put_version(b, c->id, chain) && put_envelope(b, c, chain) &&
+              c->prefix.n <= CONTROL_PREFIX_MAX && (!c->prefix.n || put_record(b, 'H', c->prefix, chain));
     for (uint32_t i = 0; ok && i < c->rcpt_count; i++) ok = put_rcpt(b, 'R', &c->rcpts[i], chain);
     ok = ok && put_record(b, 'C', STR("complete"), chain);
     if (!ok) b->n = start;
@@ -105,7 +105,8 @@ bool control_put_mark(struct buf *b, const struct control_mark *m, uint32_t *cha
     struct buf p = BUF(mem);
     const struct status *s = &m->status;
     buf_addf(&p, "index=%u state=%c attempts=%u next=%llu ", m->index, m->state, m->attempts, ms(m->next));
-    buf_addf(&p, "status=%u %u %u.%u.%u %u", s->kind, s->code % 1000u, s->detail[0] % 10u, s->detail[1] % 1000u, s->detail[2] % 1000u, s->remote);
+    buf_addf(&p, "status=%u %u %u.%u.%u %u", s->kind, s->code % 1000u, s->detail[0] % 10u,
+             s->detail[1] % 1000u, s->detail[2] % 1000u, s->remote);
     put_text(&p, " text=", str_sub(s->text, 0, CONTROL_TEXT_MAX));
     return put_built(b, 'M', &p, chain);
 }
@@ -114,7 +115,7 @@ bool control_put_split(struct buf *b, const struct control_rcpt *r, uint32_t *ch
     return put_rcpt(b, 'S', r, chain);
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------------- */
 
 static bool want(struct str *s, const char *literal) {
     size_t n = strlen(literal);
@@ -180,8 +181,8 @@ struct reader {
 
 enum step { STEP_RECORD, STEP_END, STEP_SHORT, STEP_BAD };
 
-/* What lies behind here was cut off by a crash, rather than damaged: nothing at all, or zeros up to the end, which is
- * what blocks read as that were never written. Our files end in LF. */
+/* What lies behind here was cut off by a crash, rather than damaged: nothing at all, or zeros up to the
+ * end, which is what blocks read as that were never written. Our files end in LF. */
 static bool looks_torn(struct str rest) {
     return !rest.n || rest.p[rest.n - 1] == '\0';
 }
@@ -238,8 +239,8 @@ static bool read_rcpt(struct str s, struct control_rcpt *r) {
     if (!number32(&s, " notify=", 255, &notify)) return false;
     r->notify = (uint8_t)notify;
     r->state = 'N';
-    return text_of(&s, " rcpt=", CONTROL_ADDRESS_MAX, &r->rcpt) && text_of(&s, " orcpt=", CONTROL_ORCPT_MAX, &r->orcpt) &&
-           s.n == 0;
+    return text_of(&s, " rcpt=", CONTROL_ADDRESS_MAX, &r->rcpt) &&
+           text_of(&s, " orcpt=", CONTROL_ORCPT_MAX, &r->orcpt) && s.n == 0;
 }
 
 static bool read_status(struct str *s, struct status *out) {
@@ -247,7 +248,9 @@ static bool read_status(struct str *s, struct status *out) {
     if (!number32(s, " status=", STATUS_NEVER, &kind) || !number32(s, " ", 999, &code)) return false;
     if (!number32(s, " ", 9, &x) || !number32(s, ".", 999, &y) || !number32(s, ".", 999, &z)) return false;
     if (!number32(s, " ", 1, &remote)) return false;
-    *out = (struct status){.kind = (enum status_kind)kind, .code = (uint16_t)code, .remote = remote != 0,
+    *out = (struct status){.kind = (enum status_kind)kind,
+                           .code = (uint16_t)code,
+                           .remote = remote != 0,
                            .detail = {(uint16_t)x, (uint16_t)y, (uint16_t)z}};
     return text_of(s, " text=", CONTROL_TEXT_MAX, &out->text);
 }
@@ -276,7 +279,8 @@ struct survey {
     uint32_t rcpts, splits;
 };
 
-static const char *survey_record(const struct reader *r, struct qid id, struct control *c, struct survey *v, char *last) {
+static const char *survey_record(const struct reader *r, struct qid id, struct control *c, struct survey *v,
+                                 char *last) {
     static const char order[] = "VEHRC"; /* of the head; H may be missing, R may repeat */
     struct control_rcpt rcpt;
     struct control_mark mark;
@@ -298,7 +302,8 @@ static const char *survey_record(const struct reader *r, struct qid id, struct c
     if (r->type == 'H') c->prefix = r->payload;
     if (r->type == 'R') {
         v->rcpts++;
-        return read_rcpt(r->payload, &rcpt) && rcpt.parent == CONTROL_NO_PARENT ? NULL : "a recipient is malformed";
+        return read_rcpt(r->payload, &rcpt) && rcpt.parent == CONTROL_NO_PARENT ? NULL
+                                                                                : "a recipient is malformed";
     }
     if (r->type == 'C') {
         if (v->rcpts != c->rcpt_count || !v->rcpts) return "its recipients are not complete";
@@ -307,7 +312,8 @@ static const char *survey_record(const struct reader *r, struct qid id, struct c
     return NULL;
 }
 
-static enum control_verdict survey(struct str bytes, struct qid id, struct control *c, struct survey *v, const char **why) {
+static enum control_verdict survey(struct str bytes, struct qid id, struct control *c, struct survey *v,
+                                   const char **why) {
     struct reader r = {.rest = bytes, .chain = first_chain(id)};
     char last = '\0';
     size_t head = 0;
@@ -322,7 +328,8 @@ static enum control_verdict survey(struct str bytes, struct qid id, struct contr
     c->tail = str_sub(bytes, head, c->end);
     c->torn_tail = step != STEP_END;
     if (v->complete) return CONTROL_COMPLETE;
-    /* A crash cannot write the end and not the length of what is before it: that is damage, and no reason to forget. */
+    /* A crash cannot write the end and not the length of what is before it: that is damage, and no reason
+     * to forget. */
     if (step != STEP_BAD && !memmem(bytes.p ? bytes.p : "", bytes.n, " complete\n", 10)) return CONTROL_TORN;
     *why = "a record of its head does not check";
     return CONTROL_CORRUPT;
@@ -368,7 +375,8 @@ static void sum_up(struct control *c) {
     }
 }
 
-enum control_verdict control_read(struct str bytes, struct qid id, struct arena *a, struct control *out, const char **why) {
+enum control_verdict control_read(struct str bytes, struct qid id, struct arena *a, struct control *out,
+                                  const char **why) {
     struct survey v = {0};
     *out = (struct control){.id = id};
     enum control_verdict verdict = survey(bytes, id, out, &v, why);

@@ -17,7 +17,8 @@ static uint32_t by_table(uint32_t crc, const unsigned char *p, size_t n) {
 
 #if defined __x86_64__
 /* The processor's own instruction: about 20 times the table. */
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const unsigned char *p, size_t n) {
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const unsigned char *p,
+                                                                 size_t n) {
     uint64_t c = crc, word;
     for (; n >= 8; n -= 8, p += 8) {
         memcpy(&word, p, 8);

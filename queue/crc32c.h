@@ -1,4 +1,5 @@
-/* crc32c.h: the checksum of the spool (CRC-32C, RFC 3720 B.4): finds what is torn, stale or rotten, no attacker. */
+/* crc32c.h: the checksum of the spool (CRC-32C, RFC 3720 B.4): finds what is torn, stale or rotten, no
+ * attacker. */
 #ifndef POSTERN_QUEUE_CRC32C_H
 #define POSTERN_QUEUE_CRC32C_H
 

@@ -1,5 +1,5 @@
-/* ctl.c: people at the control socket. The kernel says who they are (SO_PEERCRED): root, and the user who runs a
- * private instance, may see and do everything; others only what concerns mail they sent themselves. */
+/* ctl.c: people at the control socket. The kernel says who they are (SO_PEERCRED): root, and the user who
+ * runs a private instance, may see and do everything; others only what concerns mail they sent themselves. */
 #include "queue/shell.h"
 
 #include "common/arena.h"
@@ -23,7 +23,7 @@ struct lister {
     uint32_t count;
 };
 
-/* ---- Who may ------------------------------------------------------------------------------------------------------- */
+/* ---- Who may ------------------------------------------------------------------------------------------- */
 
 /* posternd's own UID is that of the instance: 0, or the user who started a private one. */
 static bool is_admin(const struct queue *q, const struct channel *ch) {
@@ -41,7 +41,7 @@ static bool may_see(const struct queue *q, const struct channel *ch, const struc
     return is_admin(q, ch) || is_own(ch, c->origin);
 }
 
-/* ---- Answers --------------------------------------------------------------------------------------------------------- */
+/* ---- Answers ------------------------------------------------------------------------------------------- */
 
 static void done(struct channel *ch, uint32_t count, uint16_t code, const char *detail, const char *text) {
     struct status s = status_make(code, detail, text);
@@ -54,12 +54,12 @@ static void no_such(struct channel *ch) {
 }
 
 static void show(struct channel *ch, const struct control *c, bool detail) {
-    SEND(ch, ctl_message, .id = c->id, .arrival = c->arrival, .sender = c->sender, .size = c->size, .rcpts = c->rcpt_count,
-         .pending = c->pending, .origin = c->origin);
+    SEND(ch, ctl_message, .id = c->id, .arrival = c->arrival, .sender = c->sender, .size = c->size,
+         .rcpts = c->rcpt_count, .pending = c->pending, .origin = c->origin);
     for (uint32_t i = 0; detail && i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
-        SEND(ch, ctl_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .state = (uint8_t)r->state, .attempts = r->attempts,
-             .next = r->next, WIRE_STATUS(r->status));
+        SEND(ch, ctl_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .state = (uint8_t)r->state,
+             .attempts = r->attempts, .next = r->next, WIRE_STATUS(r->status));
     }
 }
 
@@ -74,7 +74,7 @@ static bool load_own(struct queue *q, struct channel *ch, struct qid id, struct 
     return false;
 }
 
-/* ---- Walks for tools --------------------------------------------------------------------------------------------------- */
+/* ---- Walks for tools ----------------------------------------------------------------------------------- */
 
 static void lister_free(struct lister *l) {
     loop_timer_cancel(l->q->me->loop, &l->next);
@@ -101,7 +101,8 @@ static void lister_step(void *ctx) {
         loop_timer_in(l->q->me->loop, &l->next, wait ? 20 : 0);
         return;
     }
-    if (l->flush && !l->q->dispatch) done(ch, 0, 451, "4.3.2", "dispatch is not running; it tries everything when it starts");
+    if (l->flush && !l->q->dispatch)
+        done(ch, 0, 451, "4.3.2", "dispatch is not running; it tries everything when it starts");
     else done(ch, l->count, 250, "2.0.0", "Done");
     lister_free(l);
 }
@@ -113,7 +114,11 @@ static void lister_start(struct queue *q, struct channel *ch, bool flush, bool d
         return;
     }
     struct lister *l = xmalloc(sizeof *l);
-    *l = (struct lister){.q = q, .peer = p, .walk = store_walk_new(q->store, false), .flush = flush, .detail = detail,
+    *l = (struct lister){.q = q,
+                         .peer = p,
+                         .walk = store_walk_new(q->store, false),
+                         .flush = flush,
+                         .detail = detail,
                          .next = {.fn = lister_step, .ctx = l}};
     p->lister = l;
     q->listers++;
@@ -146,7 +151,7 @@ void ctl_accept(struct queue *q, int listener) {
     }
 }
 
-/* ---- Requests ------------------------------------------------------------------------------------------------------------ */
+/* ---- Requests ------------------------------------------------------------------------------------------ */
 
 void on_ctl_queue_list(void *ctx, struct channel *ch, const struct wire_ctl_queue_list *m, int fd) {
     struct queue *q = queue_of(ctx);

@@ -1,10 +1,11 @@
 /* disk.h: all that the store asks of a disk, as a table of functions.
  *
- * disk_posix.c is the real one, disk_fake.c one in memory that forgets at a crash what was not synced and fails when
- * it is told to: for tests and for the simulator. Every call is synchronous and gives 0 or an errno. A file lies in
- * one of a fixed set of directories and is named by (directory, name): the store knows no paths, so none can lead
- * astray. The rule for durability is the strict one of POSIX: sync makes the bytes of a file durable but not its
- * name, sync_dir makes the names of a directory durable but no bytes, sync_all makes everything durable. */
+ * disk_posix.c is the real one, disk_fake.c one in memory that forgets at a crash what was not synced and
+ * fails when it is told to: for tests and for the simulator. Every call is synchronous and gives 0 or an
+ * errno. A file lies in one of a fixed set of directories and is named by (directory, name): the store
+ * knows no paths, so none can lead astray. The rule for durability is the strict one of POSIX: sync makes
+ * the bytes of a file durable but not its name, sync_dir makes the names of a directory durable but no
+ * bytes, sync_all makes everything durable. */
 #ifndef POSTERN_QUEUE_DISK_H
 #define POSTERN_QUEUE_DISK_H
 
@@ -23,7 +24,7 @@ enum {
 enum disk_mode {
     DISK_CREATE, /* for reading and writing; the name must not exist (EEXIST) */
     DISK_READ,
-    DISK_WRITE,  /* an existing file, for reading and writing */
+    DISK_WRITE, /* an existing file, for reading and writing */
 };
 
 struct disk_info {
@@ -52,11 +53,13 @@ struct disk_ops {
     int (*sync)(struct disk *d, int file);
     int (*sync_dir)(struct disk *d, int dir);
     int (*sync_all)(struct disk *d);
-    int (*info)(struct disk *d, int dir, const char *name, struct disk_info *info); /* does not follow links */
+    int (*info)(struct disk *d, int dir, const char *name,
+                struct disk_info *info); /* does not follow links */
     int (*unlink)(struct disk *d, int dir, const char *name);
-    int (*rename)(struct disk *d, int dir, const char *name, int to_dir, const char *to_name); /* EEXIST if taken */
-    /* Lists a directory; order, and names that come or go meanwhile, are not promised. list_next gives ENOENT at
-     * the end; a name that is too long for the buffer cannot occur (DISK_NAME_MAX + 1). */
+    int (*rename)(struct disk *d, int dir, const char *name, int to_dir,
+                  const char *to_name); /* EEXIST if taken */
+    /* Lists a directory; order, and names that come or go meanwhile, are not promised. list_next gives
+     * ENOENT at the end; a name that is too long for the buffer cannot occur (DISK_NAME_MAX + 1). */
     int (*list)(struct disk *d, int dir, struct disk_list **list);
     int (*list_next)(struct disk *d, struct disk_list *list, char name[DISK_NAME_MAX + 1]);
     void (*list_close)(struct disk *d, struct disk_list *list);
@@ -71,8 +74,9 @@ struct disk {
 /* "3f", "aside" or "." */
 const char *disk_dir_name(int dir, char mem[8]);
 
-/* The real disk beneath a directory descriptor, which it takes over. Makes the directories that are missing, and
- * refuses one that is not ours. NULL: *error is the errno, *where the directory's name in mem. */
+/* The real disk beneath a directory descriptor, which it takes over. Makes the directories that are
+ * missing, and refuses one that is not ours. NULL: *error is the errno, *where the directory's name in
+ * mem. */
 struct disk *disk_posix_new(int root_fd, int *error, const char **where, char mem[8]);
 void disk_posix_free(struct disk *d);
 

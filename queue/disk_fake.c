@@ -67,7 +67,7 @@ static struct fake *of(struct disk *d) {
     return (struct fake *)d; /* its first member */
 }
 
-/* ---- Chance ------------------------------------------------------------------------------------------------------- */
+/* ---- Chance -------------------------------------------------------------------------------------------- */
 
 static uint64_t roll(struct fake *f) { /* splitmix64 */
     uint64_t z = f->random += 0x9e3779b97f4a7c15ULL;
@@ -96,7 +96,7 @@ static int gate(struct fake *f, unsigned kind) {
     return 0;
 }
 
-/* ---- Nodes and names ------------------------------------------------------------------------------------------------ */
+/* ---- Nodes and names ----------------------------------------------------------------------------------- */
 
 static void node_put(struct node *n) {
     if (!n || --n->refs) return;
@@ -203,7 +203,7 @@ static void settle_names(struct fake *f, int dir, bool crash) {
     f->unsynced[dir] = NULL;
 }
 
-/* ---- Content ---------------------------------------------------------------------------------------------------------- */
+/* ---- Content ------------------------------------------------------------------------------------------- */
 
 static void put_bytes(char **mem, size_t *n, size_t *cap, const char *bytes, size_t len, size_t at) {
     if (at + len > *n) {
@@ -218,7 +218,8 @@ static void node_write(struct fake *f, struct node *n, const char *bytes, size_t
     if (!len) return;
     put_bytes(&n->now, &n->now_n, &n->now_cap, bytes, len, at);
     if (!n->dirty_n) {
-        f->dirty_nodes = xgrow(f->dirty_nodes, &f->dirty_nodes_cap, f->dirty_nodes_n + 1, sizeof *f->dirty_nodes);
+        f->dirty_nodes =
+            xgrow(f->dirty_nodes, &f->dirty_nodes_cap, f->dirty_nodes_n + 1, sizeof *f->dirty_nodes);
         f->dirty_nodes[f->dirty_nodes_n++] = node_get(n);
     }
     n->dirty = xgrow(n->dirty, &n->dirty_cap, n->dirty_n + 1, sizeof *n->dirty);
@@ -278,7 +279,7 @@ static void settle_all(struct fake *f, enum fate fate, unsigned spare) {
     f->dirty_nodes_n = kept;
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------------------------ */
+/* ---- The table ----------------------------------------------------------------------------------------- */
 
 static unsigned sync_kind(const char *name) {
     size_t n = strlen(name);
@@ -465,7 +466,7 @@ static const struct disk_ops fake_ops = {
     .space = fk_space,
 };
 
-/* ---- What tests do with it ---------------------------------------------------------------------------------------------------- */
+/* ---- What tests do with it ----------------------------------------------------------------------------- */
 
 struct disk *disk_fake_new(uint64_t seed) {
     struct fake *f = xmalloc(sizeof *f);
@@ -514,7 +515,8 @@ void disk_fake_restart(struct disk *d) {
         for (struct name *n = f->dirs[i]; n; n = n->dir_next) {
             struct node *node = n->now;
             if (!node) continue;
-            if (node->kept_n) memcpy(node->now, node->kept, node->kept_n); /* kept is never longer than now was */
+            if (node->kept_n)
+                memcpy(node->now, node->kept, node->kept_n); /* kept is never longer than now was */
             node->now_n = node->kept_n;
         }
     }

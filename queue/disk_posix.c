@@ -91,8 +91,8 @@ static int px_sync(struct disk *d, int file) {
     return fdatasync(file) == 0 ? 0 : errno;
 }
 
-/* After a failed sync the kernel may forget what it could not write, and say yes to the next fsync of the same
- * descriptor: so that descriptor is not asked again, a new one is opened. */
+/* After a failed sync the kernel may forget what it could not write, and say yes to the next fsync of the
+ * same descriptor: so that descriptor is not asked again, a new one is opened. */
 static void reopen(struct posix *p, int dir) {
     int fd = openat(p->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
@@ -157,8 +157,9 @@ static void px_list_close(struct disk *d, struct disk_list *list) {
     free(list);
 }
 
-/* Reads all names at once and gives them in the order of their inodes: a directory's own order is that of a hash, and
- * whoever opens the files in it makes the disk jump for each. A folder holds a 64th of the queue. */
+/* Reads all names at once and gives them in the order of their inodes: a directory's own order is that of
+ * a hash, and whoever opens the files in it makes the disk jump for each. A folder holds a 64th of the
+ * queue. */
 static int px_list(struct disk *d, int dir, struct disk_list **list) {
     int fd = openat(of(d)->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;

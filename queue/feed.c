@@ -1,7 +1,8 @@
 /* feed.c: what dispatch is told, as fast as it takes it, and what it says about it.
  *
- * A fresh message is told at once with the descriptor it came in. When dispatch does not take more, only ids wait
- * here. When dispatch is new, a walk through the spool tells it everything, in slices between other work. */
+ * A fresh message is told at once with the descriptor it came in. When dispatch does not take more, only
+ * ids wait here. When dispatch is new, a walk through the spool tells it everything, in slices between
+ * other work. */
 #include "queue/shell.h"
 
 #include "common/arena.h"
@@ -13,7 +14,7 @@
 
 enum { BACKLOG_IDS_MAX = 4 * 1024 * 1024 };
 
-/* ---- Ids that wait, ids that were told --------------------------------------------------------------------------- */
+/* ---- Ids that wait, ids that were told ----------------------------------------------------------------- */
 
 static void push(struct id_queue *b, struct qid id) {
     if (b->head && b->head + b->n == b->cap) {
@@ -60,7 +61,7 @@ static void set_clear(struct id_set *set) {
     *set = (struct id_set){0};
 }
 
-/* ---- Telling -------------------------------------------------------------------------------------------------------- */
+/* ---- Telling ------------------------------------------------------------------------------------------- */
 
 static bool takes_more(struct queue *q) {
     return q->dispatch && !channel_full(q->dispatch->ch);
@@ -68,8 +69,8 @@ static bool takes_more(struct queue *q) {
 
 static void tell_ready(struct queue *q, const struct control *c, int fd) {
     struct channel *ch = q->dispatch->ch;
-    SEND_FD(ch, fd, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body, .size = c->size,
-            .rcpts = c->rcpt_count, .prefix = c->prefix);
+    SEND_FD(ch, fd, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body,
+            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         if (r->state != 'N' && r->state != 'L') continue;
@@ -104,7 +105,8 @@ static void tell_id(struct queue *q, struct qid id) {
     } else if (error == ENOENT) {
         SEND(q->dispatch->ch, gone, .id = id);
     } else if (error == EBADMSG) {
-        LOG_TROUBLE("the control file or the data of %s cannot be understood; nothing is delivered of it", qid_format(id).c);
+        LOG_TROUBLE("the control file or the data of %s cannot be understood; nothing is delivered of it",
+                    qid_format(id).c);
         SEND(q->dispatch->ch, gone, .id = id);
     } else { /* the disk may heal */
         LOG_TROUBLE("cannot read %s: %s", qid_format(id).c, strerror(error));
@@ -136,7 +138,7 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     tell_waiting(q, c, loop_wall_ms(q->me->loop) + HEAL_MS);
 }
 
-/* ---- Walks ------------------------------------------------------------------------------------------------------------ */
+/* ---- Walks --------------------------------------------------------------------------------------------- */
 
 static void found(void *ctx, const struct control *c) {
     struct queue *q = ctx;
@@ -238,7 +240,7 @@ void feed_dispatch(struct queue *q, struct peer *p) {
     feed_more(q);
 }
 
-/* ---- What dispatch says -------------------------------------------------------------------------------------------------- */
+/* ---- What dispatch says -------------------------------------------------------------------------------- */
 
 static bool from_dispatch(struct queue *q, struct channel *ch) {
     return q->dispatch && q->dispatch->ch == ch && q->store;
@@ -262,7 +264,10 @@ void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, int fd) {
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!from_dispatch(q, ch)) return;
-    struct control_mark mark = {.index = m->index, .state = (char)m->state, .attempts = m->attempts, .next = m->next,
+    struct control_mark mark = {.index = m->index,
+                                .state = (char)m->state,
+                                .attempts = m->attempts,
+                                .next = m->next,
                                 .status = STATUS_OF(m)};
     after(q, store_mark(q->store, m->id, &mark), m->id, "mark");
 }

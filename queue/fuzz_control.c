@@ -1,7 +1,7 @@
-/* fuzz_control.c: the fuzz twin of the reader of control files. An even first octet: the rest is the file. An odd one:
- * the rest is a run of (type, length, payload), from which records with right checksums are made, so that what lies
- * behind the checksum is reached. What reads as complete must be within all limits, and read the same when it is
- * written again. */
+/* fuzz_control.c: the fuzz twin of the reader of control files. An even first octet: the rest is the file.
+ * An odd one: the rest is a run of (type, length, payload), from which records with right checksums are
+ * made, so that what lies behind the checksum is reached. What reads as complete must be within all
+ * limits, and read the same when it is written again. */
 #include "common/arena.h"
 #include "queue/control.h"
 #include "queue/crc32c.h"
@@ -39,10 +39,12 @@ static void make_records(struct buf *b, const uint8_t *data, size_t size) {
 static void within_limits(const struct control *c, size_t size) {
     uint32_t pending = 0;
     check(c->rcpt_count > 0 && c->rcpt_count <= CONTROL_RCPTS_MAX && c->end <= size);
-    check(c->sender.n <= CONTROL_ADDRESS_MAX && c->origin.n <= CONTROL_ORIGIN_MAX && c->prefix.n <= CONTROL_PREFIX_MAX);
+    check(c->sender.n <= CONTROL_ADDRESS_MAX && c->origin.n <= CONTROL_ORIGIN_MAX &&
+          c->prefix.n <= CONTROL_PREFIX_MAX);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
-        check(r->rcpt.n <= CONTROL_ADDRESS_MAX && r->orcpt.n <= CONTROL_ORCPT_MAX && r->status.text.n <= CONTROL_TEXT_MAX);
+        check(r->rcpt.n <= CONTROL_ADDRESS_MAX && r->orcpt.n <= CONTROL_ORCPT_MAX &&
+              r->status.text.n <= CONTROL_TEXT_MAX);
         check(r->parent == CONTROL_NO_PARENT || r->parent < i);
         check(r->state && strchr("NLDFS", r->state));
         pending += r->state == 'N' || r->state == 'L';
@@ -62,7 +64,8 @@ static void comes_back(const struct control *c, struct arena *a) {
     check(control_put_head(&b, c, &chain));
     check(control_read(buf_str(&b), id, a, &again, &why) == CONTROL_COMPLETE);
     check(again.size == c->size && again.arrival == c->arrival && str_eq(again.sender, c->sender));
-    check(again.rcpt_count == c->rcpt_count && str_eq(again.prefix, c->prefix) && again.chain == chain && again.end == b.n);
+    check(again.rcpt_count == c->rcpt_count && str_eq(again.prefix, c->prefix) && again.chain == chain &&
+          again.end == b.n);
     free(mem);
 }
 

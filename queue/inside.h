@@ -8,12 +8,12 @@
 #include <errno.h>
 
 enum {
-    SYNC_EACH_MAX = 3,          /* a lone message; for two, one sync_all is already cheaper (measured, ext4) */
-    DRAFTS_MAX = 16384,         /* each may hold two descriptors */
-    INODES_MIN = 1024,          /* free inodes below which intake stops */
-    LEASES_MAX = 4096,          /* remembered of this run */
-    HANDS_MAX = 20000,          /* messages whose states are kept in memory; of older ones they are read again */
-    CACHED_STATES = 16,         /* recipients whose states fit into the entry itself */
+    SYNC_EACH_MAX = 3,  /* a lone message; for two, one sync_all is already cheaper (measured, ext4) */
+    DRAFTS_MAX = 16384, /* each may hold two descriptors */
+    INODES_MIN = 1024,  /* free inodes below which intake stops */
+    LEASES_MAX = 4096,  /* remembered of this run */
+    HANDS_MAX = 20000,  /* messages whose states are kept in memory; of older ones they are read again */
+    CACHED_STATES = 16, /* recipients whose states fit into the entry itself */
 };
 
 struct file_name {
@@ -40,14 +40,15 @@ struct draft {
 };
 
 struct entry {
-    struct entry *next; /* of its hash chain */
+    struct entry *next;          /* of its hash chain */
     struct entry *newer, *older; /* PLACE_HAND: by when dispatch was given it */
     struct qid id;
     enum place place;
     struct draft *draft; /* PLACE_DRAFT */
     int64_t arrival;
-    uint32_t rcpts, pending, working; /* recipients: all, not ended, of these not yet marked since dispatch has it */
-    uint64_t synced;                  /* length of the control file that is durable */
+    uint32_t rcpts, pending,
+        working;     /* recipients: all, not ended, of these not yet marked since dispatch has it */
+    uint64_t synced; /* length of the control file that is durable */
     uint32_t chain;
     bool dirty;   /* on the list of those with marks that are not durable */
     bool suspect; /* its marks could not be written or synced: write them again through a new descriptor */
@@ -55,7 +56,7 @@ struct entry {
     bool retire;  /* its control file could not be unlinked: try again */
     int file;     /* control file, open while dirty and not suspect; else -1 */
     struct entry *dirty_next, **dirty_at;
-    char *tail;   /* the records behind synced */
+    char *tail; /* the records behind synced */
     size_t tail_n, tail_cap;
     char *states; /* one for each recipient; lower case: was marked since dispatch has it */
     size_t state_cap;
@@ -114,8 +115,8 @@ void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
 
 /* marks.c */
-void entry_clean(struct store *s, struct entry *e);  /* its marks are durable, or do not matter any more */
-void marks_rewrite(struct store *s);                 /* suspects, and retirements that failed */
+void entry_clean(struct store *s, struct entry *e); /* its marks are durable, or do not matter any more */
+void marks_rewrite(struct store *s);                /* suspects, and retirements that failed */
 struct entry *entry_from(struct store *s, const struct control *c); /* PLACE_SOIL */
 void limbo_add(struct store *s, struct qid id);
 int part_unlink(struct store *s, struct qid id, char part);
@@ -125,7 +126,8 @@ bool aside_move(struct store *s, int dir, const char *name, const char *why);
 
 /* load.c: reads and judges what the disk holds. incomplete: as an interrupted commit leaves it. */
 enum judgement { JUDGED_WHOLE, JUDGED_ENDED, JUDGED_INCOMPLETE, JUDGED_BAD, JUDGED_NONE, JUDGED_ERROR };
-enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m, const char **why, int *error);
+enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m,
+                             const char **why, int *error);
 
 /* lease.c */
 bool lease_of_this_run(const struct store *s, uint64_t lease);

@@ -27,7 +27,8 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     d->data = d->control = -1;
     d->owner = owner;
     d->arena = arena_new(arena_limit(s));
-    d->c = (struct control){.id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body};
+    d->c =
+        (struct control){.id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body};
     d->entry = entry_add(s, head->id, PLACE_DRAFT);
     d->entry->draft = d;
     d->next = s->drafts;
@@ -95,15 +96,18 @@ static void refuse_errno(struct store *s, struct draft *d, int error, const char
     if (error != EMFILE && error != ENFILE && error != EEXIST) intake_stop(s, error, doing);
 }
 
-/* Controls in an address or a note would be no danger to the file (texts carry their length), but no parser makes
- * them either. */
+/* Controls in an address or a note would be no danger to the file (texts carry their length), but no
+ * parser makes them either. */
 static bool clean(struct str t) {
     for (size_t i = 0; i < t.n; i++)
         if ((unsigned char)t.p[i] < 0x20 || t.p[i] == 0x7f) return false;
     return true;
 }
 
-static const struct status bad_envelope = {.kind = STATUS_LATER, .code = 451, .detail = {4, 3, 0},
+static const struct status bad_envelope = {
+    .kind = STATUS_LATER,
+    .code = 451,
+    .detail = {4, 3, 0},
     .text = {"The envelope makes no sense", sizeof "The envelope makes no sense" - 1}};
 
 static bool draft_envelope(struct draft *d, const struct control *head) {
@@ -125,7 +129,8 @@ void store_begin(struct store *s, const struct control *head, void *owner) {
         return;
     }
     if (!s->opened || s->draft_count >= DRAFTS_MAX || entry_find(s, head->id)) {
-        answer_unborn(s, head->id, owner, status_make(451, "4.3.2", "The mail queue is busy, try again later"));
+        answer_unborn(s, head->id, owner,
+                      status_make(451, "4.3.2", "The mail queue is busy, try again later"));
         return;
     }
     struct draft *d = draft_new(s, head, owner);
@@ -146,8 +151,11 @@ void store_rcpt(struct store *s, struct qid id, uint32_t index, const struct con
         refuse(s, d, bad_envelope);
         return;
     }
-    struct control_rcpt copy = {.rcpt = str_dup(d->arena, r->rcpt), .orcpt = str_dup(d->arena, r->orcpt),
-                                .parent = CONTROL_NO_PARENT, .notify = r->notify, .state = 'N'};
+    struct control_rcpt copy = {.rcpt = str_dup(d->arena, r->rcpt),
+                                .orcpt = str_dup(d->arena, r->orcpt),
+                                .parent = CONTROL_NO_PARENT,
+                                .notify = r->notify,
+                                .state = 'N'};
     if (c->rcpt_count >= s->config.recipients || !copy.rcpt.p || (r->orcpt.n && !copy.orcpt.p)) {
         refuse(s, d, status_make(452, "4.5.3", "Too many recipients"));
         return;
@@ -208,8 +216,8 @@ void *store_abort(struct store *s, struct qid id) {
     return owner;
 }
 
-void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner), void (*gone)(void *ctx, void *owner),
-                     void *ctx) {
+void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner),
+                     void (*gone)(void *ctx, void *owner), void *ctx) {
     for (struct draft *d = s->drafts, *next; d; d = next) {
         void *owner = d->owner;
         next = d->next;

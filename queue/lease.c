@@ -1,9 +1,9 @@
 /* lease.c: queue ids that are never given twice, whatever happens to the clock.
  *
- * A lease is the time at which it was given, but always more than the one before. The file "lease" in the spool says
- * below which value leases may have been given: it is moved ahead (and synced) before that is passed. It has two
- * slots, written in turn, so that a torn write loses nothing; written in place, so that a full disk does not matter.
- * If the file is lost, the names of the spool say which leases were in use. */
+ * A lease is the time at which it was given, but always more than the one before. The file "lease" in the
+ * spool says below which value leases may have been given: it is moved ahead (and synced) before that is
+ * passed. It has two slots, written in turn, so that a torn write loses nothing; written in place, so that
+ * a full disk does not matter. If the file is lost, the names of the spool say which leases were in use. */
 #include "queue/inside.h"
 
 #include "queue/crc32c.h"
@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum { SLOT = 512, SLOTS = 2 };
-#define LEASE_STEP ((uint64_t)60000 << 20)  /* one minute ahead */
-#define LEASE_SANE ((uint64_t)1 << 62)      /* the year 2109; more is no lease of ours */
+#define LEASE_STEP ((uint64_t)60000 << 20) /* one minute ahead */
+#define LEASE_SANE ((uint64_t)1 << 62)     /* the year 2109; more is no lease of ours */
 
 static const char lease_file[] = "lease";
 
@@ -41,7 +41,8 @@ static int names_max(struct store *s, int dir, uint64_t *max) {
     int error = DISK(s, list, dir, &list);
     if (error) return error;
     while ((error = DISK(s, list_next, list, name)) == 0)
-        if (qid_parse(str_sub(str_of(name), 0, QID_LEN), &id) && id.lease < LEASE_SANE && id.lease > *max) *max = id.lease;
+        if (qid_parse(str_sub(str_of(name), 0, QID_LEN), &id) && id.lease < LEASE_SANE && id.lease > *max)
+            *max = id.lease;
     DISK(s, list_close, list);
     return error == ENOENT ? 0 : error;
 }

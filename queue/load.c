@@ -8,8 +8,8 @@
 
 enum { CHECK_CHUNK = 256 * 1024 };
 
-/* Fills m->bytes with the control file. When its last marks could not be written, what the disk has behind the
- * durable part is not to be believed: our own copy takes its place. */
+/* Fills m->bytes with the control file. When its last marks could not be written, what the disk has behind
+ * the durable part is not to be believed: our own copy takes its place. */
 static int read_control(struct store *s, struct qid id, uint64_t size, struct store_message *m, size_t *got) {
     const struct entry *e = entry_find(s, id);
     bool overlay = e && e->suspect;
@@ -50,7 +50,8 @@ static int data_differs(struct store *s, const struct control *c, bool *differs)
 }
 
 /* A message with a mark was committed (S4): then missing data is damage. Without one it may be S2. */
-static enum judgement judge_data(struct store *s, bool thorough, const struct control *c, const char **why, int *error) {
+static enum judgement judge_data(struct store *s, bool thorough, const struct control *c, const char **why,
+                                 int *error) {
     struct disk_info info;
     bool differs = false;
     *error = DISK(s, info, folder_of(c->id), part_name(c->id, 'd').c, &info);
@@ -68,7 +69,8 @@ static enum judgement judge_data(struct store *s, bool thorough, const struct co
     return *error ? JUDGED_ERROR : differs ? JUDGED_BAD : JUDGED_WHOLE;
 }
 
-enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m, const char **why, int *error) {
+enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m,
+                             const char **why, int *error) {
     struct disk_info info;
     size_t got = 0;
     *m = (struct store_message){.c.id = id};
@@ -83,10 +85,15 @@ enum judgement message_judge(struct store *s, struct qid id, bool thorough, stru
     /* A recipient takes more octets in the file than in memory a quarter of this. */
     m->arena = arena_new(65536 + 4 * got);
     switch (control_read((struct str){m->bytes, got}, id, m->arena, &m->c, why)) {
-    case CONTROL_TORN: return JUDGED_INCOMPLETE;
-    case CONTROL_CORRUPT: return JUDGED_BAD;
-    case CONTROL_NO_ROOM: *error = ENOMEM; return JUDGED_ERROR;
-    case CONTROL_COMPLETE: break;
+    case CONTROL_TORN:
+        return JUDGED_INCOMPLETE;
+    case CONTROL_CORRUPT:
+        return JUDGED_BAD;
+    case CONTROL_NO_ROOM:
+        *error = ENOMEM;
+        return JUDGED_ERROR;
+    case CONTROL_COMPLETE:
+        break;
     }
     return m->c.pending ? judge_data(s, thorough, &m->c, why, error) : JUDGED_ENDED;
 }
@@ -97,12 +104,16 @@ int store_load(struct store *s, struct qid id, struct store_message *m) {
     *m = (struct store_message){.c.id = id};
     if (store_is_draft(s, id)) return ENOENT;
     switch (message_judge(s, id, false, m, &why, &error)) {
-    case JUDGED_WHOLE: return 0;
-    case JUDGED_BAD: return EBADMSG;
-    case JUDGED_ERROR: return error;
+    case JUDGED_WHOLE:
+        return 0;
+    case JUDGED_BAD:
+        return EBADMSG;
+    case JUDGED_ERROR:
+        return error;
     case JUDGED_ENDED:
     case JUDGED_INCOMPLETE:
-    case JUDGED_NONE: break;
+    case JUDGED_NONE:
+        break;
     }
     return ENOENT;
 }

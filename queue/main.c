@@ -1,14 +1,14 @@
 /* queue: the only owner of the spool.
  *
- * Takes messages from smtpd (and bounces from dispatch), makes them durable many at a time, and only then says so;
- * hands them to dispatch, and records what dispatch says about each recipient. The spool itself is store.c, whose
- * head comment is the state table.
+ * Takes messages from smtpd (and bounces from dispatch), makes them durable many at a time, and only then
+ * says so; hands them to dispatch, and records what dispatch says about each recipient. The spool itself
+ * is store.c, whose head comment is the state table.
  *
- * May touch: the spool directory, which is its root. No network, no other file, no exec. Safe because: it parses no
- * mail; every message of its peers has exact fields and is checked against what that peer may speak about (a queue id
- * belongs to the channel whose lease it carries; a mark only comes from dispatch and only for what was committed);
- * data come as sealed memory files, whose seals and size are checked before a byte is read. An owner of this program
- * has all queued mail, and nothing else. */
+ * May touch: the spool directory, which is its root. No network, no other file, no exec. Safe because: it
+ * parses no mail; every message of its peers has exact fields and is checked against what that peer may
+ * speak about (a queue id belongs to the channel whose lease it carries; a mark only comes from dispatch
+ * and only for what was committed); data come as sealed memory files, whose seals and size are checked
+ * before a byte is read. An owner of this program has all queued mail, and nothing else. */
 #include "queue/shell.h"
 
 #include "common/arena.h"
@@ -26,7 +26,7 @@ int64_t clock_now_ns(void) {
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* ---- What the store tells ------------------------------------------------------------------------------------------ */
+/* ---- What the store tells ------------------------------------------------------------------------------ */
 
 static void on_retired(void *ctx, struct qid id, int64_t arrival) {
     struct queue *q = ctx;
@@ -54,7 +54,7 @@ static void on_trouble(void *ctx, struct str text) {
     LOG(trouble, .text = text);
 }
 
-/* ---- Commits ---------------------------------------------------------------------------------------------------------- */
+/* ---- Commits ------------------------------------------------------------------------------------------- */
 
 static void commit(struct queue *q, bool all) {
     q->commit_began = clock_now_ns();
@@ -79,7 +79,7 @@ void queue_unsynced(struct queue *q) {
     else if (n && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
 }
 
-/* ---- Opening the spool ----------------------------------------------------------------------------------------------- */
+/* ---- Opening the spool --------------------------------------------------------------------------------- */
 
 static void give_lease(struct queue *q, struct peer *p) {
     uint64_t lease;
@@ -100,10 +100,15 @@ static void give_leases(struct queue *q) {
 
 static bool open_store(struct queue *q) {
     const struct config *c = q->me->config;
-    struct store_config config = {.free_space = c->free_space, .message_size = c->message_size_limit + CHUNK_MAX,
+    struct store_config config = {.free_space = c->free_space,
+                                  .message_size = c->message_size_limit + CHUNK_MAX,
                                   .recipients = c->recipient_limit};
-    struct store_user user = {.ctx = q, .answer = receive_answer, .retired = on_retired, .aside = on_aside,
-                              .intake = on_intake, .trouble = on_trouble};
+    struct store_user user = {.ctx = q,
+                              .answer = receive_answer,
+                              .retired = on_retired,
+                              .aside = on_aside,
+                              .intake = on_intake,
+                              .trouble = on_trouble};
     if (!q->store) q->store = store_new(q->disk, &config, &user);
     int error = store_open(q->store);
     if (!error) return true;
@@ -130,7 +135,7 @@ static void on_heal(void *ctx) {
     if (store_stopped(q->store)) loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
 }
 
-/* ---- Peers -------------------------------------------------------------------------------------------------------------- */
+/* ---- Peers --------------------------------------------------------------------------------------------- */
 
 struct peer *peer_of(struct queue *q, struct channel *ch) {
     for (struct peer *p = q->peers; p; p = p->next)
@@ -168,7 +173,7 @@ static void on_drained(struct self *me, struct channel *ch) {
     ctl_drained(q, p);
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static struct queue the_queue = {.root_fd = -1}; /* one program, one spool */
 
@@ -190,7 +195,8 @@ static void on_listener(struct self *me, int fd, enum listener_kind kind, struct
     struct control_listener *l = xmalloc(sizeof *l); /* for the life of the program */
     *l = (struct control_listener){.q = queue_of(me), .fd = fd};
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || !loop_watch(me->loop, fd, EPOLLIN, on_control, l))
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        !loop_watch(me->loop, fd, EPOLLIN, on_control, l))
         LOG_TROUBLE("cannot listen on %.*s: %s", STR_ARGS(name), strerror(errno));
 }
 
@@ -200,7 +206,8 @@ static bool prepare(struct self *me) {
     q->me = me;
     me->state = q;
     q->root_fd = open(me->config->spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (q->root_fd < 0) LOG_TROUBLE("cannot open the spool directory %s: %s", me->config->spool_directory, strerror(errno));
+    if (q->root_fd < 0)
+        LOG_TROUBLE("cannot open the spool directory %s: %s", me->config->spool_directory, strerror(errno));
     return q->root_fd >= 0;
 }
 
@@ -224,8 +231,10 @@ static void begin(struct self *me) {
 static void reconfigured(struct self *me, const struct config *old) {
     const struct config *c = me->config;
     (void)old;
-    store_configure(queue_of(me)->store, &(struct store_config){
-        .free_space = c->free_space, .message_size = c->message_size_limit + CHUNK_MAX, .recipients = c->recipient_limit});
+    store_configure(queue_of(me)->store,
+                    &(struct store_config){.free_space = c->free_space,
+                                           .message_size = c->message_size_limit + CHUNK_MAX,
+                                           .recipients = c->recipient_limit});
 }
 
 /* What has not been committed was not promised; marks are made durable. */
@@ -252,7 +261,8 @@ static const struct wire_handlers handlers = {
 
 static const struct program program = {
     .role = ROLE_queue,
-    .purpose = "The only owner of the spool: makes messages durable, hands them to dispatch, records results.",
+    .purpose =
+        "The only owner of the spool: makes messages durable, hands them to dispatch, records results.",
     .handlers = &handlers,
     .prepare = prepare,
     .begin = begin,

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPLIT_RCPTS_MAX = 200000 }; /* recipients of one message with all that aliases and lists made of them */
+enum {
+    SPLIT_RCPTS_MAX = 200000
+}; /* recipients of one message with all that aliases and lists made of them */
 
-/* ---- The list of entries with marks that are not durable -------------------------------------------------------- */
+/* ---- The list of entries with marks that are not durable ----------------------------------------------- */
 
 static void dirty_add(struct store *s, struct entry *e) {
     if (e->dirty) return;
@@ -45,7 +47,7 @@ static void let_go(struct store *s, struct entry *e) {
     if (!e->dirty) entry_drop(s, e);
 }
 
-/* ---- Appending ----------------------------------------------------------------------------------------------------- */
+/* ---- Appending ----------------------------------------------------------------------------------------- */
 
 static int write_tail(struct store *s, struct entry *e, size_t from) {
     int error = 0;
@@ -79,7 +81,7 @@ static void append_mark(struct store *s, struct entry *e, const struct control_m
     if (control_put_mark(&b, m, &e->chain)) append(s, e, buf_str(&b));
 }
 
-/* ---- Retirement ------------------------------------------------------------------------------------------------------ */
+/* ---- Retirement ---------------------------------------------------------------------------------------- */
 
 void limbo_add(struct store *s, struct qid id) {
     s->limbo.v = xgrow(s->limbo.v, &s->limbo.cap, s->limbo.n + 1, sizeof *s->limbo.v);
@@ -139,7 +141,7 @@ void marks_rewrite(struct store *s) {
     }
 }
 
-/* ---- What dispatch says ------------------------------------------------------------------------------------------------ */
+/* ---- What dispatch says -------------------------------------------------------------------------------- */
 
 static bool pending(char state) {
     return strchr("NLnl", state) != NULL;
@@ -150,8 +152,8 @@ struct entry *entry_from(struct store *s, const struct control *c) {
     entry_states(e, c->rcpt_count);
     e->rcpts = c->rcpt_count;
     e->arrival = c->arrival;
-    /* What was read may be what an earlier life wrote and a failed sync forgot: it reads well from memory, and is gone
-     * after a power cut, and all behind it. So the first mark of this life writes it again. */
+    /* What was read may be what an earlier life wrote and a failed sync forgot: it reads well from memory,
+     * and is gone after a power cut, and all behind it. So the first mark of this life writes it again. */
     e->synced = c->end - c->tail.n;
     e->chain = c->chain;
     e->reread = c->tail.n > 0;
@@ -183,7 +185,8 @@ static enum store_outcome leave(struct store *s, struct entry *e, enum store_out
 enum store_outcome store_mark(struct store *s, struct qid id, const struct control_mark *m) {
     struct entry *e = entry_for(s, id);
     if (!e) return STORE_UNKNOWN;
-    if (m->index >= e->rcpts || m->state == '\0' || !strchr("DLFS", m->state)) return leave(s, e, STORE_REFUSED);
+    if (m->index >= e->rcpts || m->state == '\0' || !strchr("DLFS", m->state))
+        return leave(s, e, STORE_REFUSED);
     char *state = &e->states[m->index];
     bool final = m->state != 'L';
     if (!pending(*state)) return leave(s, e, STORE_OK);
@@ -198,7 +201,9 @@ enum store_outcome store_mark(struct store *s, struct qid id, const struct contr
 }
 
 static bool acceptable(const struct entry *e, uint32_t index, const struct control_rcpt *r) {
-    if (index != e->rcpts || index >= SPLIT_RCPTS_MAX || r->parent >= e->rcpts || !pending(e->states[r->parent])) return false;
+    if (index != e->rcpts || index >= SPLIT_RCPTS_MAX || r->parent >= e->rcpts ||
+        !pending(e->states[r->parent]))
+        return false;
     if (!r->rcpt.n || r->rcpt.n > CONTROL_ADDRESS_MAX || r->orcpt.n > CONTROL_ORCPT_MAX) return false;
     for (size_t i = 0; i < r->rcpt.n; i++)
         if ((unsigned char)r->rcpt.p[i] < 0x20 || r->rcpt.p[i] == 0x7f) return false;
@@ -232,7 +237,7 @@ enum store_outcome store_remove(struct store *s, struct qid id) {
     return STORE_RETIRED;
 }
 
-/* ---- In hand, or not ------------------------------------------------------------------------------------------------------ */
+/* ---- In hand, or not ----------------------------------------------------------------------------------- */
 
 void store_take(struct store *s, const struct control *c, int64_t now_ms) {
     struct entry *e = entry_find(s, c->id);

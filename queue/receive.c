@@ -10,10 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct status not_yours = {.kind = STATUS_LATER, .code = 451, .detail = {4, 3, 0},
-    .text = {"Queue id refused", sizeof "Queue id refused" - 1}};
-static const struct status bad_chunk = {.kind = STATUS_LATER, .code = 451, .detail = {4, 3, 0},
-    .text = {"Message data refused", sizeof "Message data refused" - 1}};
+static const struct status not_yours = {.kind = STATUS_LATER,
+                                        .code = 451,
+                                        .detail = {4, 3, 0},
+                                        .text = {"Queue id refused", sizeof "Queue id refused" - 1}};
+static const struct status bad_chunk = {.kind = STATUS_LATER,
+                                        .code = 451,
+                                        .detail = {4, 3, 0},
+                                        .text = {"Message data refused", sizeof "Message data refused" - 1}};
 
 static void intake_free(struct intake *in) {
     if (in->memfd >= 0) close(in->memfd);
@@ -34,23 +38,32 @@ void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *
     struct queue *q = queue_of(ctx);
     struct peer *p = peer_of(q, ch);
     (void)fd;
-    /* Whoever uses an id that is not his could speak about another's message. A live id is refused by the store. */
+    /* Whoever uses an id that is not his could speak about another's message. A live id is refused by the
+     * store. */
     if (!p || !p->lease || m->id.lease != p->lease || store_owner(q->store, m->id)) {
-        LOG_TROUBLE("%s used the queue id %s, which it may not use", role_table[channel_peer(ch)].name, qid_format(m->id).c);
+        LOG_TROUBLE("%s used the queue id %s, which it may not use", role_table[channel_peer(ch)].name,
+                    qid_format(m->id).c);
         answer(ch, m->id, &not_yours);
         return;
     }
     struct intake *in = xmalloc(sizeof *in);
     *in = (struct intake){.peer = p, .memfd = -1};
-    store_begin(q->store, &(struct control){.id = m->id, .about = m->about, .arrival = m->arrival, .body = m->body,
-                                            .sender = m->sender, .origin = m->origin}, in);
+    store_begin(q->store,
+                &(struct control){.id = m->id,
+                                  .about = m->about,
+                                  .arrival = m->arrival,
+                                  .body = m->body,
+                                  .sender = m->sender,
+                                  .origin = m->origin},
+                in);
 }
 
 void on_mail_rcpt(void *ctx, struct channel *ch, const struct wire_mail_rcpt *m, int fd) {
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!intake_of(q, ch, m->id)) return;
-    store_rcpt(q->store, m->id, m->index, &(struct control_rcpt){.rcpt = m->rcpt, .orcpt = m->orcpt, .notify = m->notify});
+    store_rcpt(q->store, m->id, m->index,
+               &(struct control_rcpt){.rcpt = m->rcpt, .orcpt = m->orcpt, .notify = m->notify});
 }
 
 /* Sealed, so that its bytes stay what they are after we have looked. */
@@ -58,7 +71,8 @@ static bool chunk_fit(int fd, uint32_t size) {
     static const int needed = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
     struct stat st;
     int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & needed) == needed && size <= CHUNK_MAX && fstat(fd, &st) == 0 && st.st_size == (off_t)size;
+    return seals >= 0 && (seals & needed) == needed && size <= CHUNK_MAX && fstat(fd, &st) == 0 &&
+           st.st_size == (off_t)size;
 }
 
 static bool chunk_read(int fd, char *bytes, size_t n) {

@@ -6,15 +6,15 @@
 #include "queue/store.h"
 
 enum {
-    CHUNK_MAX = 1024 * 1024,   /* of data in one mail_chunk */
-    SYNC_MS = 900,             /* marks are durable within a second */
+    CHUNK_MAX = 1024 * 1024, /* of data in one mail_chunk */
+    SYNC_MS = 900,           /* marks are durable within a second */
     HEAL_MS = 5000,
-    RECOVER_MS = 1000,         /* how long recovery waits for dispatch */
-    SLICE = 64,                /* files looked at in one round of the loop, at most, */
-    SLICE_MS = 4,              /* and for about so long: fresh mail waits meanwhile */
-    HANDS_WALK = 2000,         /* messages in hand above which old ones are only announced to dispatch, not given */
-    UNSYNCED_MAX = 512,        /* control files open for marks above which they are synced now */
-    LISTERS_MAX = 16,          /* tools that may list at a time */
+    RECOVER_MS = 1000,  /* how long recovery waits for dispatch */
+    SLICE = 64,         /* files looked at in one round of the loop, at most, */
+    SLICE_MS = 4,       /* and for about so long: fresh mail waits meanwhile */
+    HANDS_WALK = 2000,  /* messages in hand above which old ones are only announced to dispatch, not given */
+    UNSYNCED_MAX = 512, /* control files open for marks above which they are synced now */
+    LISTERS_MAX = 16,   /* tools that may list at a time */
 };
 
 struct lister;
@@ -58,11 +58,11 @@ struct queue {
     struct store_walk *recovery; /* at start, once */
     int64_t recovery_began;
     bool recovered;
-    struct store_walk *telling;  /* everything, to a dispatch that came after recovery began */
-    bool tell_again;             /* when recovery is over */
+    struct store_walk *telling; /* everything, to a dispatch that came after recovery began */
+    bool tell_again;            /* when recovery is over */
     bool recovery_tells;
-    struct id_queue backlog;     /* to be told as soon as dispatch takes more */
-    struct id_set told;          /* fresh messages told while a walk is under way: it must not tell them twice */
+    struct id_queue backlog; /* to be told as soon as dispatch takes more */
+    struct id_set told;      /* fresh messages told while a walk is under way: it must not tell them twice */
 };
 
 static inline struct queue *queue_of(void *ctx) {
@@ -85,11 +85,11 @@ void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_end *m, i
 void on_mail_abort(void *ctx, struct channel *ch, const struct wire_mail_abort *m, int fd);
 
 /* feed.c: what dispatch is told, and what it says */
-void feed_start(struct queue *q);              /* the store is open */
+void feed_start(struct queue *q); /* the store is open */
 void feed_dispatch(struct queue *q, struct peer *p);
 void feed_dispatch_gone(struct queue *q);
 void feed_fresh(struct queue *q, const struct control *c, int memfd); /* takes memfd, or -1 */
-void feed_more(struct queue *q);               /* there may be more to tell now */
+void feed_more(struct queue *q);                                      /* there may be more to tell now */
 void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd);
 void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, int fd);
 void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd);

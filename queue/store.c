@@ -1,35 +1,38 @@
 /* store.c: the spool, direct mode: one pair of files for each message.
  *
- * STATE TABLE. "+" the file's name is durable and its content whole, "?" it may be missing, short, torn or garbage,
- * "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are created under their final
- * names: checksums, not renames, say what is whole.
+ * STATE TABLE. "+" the file's name is durable and its content whole, "?" it may be missing, short, torn or
+ * garbage, "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are
+ * created under their final names: checksums, not renames, say what is whole.
  *
- *   state          .d  .c   what it means                              what recovery does
- *   S0 nothing     -   -    no message                                 nothing
- *   S1 arriving    ?   -    data come in, nobody has a promise         removes .d
- *   S2 committing  ?   ?    both are written, the sync is under way    whole: keeps it, it may be delivered (the
- *                                                                      client was told nothing, and sends it again);
- *                                                                      .c without its record "complete", or .d
- *                                                                      missing or short: removes both
- *   ---- COMMIT POINT: data, control file and the names of both are synced. Only then is mail_done ok sent. --------
- *   S3 queued      +   +    accepted                                   keeps it, dispatch is told
- *   S4 marked      +   +?   the same; marks (M, S records) follow      keeps it; a torn tail counts as not written:
- *                           "complete", the last may be torn           that recipient is tried again
- *   S5 retiring    +   ?    .c is unlinked (THAT IS THE RETIREMENT),   .c is still there: keeps it, recipients without
- *                           the directory is not synced yet            a mark are served again; else as S6
- *   S6 retired     ?   -    the unlink of .c is durable; .d may go     removes .d
+ *   state          .d  .c   what it means                           what recovery does
+ *   S0 nothing     -   -    no message                              nothing
+ *   S1 arriving    ?   -    data come in, nobody has a promise      removes .d
+ *   S2 committing  ?   ?    both are written, the sync is on        whole: keeps it, it may be delivered (the
+ *                                                                   client was told nothing, and sends again);
+ *                                                                   .c without its record "complete", or .d
+ *                                                                   missing or short: removes both
+ *   ---- COMMIT POINT: data, control file and both names are synced. Only then is mail_done ok sent. ----------
+ *   S3 queued      +   +    accepted                                keeps it, dispatch is told
+ *   S4 marked      +   +?   the same; marks (M, S records) follow   keeps it; a torn tail was not written: that
+ *                           "complete", the last may be torn        recipient is tried again
+ *   S5 retiring    +   ?    .c is unlinked (THE RETIREMENT), the    .c is still there: keeps it, recipients
+ *                           directory is not synced yet             without a mark are served again; else as S6
+ *   S6 retired     ?   -    the unlink of .c is durable; .d may go  removes .d
  *
- * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark (never
- * accepted, since dispatch marks only what was committed), and damage when it has one. What fits no row (foreign
- * names, another owner or mode, records that do not check, data that differ from their checksum) is damage or
- * somebody's experiment: it is moved to aside/ with the reason in the log, never deleted.
+ * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark
+ * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits no
+ * row (foreign names, another owner or mode, records that do not check, data that differ from their
+ * checksum) is damage or somebody's experiment: it is moved to aside/ with the reason in the log, never
+ * deleted.
  *
- * Marks are written at once, and durable with the next commit that syncs everything, at the latest after a second: a
- * crash in between lets a recipient be served twice, as SMTP itself does (RFC 5321 6.1, RFC 1047).
+ * Marks are written at once, and durable with the next commit that syncs everything, at the latest after a
+ * second: a crash in between lets a recipient be served twice, as SMTP itself does (RFC 5321 6.1, RFC
+ * 1047).
  *
- * A write or sync that fails is not believed when it is tried again (the kernel forgets what it could not write):
- * drafts of that commit are answered 4xx and their files removed; marks are kept in memory and written again through
- * a new descriptor; intake stops until a probe has been written, synced and unlinked. */
+ * A write or sync that fails is not believed when it is tried again (the kernel forgets what it could not
+ * write): drafts of that commit are answered 4xx and their files removed; marks are kept in memory and
+ * written again through a new descriptor; intake stops until a probe has been written, synced and
+ * unlinked. */
 #include "queue/inside.h"
 
 #include <assert.h>
@@ -51,7 +54,7 @@ struct file_name part_name(struct qid id, char part) {
     return name;
 }
 
-/* ---- Entries: what is in memory of a message ------------------------------------------------------------------ */
+/* ---- Entries: what is in memory of a message ----------------------------------------------------------- */
 
 struct entry *entry_find(const struct store *s, struct qid id) {
     if (!s->buckets) return NULL;
@@ -141,7 +144,7 @@ bool entry_states(struct entry *e, uint32_t n) {
     return true;
 }
 
-/* ---- Trouble --------------------------------------------------------------------------------------------------- */
+/* ---- Trouble ------------------------------------------------------------------------------------------- */
 
 void dir_soil(struct store *s, int dir) {
     s->dirs_dirty += !s->dir_dirty[dir];
@@ -154,7 +157,8 @@ static bool is_room(int error) {
 
 /* RFC 5321 4.2.3: 452 insufficient system storage; RFC 3463 3.4: 4.3.1 mail system full. */
 struct status status_of_errno(int error) {
-    if (is_room(error)) return status_make(452, "4.3.1", "Not enough room in the mail queue, try again later");
+    if (is_room(error))
+        return status_make(452, "4.3.1", "Not enough room in the mail queue, try again later");
     return status_make(451, "4.3.0", "The mail queue could not store the message, try again later");
 }
 
@@ -175,7 +179,7 @@ void told_trouble(struct store *s, const char *what, struct str name, int error)
     s->user.trouble(s->user.ctx, buf_str(&text));
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 struct store *store_new(struct disk *d, const struct store_config *config, const struct store_user *user) {
     struct store *s = xmalloc(sizeof *s);

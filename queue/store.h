@@ -1,12 +1,14 @@
-/* store.h: the spool as a state machine: takes messages, makes them durable together, records how they go on.
+/* store.h: the spool as a state machine: takes messages, makes them durable together, records how they go
+ * on.
  *
- * Pure: the disk is a struct disk, the time is an argument, what happens is told through struct store_user. Nothing
- * here says how a message rests on the disk (store.c does), so that a journal can slip in beneath.
+ * Pure: the disk is a struct disk, the time is an argument, what happens is told through struct
+ * store_user. Nothing here says how a message rests on the disk (store.c does), so that a journal can slip
+ * in beneath.
  *
- * A message is a draft from store_begin to the commit after store_end; each draft gets exactly one answer, unless it
- * is aborted. After an answer of "ok" it is in hand: its states stay in memory until dispatch is through with it, or
- * store_let_go, or too many others came after it. That only saves reading them again: a message that rests costs no
- * memory at all, and can be marked, fetched and removed just the same. */
+ * A message is a draft from store_begin to the commit after store_end; each draft gets exactly one answer,
+ * unless it is aborted. After an answer of "ok" it is in hand: its states stay in memory until dispatch is
+ * through with it, or store_let_go, or too many others came after it. That only saves reading them again:
+ * a message that rests costs no memory at all, and can be marked, fetched and removed just the same. */
 #ifndef POSTERN_QUEUE_STORE_H
 #define POSTERN_QUEUE_STORE_H
 
@@ -16,15 +18,15 @@
 struct store;
 
 struct store_config {
-    uint64_t free_space;      /* octets below which intake stops */
-    uint64_t message_size;    /* of the data of one message */
-    uint64_t recipients;      /* of one message as it comes in */
+    uint64_t free_space;   /* octets below which intake stops */
+    uint64_t message_size; /* of the data of one message */
+    uint64_t recipients;   /* of one message as it comes in */
 };
 
 struct store_user {
     void *ctx;
-    /* The fate of a draft. ok: durable, batch messages in the same commit; c is complete. Else only c->id is filled in.
-     * Everything c points to is valid during the call. The store may be called from here. */
+    /* The fate of a draft. ok: durable, batch messages in the same commit; c is complete. Else only c->id
+     * is filled in. Everything c points to is valid during the call. The store may be called from here. */
     void (*answer)(void *ctx, void *owner, const struct control *c, const struct status *s, unsigned batch);
     void (*retired)(void *ctx, struct qid id, int64_t arrival);
     void (*aside)(void *ctx, struct str file, struct str why);
@@ -42,36 +44,40 @@ int store_open(struct store *s);
 /* A lease that was never given before, whatever the clock says. 0 or an errno. */
 int store_lease(struct store *s, int64_t now_ms, uint64_t *lease);
 
-/* ---- Intake. A draft that fails is answered at once and is gone; what still comes for its id finds nothing and is
- * ignored. All but store_begin return silently when there is no draft of that id. -------------------------------- */
+/* ---- Intake -----------------------------------------------------------------------------------------------
+ *
+ * A draft that fails is answered at once and is gone; what still comes for its id finds nothing and is ignored.
+ * All but store_begin return silently when there is no draft of that id. */
 
-/* Takes id, about, arrival, body, sender and origin of head; the rest is ignored. owner comes back with the answer. */
+/* Takes id, about, arrival, body, sender and origin of head; the rest is ignored. owner comes back with
+ * the answer. */
 void store_begin(struct store *s, const struct control *head, void *owner);
 void *store_owner(struct store *s, struct qid id); /* of a draft; NULL when there is none */
 void store_rcpt(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r);
 void store_data(struct store *s, struct qid id, struct str bytes); /* in order */
 void store_end(struct store *s, struct qid id, uint32_t rcpts, uint64_t size, struct str prefix);
 void store_refuse(struct store *s, struct qid id, const struct status *why); /* answers; why must not be ok */
-void *store_abort(struct store *s, struct qid id);                           /* no answer; gives the owner back */
+void *store_abort(struct store *s, struct qid id); /* no answer; gives the owner back */
 /* Aborts every draft whose owner matches; gone is called for each. */
-void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner), void (*gone)(void *ctx, void *owner),
-                     void *ctx);
+void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner),
+                     void (*gone)(void *ctx, void *owner), void *ctx);
 
-/* Makes all ended drafts durable and answers them. all: also what only has to be durable within a second (marks,
- * retirements). */
+/* Makes all ended drafts durable and answers them. all: also what only has to be durable within a second
+ * (marks, retirements). */
 void store_commit(struct store *s, bool all);
 bool store_wants_commit(const struct store *s); /* drafts have ended */
-size_t store_unsynced(const struct store *s);   /* marks or retirements are not durable yet; about how many files
+size_t
+store_unsynced(const struct store *s); /* marks or retirements are not durable yet; about how many files
                                                    are held open for them */
 unsigned store_drafts(const struct store *s);
 
-/* Intake is stopped after an error of the disk, or without room. store_heal tries whether it can go on: call it from
- * time to time while this is true. store_check looks at the free space. */
+/* Intake is stopped after an error of the disk, or without room. store_heal tries whether it can go on:
+ * call it from time to time while this is true. store_check looks at the free space. */
 bool store_stopped(const struct store *s);
 void store_heal(struct store *s);
 void store_check(struct store *s);
 
-/* ---- Messages that are durable -------------------------------------------------------------------------------- */
+/* ---- Messages that are durable ------------------------------------------------------------------------- */
 
 struct store_message {
     struct control c;
@@ -79,17 +85,18 @@ struct store_message {
     char *bytes;
 };
 
-/* Reads one message. 0; ENOENT: there is none (or only a draft); EBADMSG: it cannot be understood; else the disk's
- * errno. store_message_done in every case. */
+/* Reads one message. 0; ENOENT: there is none (or only a draft); EBADMSG: it cannot be understood; else
+ * the disk's errno. store_message_done in every case. */
 int store_load(struct store *s, struct qid id, struct store_message *m);
 void store_message_done(struct store_message *m);
 /* For reading; the file is the caller's to close. part is 'd' or 'c'. */
 int store_open_part(struct store *s, struct qid id, char part, int *file);
 
-/* A loaded message was given to dispatch (again): keep its states in memory while it works. now_ms: recipients due
- * after it are not being worked on. */
+/* A loaded message was given to dispatch (again): keep its states in memory while it works. now_ms:
+ * recipients due after it are not being worked on. */
 void store_take(struct store *s, const struct control *c, int64_t now_ms);
-void store_let_go(struct store *s, struct qid id); /* nobody works on it: forget it until it is loaded again */
+void store_let_go(struct store *s,
+                  struct qid id); /* nobody works on it: forget it until it is loaded again */
 void store_let_go_all(struct store *s);
 bool store_in_hand(const struct store *s, struct qid id);
 bool store_is_draft(const struct store *s, struct qid id);
@@ -106,21 +113,24 @@ enum store_outcome {
 enum store_outcome store_mark(struct store *s, struct qid id, const struct control_mark *m);
 /* A new recipient; r->parent names the one it was made from, index must be the next free one. */
 enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r);
-enum store_outcome store_remove(struct store *s, struct qid id); /* RETIRED (without telling retired) or UNKNOWN */
+enum store_outcome store_remove(struct store *s,
+                                struct qid id); /* RETIRED (without telling retired) or UNKNOWN */
 
-/* ---- Walking through the spool -------------------------------------------------------------------------------- */
+/* ---- Walking through the spool ------------------------------------------------------------------------- */
 
 struct store_walk;
 struct store_counts {
     uint64_t messages, incomplete, aside, orphans;
 };
 
-/* recover: also judges and cleans up what was there before this run: once, at start. A plain walk changes nothing.
- * Messages that are told: durable before the walk began (also those of this run), not retired; those that come during
- * it may be told or not. */
+/* recover: also judges and cleans up what was there before this run: once, at start. A plain walk changes
+ * nothing. Messages that are told: durable before the walk began (also those of this run), not retired;
+ * those that come during it may be told or not. */
 struct store_walk *store_walk_new(struct store *s, bool recover);
-/* Looks at up to files more names; calls found for each message. False: that was all. found may use the store. */
-bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c), void *ctx);
+/* Looks at up to files more names; calls found for each message. False: that was all. found may use the
+ * store. */
+bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c),
+                     void *ctx);
 const struct store_counts *store_walk_counts(const struct store_walk *w);
 void store_walk_free(struct store_walk *w);
 

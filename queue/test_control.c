@@ -1,4 +1,5 @@
-/* test_control.c: the control file: what is written reads back, what is torn is known as torn, nothing is forged. */
+/* test_control.c: the control file: what is written reads back, what is torn is known as torn, nothing is
+ * forged. */
 #include "common/arena.h"
 #include "queue/control.h"
 #include "queue/crc32c.h"
@@ -19,9 +20,16 @@ static struct control_rcpt rcpts[] = {
 static size_t sample(char *mem, size_t max, uint32_t *chain) {
     /* Text that would like to be a record, a field or the end of one. */
     static const char origin[] = "1:a, rcpt=3:a@b,\nC 8 00000000 complete";
-    struct control c = {.id = id, .arrival = 1700000000123, .size = 77, .data_crc = 0xdeadbeef, .body = 1,
-                        .sender = STR("s@example.com"), .origin = {origin, sizeof origin - 1},
-                        .prefix = STR("Received: from x\r\n by y\r\n"), .rcpt_count = 2, .rcpts = rcpts};
+    struct control c = {.id = id,
+                        .arrival = 1700000000123,
+                        .size = 77,
+                        .data_crc = 0xdeadbeef,
+                        .body = 1,
+                        .sender = STR("s@example.com"),
+                        .origin = {origin, sizeof origin - 1},
+                        .prefix = STR("Received: from x\r\n by y\r\n"),
+                        .rcpt_count = 2,
+                        .rcpts = rcpts};
     struct buf b = buf_on(mem, max);
     assert_true(control_put_head(&b, &c, chain));
     assert_true(b.n <= control_head_bound(&c));
@@ -30,7 +38,8 @@ static size_t sample(char *mem, size_t max, uint32_t *chain) {
 
 static void checksum(void **state) {
     (void)state;
-    assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283); /* RFC 3720 B.4's polynomial, the usual check value */
+    assert_int_equal(crc32c(0, "123456789", 9),
+                     0xe3069283); /* RFC 3720 B.4's polynomial, the usual check value */
     assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
     assert_int_equal(crc32c(0, "", 0), 0);
 }
@@ -60,10 +69,15 @@ static void reads_back(void **state) {
     assert_int_equal(c.end, head);
     assert_int_equal(c.chain, chain);
 
-    struct control_mark m = {.index = 1, .attempts = 3, .next = 99, .state = 'L', .status = status_make(451, "4.7.1", "wait, 3:a,")};
+    struct control_mark m = {.index = 1,
+                             .attempts = 3,
+                             .next = 99,
+                             .state = 'L',
+                             .status = status_make(451, "4.7.1", "wait, 3:a,")};
     assert_true(control_put_mark(&b, &m, &chain));
     assert_true(control_put_split(&b, &(struct control_rcpt){.rcpt = STR("c@d"), .parent = 0}, &chain));
-    m = (struct control_mark){.index = 0, .state = 'S', .next = -5, .status = {.code = 65535, .detail = {77, 65535, 2}}};
+    m = (struct control_mark){
+        .index = 0, .state = 'S', .next = -5, .status = {.code = 65535, .detail = {77, 65535, 2}}};
     assert_true(control_put_mark(&b, &m, &chain)); /* nonsense is cut to what can be read */
     assert_int_equal(control_read(buf_str(&b), id, a, &c, &why), CONTROL_COMPLETE);
     assert_int_equal(c.rcpt_count, 3);
@@ -126,7 +140,8 @@ static void every_flipped_bit(void **state) {
         arena_reset(a);
         enum control_verdict v = control_read((struct str){mem, n}, id, a, &c, &why);
         assert_true(v != CONTROL_COMPLETE);
-        /* A whole file with one bit wrong is damage, not an unfinished one (but for the record that says so). */
+        /* A whole file with one bit wrong is damage, not an unfinished one (but for the record that says
+         * so). */
         if (i / 8 < n - 10) assert_int_equal(v, CONTROL_CORRUPT);
         mem[i / 8] = (char)(mem[i / 8] ^ 1 << i % 8);
     }

@@ -1,5 +1,5 @@
-/* test_program.c: the program queue itself, in its cage, between a smtpd, a dispatch, a posternd and a tool that this
- * test plays: what it promises, whom it believes, and what it knows again after kill -9. */
+/* test_program.c: the program queue itself, in its cage, between a smtpd, a dispatch, a posternd and a
+ * tool that this test plays: what it promises, whom it believes, and what it knows again after kill -9. */
 #include "common/arena.h"
 #include "common/channel.h"
 
@@ -41,7 +41,7 @@ struct play {
     uint8_t shown_state;
 };
 
-/* ---- What the roles hear ---------------------------------------------------------------------------------------------- */
+/* ---- What the roles hear ------------------------------------------------------------------------------- */
 
 static void on_started(void *ctx, struct channel *ch, const struct wire_started *m, int fd) {
     ((struct play *)ctx)->started++;
@@ -133,13 +133,23 @@ static void on_closed(void *ctx, struct channel *ch, const char *why) {
 }
 
 static const struct wire_handlers handlers = {
-    .started = on_started, .lease = on_lease, .mail_done = on_mail_done, .ready = on_ready, .ready_rcpt = on_ready_rcpt,
-    .ready_end = on_ready_end, .waiting = on_waiting, .gone = on_gone, .due_now = on_due_now,
-    .ctl_message = on_ctl_message, .ctl_rcpt = on_ctl_rcpt, .ctl_file = on_ctl_file, .ctl_done = on_ctl_done,
+    .started = on_started,
+    .lease = on_lease,
+    .mail_done = on_mail_done,
+    .ready = on_ready,
+    .ready_rcpt = on_ready_rcpt,
+    .ready_end = on_ready_end,
+    .waiting = on_waiting,
+    .gone = on_gone,
+    .due_now = on_due_now,
+    .ctl_message = on_ctl_message,
+    .ctl_rcpt = on_ctl_rcpt,
+    .ctl_file = on_ctl_file,
+    .ctl_done = on_ctl_done,
 };
 static const struct channel_user user = {.handlers = &handlers, .closed = on_closed};
 
-/* ---- The stage --------------------------------------------------------------------------------------------------------- */
+/* ---- The stage ----------------------------------------------------------------------------------------- */
 
 /* Runs the loop until *count has reached n; fails after ten seconds. */
 static void until(struct play *p, const unsigned *count, unsigned n, const char *what) {
@@ -288,18 +298,20 @@ enum { SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW };
 
 static void send_mail(struct play *p, struct qid id, const char *text, unsigned rcpts, const char *origin) {
     char rcpt[64];
-    SEND(p->smtpd, mail_begin, .id = id, .arrival = 1700000000000, .sender = STR("s@example.com"), .origin = str_of(origin));
+    SEND(p->smtpd, mail_begin, .id = id, .arrival = 1700000000000, .sender = STR("s@example.com"),
+         .origin = str_of(origin));
     for (uint32_t i = 0; i < rcpts; i++) {
         snprintf(rcpt, sizeof rcpt, "r%u@example.org", i);
         SEND(p->smtpd, mail_rcpt, .id = id, .index = i, .rcpt = str_of(rcpt));
     }
     SEND_FD(p->smtpd, memfd(text, SEALS), mail_chunk, .id = id, .size = (uint32_t)strlen(text));
-    SEND(p->smtpd, mail_end, .id = id, .rcpts = rcpts, .size = strlen(text), .prefix = STR("Received: x\r\n"));
+    SEND(p->smtpd, mail_end, .id = id, .rcpts = rcpts, .size = strlen(text),
+         .prefix = STR("Received: x\r\n"));
 }
 
 static void mark(struct play *p, struct qid id, uint32_t index, char state, int64_t next) {
-    SEND(p->dispatch, mark, .id = id, .index = index, .state = (uint8_t)state, .attempts = 1, .next = next, .kind = 1, .code = 450,
-         .detail = 4002001, .text = STR("later"));
+    SEND(p->dispatch, mark, .id = id, .index = index, .state = (uint8_t)state, .attempts = 1, .next = next,
+         .kind = 1, .code = 450, .detail = 4002001, .text = STR("later"));
 }
 
 static void tool(struct play *p) {
@@ -323,7 +335,7 @@ static unsigned spool_files(struct play *p) {
     return n;
 }
 
-/* ---- Scenes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Scenes -------------------------------------------------------------------------------------------- */
 
 static void a_message_goes_through(void **state) {
     struct play *p = *state;
@@ -408,7 +420,8 @@ static void splits(void **state) {
     assert_string_equal(p->rcpt, "b@example.org");
 }
 
-/* Mail that came while dispatch was away, before and after recovery, is told when it is there, and told once. */
+/* Mail that came while dispatch was away, before and after recovery, is told when it is there, and told
+ * once. */
 static void dispatch_comes_late(void **state) {
     struct play *p = *state;
     leases(p);

@@ -1,6 +1,7 @@
-/* test_store.c: the state table of store.c, row by row: a workload is cut by a crash at every one of its operations,
- * with many fates of what was not synced, or meets an error at every operation; then the spool is recovered (and that
- * is cut too), and compared with what was promised. Mutants that leave out one kind of sync must be caught. */
+/* test_store.c: the state table of store.c, row by row: a workload is cut by a crash at every one of its
+ * operations, with many fates of what was not synced, or meets an error at every operation; then the spool
+ * is recovered (and that is cut too), and compared with what was promised. Mutants that leave out one kind
+ * of sync must be caught. */
 #include "common/arena.h"
 #include "queue/disk_fake.h"
 #include "queue/inside.h"
@@ -39,7 +40,7 @@ struct world {
     char violation[256];
 };
 
-/* ---- The world ------------------------------------------------------------------------------------------------------ */
+/* ---- The world ----------------------------------------------------------------------------------------- */
 
 static void violated(struct world *w, const char *what, const struct message_model *m) {
     if (w->violation[0]) return;
@@ -73,7 +74,8 @@ static void answer(void *ctx, void *owner, const struct control *c, const struct
     if (m->answered) violated(w, "answered twice", m);
     m->answered = true;
     m->acked = s->kind == STATUS_OK;
-    if (m->acked && (batch == 0 || c->rcpt_count != m->rcpts || c->size != m->size)) violated(w, "a wrong answer", m);
+    if (m->acked && (batch == 0 || c->rcpt_count != m->rcpts || c->size != m->size))
+        violated(w, "a wrong answer", m);
     if (m->acked && roll(w, 3) == 0) store_let_go(w->store, m->id); /* dispatch may be away */
 }
 
@@ -105,8 +107,10 @@ static void trouble(void *ctx, struct str text) {
 }
 
 static void store_begins(struct world *w) {
-    static const struct store_config config = {.free_space = 1000, .message_size = 1000000, .recipients = 100};
-    struct store_user user = {.ctx = w, .answer = answer, .retired = retired, .aside = aside, .intake = intake, .trouble = trouble};
+    static const struct store_config config = {
+        .free_space = 1000, .message_size = 1000000, .recipients = 100};
+    struct store_user user = {
+        .ctx = w, .answer = answer, .retired = retired, .aside = aside, .intake = intake, .trouble = trouble};
     w->store = store_new(w->disk, &config, &user);
 }
 
@@ -130,7 +134,7 @@ static void leased(struct world *w, int64_t now) {
     w->lease = w->lease_max = lease;
 }
 
-/* ---- The workload ----------------------------------------------------------------------------------------------------- */
+/* ---- The workload -------------------------------------------------------------------------------------- */
 
 static void receive(struct world *w, bool abort) {
     struct message_model *m = &w->m[w->n];
@@ -140,7 +144,10 @@ static void receive(struct world *w, bool abort) {
     m->rcpts = m->rcpts_sure = 1 + roll(w, 3);
     m->size = roll(w, 4) ? roll(w, 400) : roll(w, DATA_MAX);
     for (size_t i = 0; i < m->size; i++) data[i] = octet(m->number, i);
-    struct control head = {.id = m->id, .arrival = 1000 + m->number, .body = 1, .sender = STR("s@example.com"),
+    struct control head = {.id = m->id,
+                           .arrival = 1000 + m->number,
+                           .body = 1,
+                           .sender = STR("s@example.com"),
                            .origin = STR("client [192.0.2.1]")};
     store_begin(w->store, &head, w);
     for (uint32_t i = 0; i < m->rcpts; i++) {
@@ -170,7 +177,10 @@ static void marked(struct message_model *m, uint32_t index, char state) {
 }
 
 static void mark(struct world *w, struct message_model *m, uint32_t index, char state) {
-    struct control_mark k = {.index = index, .attempts = 1, .next = 5000, .state = state,
+    struct control_mark k = {.index = index,
+                             .attempts = 1,
+                             .next = 5000,
+                             .state = state,
                              .status = status_make(450, "4.2.1", "not now")};
     if (is_final(m->rcpt[index].now)) return;
     /* UNKNOWN: it was not in hand, and cannot be read from a dead disk. */
@@ -247,7 +257,7 @@ static void work(struct world *w) {
     }
 }
 
-/* ---- What must be true after a restart ------------------------------------------------------------------------------------ */
+/* ---- What must be true after a restart ----------------------------------------------------------------- */
 
 static void check_data(struct world *w, const struct message_model *m, const struct control *c) {
     char data[DATA_MAX + 1];
@@ -257,7 +267,8 @@ static void check_data(struct world *w, const struct message_model *m, const str
         violated(w, "its data are not as they were", m);
         return;
     }
-    if (w->disk->ops->read(w->disk, file, data, sizeof data, 0, &got) != 0 || got != m->size) violated(w, "its data are cut", m);
+    if (w->disk->ops->read(w->disk, file, data, sizeof data, 0, &got) != 0 || got != m->size)
+        violated(w, "its data are cut", m);
     for (size_t i = 0; i < got && i < m->size; i++)
         if (data[i] != octet(m->number, i)) violated(w, "its data differ", m);
     w->disk->ops->close(w->disk, file);
@@ -273,7 +284,8 @@ static void found(void *ctx, const struct control *c) {
     }
     if (m->found) violated(w, "found twice", m);
     m->found = true;
-    if (!str_eq(c->sender, STR("s@example.com")) || !str_eq(c->prefix, STR("Received: by test\r\n")) || c->body != 1)
+    if (!str_eq(c->sender, STR("s@example.com")) || !str_eq(c->prefix, STR("Received: by test\r\n")) ||
+        c->body != 1)
         violated(w, "its envelope differs", m);
     if (c->rcpt_count < m->rcpts_sure || c->rcpt_count > m->rcpts) violated(w, "its recipients differ", m);
     for (uint32_t i = 0; i < c->rcpt_count && i < m->rcpts; i++) {
@@ -332,8 +344,9 @@ static uint64_t ops_of_workload(uint64_t seed) {
     return n;
 }
 
-/* What an interrupted write leaves may look like damage when its length made it and its content did not: those files
- * are set aside, which is no loss, since only messages that were not accepted can be in that state. */
+/* What an interrupted write leaves may look like damage when its length made it and its content did not:
+ * those files are set aside, which is no loss, since only messages that were not accepted can be in that
+ * state. */
 static void forgive_asides(struct world *w) {
     w->asides = 0;
 }
@@ -350,7 +363,8 @@ static bool crash_violates(uint64_t seed, uint64_t op, unsigned ignore, char out
     forgive_asides(&w);
     if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
     if (w.violation[0]) {
-        snprintf(out, 256, "seed %llu op %llu: %.200s", (unsigned long long)seed, (unsigned long long)op, w.violation);
+        snprintf(out, 256, "seed %llu op %llu: %.200s", (unsigned long long)seed, (unsigned long long)op,
+                 w.violation);
         bad = true;
     }
     world_free(&w);
@@ -386,14 +400,16 @@ static void mutants_are_caught(void **state) {
         bool caught = false;
         for (uint64_t seed = 1; seed <= 12 && !caught; seed++) {
             uint64_t n = ops_of_workload(seed);
-            for (uint64_t op = 1; op <= n + 1 && !caught; op++) caught = crash_violates(seed, op, rows[i].kind, what);
+            for (uint64_t op = 1; op <= n + 1 && !caught; op++)
+                caught = crash_violates(seed, op, rows[i].kind, what);
         }
         if (!caught) fail_msg("the mutant %s was not caught", rows[i].name);
         print_message("# the mutant %s is caught: %s\n", rows[i].name, what);
     }
 }
 
-/* An error at each operation, then the disk is well again: intake resumes, what was accepted stays, marks arrive. */
+/* An error at each operation, then the disk is well again: intake resumes, what was accepted stays, marks
+ * arrive. */
 static void fault_at_every_operation(void **state) {
     static const int errors[] = {EIO, ENOSPC};
     (void)state;
@@ -419,7 +435,7 @@ static void fault_at_every_operation(void **state) {
     }
 }
 
-/* ---- Rows of their own ------------------------------------------------------------------------------------------------------ */
+/* ---- Rows of their own --------------------------------------------------------------------------------- */
 
 static void stops_and_heals(void **state) {
     struct world w;
@@ -448,8 +464,8 @@ static void stops_and_heals(void **state) {
     world_free(&w);
 }
 
-/* A mark whose sync failed reads well from memory after the program was killed, and is gone when the power fails: the
- * next life must not build on it. */
+/* A mark whose sync failed reads well from memory after the program was killed, and is gone when the power
+ * fails: the next life must not build on it. */
 static void marks_of_an_earlier_life(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -560,7 +576,8 @@ static void ids_are_guarded(void **state) {
     assert_int_equal(store_hands(w.store), 0);
     for (uint32_t i = 0; i < w.m[0].rcpts; i++) { /* marks find a message that is not in hand */
         k = (struct control_mark){.index = i, .state = 'D'};
-        assert_int_equal(store_mark(w.store, w.m[0].id, &k), i + 1 == w.m[0].rcpts ? STORE_RETIRED : STORE_OK);
+        assert_int_equal(store_mark(w.store, w.m[0].id, &k),
+                         i + 1 == w.m[0].rcpts ? STORE_RETIRED : STORE_OK);
     }
     assert_true(w.m[0].retired);
     assert_int_equal(store_mark(w.store, w.m[0].id, &k), STORE_UNKNOWN);

@@ -68,7 +68,8 @@ static void look_at_data(struct store_walk *w, struct qid id) {
     if (!w->recover || entry_find(s, id) || lease_of_this_run(s, id.lease)) return;
     if (DISK(s, info, folder_of(id), part_name(id, 'c').c, &info) != ENOENT) return;
     int error = part_unlink(s, id, 'd');
-    if (error && error != ENOENT) told_trouble(s, "cannot remove orphaned data of", str_of(qid_format(id).c), error);
+    if (error && error != ENOENT)
+        told_trouble(s, "cannot remove orphaned data of", str_of(qid_format(id).c), error);
     w->counts.orphans += !error;
 }
 
@@ -77,7 +78,8 @@ static void pair_aside(struct store_walk *w, struct qid id, const char *why) {
     struct disk_info info;
     struct file_name data = part_name(id, 'd');
     w->counts.aside += aside_move(s, folder_of(id), part_name(id, 'c').c, why);
-    if (DISK(s, info, folder_of(id), data.c, &info) == 0) aside_move(s, folder_of(id), data.c, "it belongs to the control file");
+    if (DISK(s, info, folder_of(id), data.c, &info) == 0)
+        aside_move(s, folder_of(id), data.c, "it belongs to the control file");
 }
 
 static void clean_up(struct store_walk *w, struct qid id, enum judgement j, const char *why) {
@@ -90,7 +92,8 @@ static void clean_up(struct store_walk *w, struct qid id, enum judgement j, cons
     w->counts.incomplete++;
 }
 
-static void look_at_control(struct store_walk *w, struct qid id, void (*found)(void *ctx, const struct control *c), void *ctx) {
+static void look_at_control(struct store_walk *w, struct qid id,
+                            void (*found)(void *ctx, const struct control *c), void *ctx) {
     struct store *s = w->store;
     struct store_message m;
     const char *why;
@@ -123,17 +126,21 @@ static bool next_name(struct store_walk *w, char name[DISK_NAME_MAX + 1]) {
     return false;
 }
 
-bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c), void *ctx) {
+bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c),
+                     void *ctx) {
     char name[DISK_NAME_MAX + 1], part;
     struct qid id;
     for (; files; files--) {
         if (!next_name(w, name)) {
-            /* What we read may still be in the page cache only, when a program was killed and not the machine. */
+            /* What we read may still be in the page cache only, when a program was killed and not the
+             * machine. */
             w->store->sync_everything |= w->recover;
             return false;
         }
         if (!name_read(name, w->dir, &id, &part)) {
-            if (w->recover) w->counts.aside += aside_move(w->store, w->dir, name, "its name is no queue file's, or not of this folder");
+            if (w->recover)
+                w->counts.aside +=
+                    aside_move(w->store, w->dir, name, "its name is no queue file's, or not of this folder");
         } else if (part == 'd') {
             look_at_data(w, id);
         } else {
