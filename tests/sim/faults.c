@@ -91,6 +91,14 @@ static void kill_some(struct world *w) {
     else process_kill(w, p->number, "at once");
 }
 
+/* Several at about the same time, in any order. */
+static void kill_more(struct world *w) {
+    for (unsigned i = 0; i < PROGRAMS; i++) {
+        struct process *p = &w->p[i];
+        if (p->alive && once_in(w, 3)) p->fuse = chance(w, 30);
+    }
+}
+
 static void jump(struct world *w) {
     w->count.jumps++;
     w->wall_offset += between(w, -3600000, 3600000);
@@ -98,7 +106,7 @@ static void jump(struct world *w) {
 }
 
 static void one_fault(struct world *w) {
-    switch (chance(w, 10)) {
+    switch (chance(w, 11)) {
     case 0: power_cut(w); break;
     case 1:
         if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, true);
@@ -111,6 +119,7 @@ static void one_fault(struct world *w) {
         if (once_in(w, 5)) jump(w);
         break;
     case 5: case 6: net_reset_some(w); break;
+    case 7: kill_more(w); break;
     default: kill_some(w); break;
     }
 }

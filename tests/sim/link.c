@@ -53,9 +53,17 @@ bool link_open(const struct process *from, unsigned to) {
 
 /* ---- Sending --------------------------------------------------------------------------------------------------------- */
 
+static struct packet *packet_new(struct world *w) {
+    struct packet *k = w->free_packets;
+    if (!k) return xmalloc(sizeof *k);
+    w->free_packets = k->next;
+    *k = (struct packet){.fds = k->fds, .fd_cap = k->fd_cap, .bytes = k->bytes, .cap = k->cap};
+    return k;
+}
+
 static struct packet *open_packet(struct link *l, struct way *y) {
     if (y->open) return y->open;
-    y->open = xmalloc(sizeof *y->open);
+    y->open = packet_new(l->w);
     if (!l->dirty) {
         l->dirty = true;
         l->dirty_next = l->w->dirty_links;
@@ -90,9 +98,18 @@ void link_send(struct process *from, unsigned to, enum wire_type type, const voi
 
 static void packet_free(struct world *w, struct packet *k, size_t fds_done) {
     for (size_t i = fds_done; i < k->fd_n; i++) blob_put(w, k->fds[i]);
-    free(k->fds);
-    free(k->bytes);
-    free(k);
+    k->next = w->free_packets;
+    w->free_packets = k;
+}
+
+static void packets_free(struct world *w) {
+    while (w->free_packets) {
+        struct packet *k = w->free_packets;
+        w->free_packets = k->next;
+        free(k->fds);
+        free(k->bytes);
+        free(k);
+    }
 }
 
 static void on_packet(struct world *w, void *ctx, uint64_t side);
@@ -176,7 +193,7 @@ static void handle(struct process *p, struct link *l, struct packet *k) {
             break;
         }
         w->count.messages++;
-        world_mix(w, m.type, str_hash(m.payload, 1));
+        world_mix_bytes(w, m.type, m.payload);
         if (w->o.story) {
             char mem[400];
             struct buf b = BUF(mem);
@@ -297,7 +314,7 @@ static void links_die(struct process *p) {
         else if (said) lose(w, said, 0, 0);
         if (unsaid) lose(w, unsaid, 0, 0);
         if (!l->alive[!side]) continue;
-        struct packet *end = xmalloc(sizeof *end);
+        struct packet *end = packet_new(w);
         end->end = true;
         post(l, !side, end);
     }
@@ -334,5 +351,6 @@ void process_kill(struct world *w, unsigned number, const char *why) {
 
 void links_free(struct world *w) {
     links_sweep(w);
+    packets_free(w);
     if (w->links) abort(); /* a link that nobody can ever close */
 }

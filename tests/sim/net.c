@@ -120,7 +120,7 @@ static void on_segment(struct world *w, void *ctx, uint64_t arg) {
     if (!s->next) c->last[side] = NULL;
     w->count.segments++;
     if (e->open && !e->told && !s->fin && !s->rst) {
-        world_mix(w, s->n, str_hash((struct str){s->bytes, s->n}, 2));
+        world_mix_bytes(w, s->n, (struct str){s->bytes, s->n});
         if (e->n + s->n > e->cap) e->in = xgrow(e->in, &e->cap, e->n + s->n, 1);
         memcpy(e->in + e->n, s->bytes, s->n);
         e->n += s->n;

@@ -497,11 +497,15 @@ static const struct wire_handlers handlers = {
 
 const struct program_kind kind_queue = {"queue", ROLE_queue, &handlers, start, end, peer, peer_gone, round_done};
 
-bool queue_idle(const struct world *w) {
+const char *queue_busy(const struct world *w) {
     const struct process *p = &w->p[P_QUEUE];
     const struct queue *q = p->state;
-    return p->alive && q->opened && q->recovered && !q->telling && !q->tell_again && !store_drafts(q->store) &&
-           !store_hands(q->store) && !store_unsynced(q->store) && !store_stopped(q->store);
+    if (!p->alive || !q->opened || !q->recovered) return "queue has not recovered";
+    if (q->telling || q->tell_again) return "queue tells dispatch what it has";
+    if (store_stopped(q->store)) return "the store takes no mail";
+    if (store_drafts(q->store)) return "the store has drafts";
+    if (store_hands(q->store)) return "the store has mail in dispatch's hands";
+    return store_unsynced(q->store) ? "the store has marks that are not durable" : NULL;
 }
 
 /* The spool holds nothing any more but the lease, and what was set aside. */

@@ -39,11 +39,16 @@ static void programs_start(struct world *w) {
     links_flush(w);
 }
 
-/* Nothing is under way any more, and everything that was accepted has left. */
-static bool quiet(const struct world *w) {
+/* NULL when nothing is under way any more, and everything that was accepted has left; else what still is. */
+static const char *restless(const struct world *w) {
     for (unsigned i = 0; i < REMOTES; i++)
-        if (!w->p[P_REMOTE + i].alive || !remote_idle(&w->p[P_REMOTE + i])) return false;
-    return clients_done(w) && queue_idle(w) && dispatch_idle(w) && !links_in_flight(w) && !w->live_conns && !hosts_sessions(w);
+        if (!w->p[P_REMOTE + i].alive || !remote_idle(&w->p[P_REMOTE + i])) return "a deliverer works";
+    if (!clients_done(w)) return "clients have mail";
+    if (queue_busy(w)) return queue_busy(w);
+    if (!dispatch_idle(w)) return "dispatch knows of mail";
+    if (links_in_flight(w)) return "messages between programs are on their way";
+    if (w->live_conns) return "connections are open";
+    return hosts_sessions(w) ? "hosts have sessions" : NULL;
 }
 
 static void on_look(struct world *w, void *ctx, uint64_t arg) {
@@ -62,13 +67,13 @@ static void run_until_quiet(struct world *w) {
     while (!w->failed) {
         if (!world_step(w)) break;
         if (w->count.events > w->o.steps || w->now > limit) {
-            world_fail(w, "not quiet after %llu events and %lld simulated seconds", (unsigned long long)w->count.events,
-                       (long long)(w->now / NS_S));
+            world_fail(w, "not quiet after %llu events and %lld simulated seconds: %s", (unsigned long long)w->count.events,
+                       (long long)(w->now / NS_S), restless(w));
             break;
         }
         if (w->now < look) continue;
         look = w->now + NS_S;
-        if (w->calm && quiet(w)) break;
+        if (w->calm && !restless(w)) break;
     }
 }
 

@@ -76,6 +76,16 @@ void world_mix(struct world *w, uint64_t a, uint64_t b) {
     w->hash = (w->hash ^ mix(a ^ rotl(b, 32))) * (UINT64_C(0x10000000000) + FNV_PRIME_LOW);
 }
 
+void world_mix_bytes(struct world *w, uint64_t a, struct str bytes) {
+    uint64_t h = a, word;
+    for (size_t i = 0; i < bytes.n; i += sizeof word) {
+        word = 0;
+        memcpy(&word, bytes.p + i, bytes.n - i < sizeof word ? bytes.n - i : sizeof word);
+        h = rotl((h ^ word) * UINT64_C(0x9e3779b97f4a7c15), 29);
+    }
+    world_mix(w, h, bytes.n);
+}
+
 bool world_step(struct world *w) {
     struct event e;
     if (!pop(w, &e)) return false;

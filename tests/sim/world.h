@@ -107,6 +107,7 @@ struct world {
     struct counters count;
     struct process p[PROGRAMS];
     struct link *links, *dirty_links;
+    struct packet *free_packets;
     struct conn *conns, *free_conns;
     size_t live_conns;
     struct blob **blobs;
@@ -134,6 +135,7 @@ bool once_in(struct world *w, uint32_t n);            /* true once in n; never w
 int64_t between(struct world *w, int64_t lo, int64_t hi);
 uint64_t mix(uint64_t x);                             /* a good hash of a number */
 void world_mix(struct world *w, uint64_t a, uint64_t b);
+void world_mix_bytes(struct world *w, uint64_t a, struct str bytes);
 /* An invariant does not hold: the run ends. */
 void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void world_tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -296,7 +298,7 @@ bool faults_disk_dead(const struct world *w);
 void faults_disk_struck(struct world *w); /* it did: the queue dies now, or the whole machine */
 void faults_disk_stop(struct world *w);   /* nothing that a dead program still does reaches it */
 void faults_disk_resume(struct world *w); /* its files are closed, the next life may use it */
-bool queue_idle(const struct world *w);
+const char *queue_busy(const struct world *w); /* NULL: it has nothing */
 bool dispatch_idle(const struct world *w);
 bool remote_idle(const struct process *p);
 void queue_check_empty(struct world *w);
