@@ -4,20 +4,20 @@
  * garbage, "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are
  * created under their final names: checksums, not renames, say what is whole.
  *
- *   state          .d  .c   what it means                           what recovery does
- *   S0 nothing     -   -    no message                              nothing
- *   S1 arriving    ?   -    data come in, nobody has a promise      removes .d
- *   S2 committing  ?   ?    both are written, the sync is on        whole: keeps it, it may be delivered (the
- *                                                                   client was told nothing, and sends again);
- *                                                                   .c without its record "complete", or .d
- *                                                                   missing or short: removes both
- *   ---- COMMIT POINT: data, control file and both names are synced. Only then is mail_done ok sent. ----------
- *   S3 queued      +   +    accepted                                keeps it, dispatch is told
- *   S4 marked      +   +?   the same; marks (M, S records) follow   keeps it; a torn tail was not written: that
- *                           "complete", the last may be torn        recipient is tried again
- *   S5 retiring    +   ?    .c is unlinked (THE RETIREMENT), the    .c is still there: keeps it, recipients
- *                           directory is not synced yet             without a mark are served again; else as S6
- *   S6 retired     ?   -    the unlink of .c is durable; .d may go  removes .d
+ *   state          .d  .c   what it means                         what recovery does
+ *   S0 nothing     -   -    no message                            nothing
+ *   S1 arriving    ?   -    data come in, nobody has a promise    removes .d
+ *   S2 committing  ?   ?    both are written, the sync is on      whole: keeps it, it may be delivered (the
+ *                                                                 client was told nothing, and sends again);
+ *                                                                 .c without its record "complete", or .d
+ *                                                                 missing or short: removes both
+ *   ---- COMMIT POINT: data, control file and both names are synced. Only then is mail_done ok sent. ------
+ *   S3 queued      +   +    accepted                              keeps it, dispatch is told
+ *   S4 marked      +   +?   the same; marks (M, S records) follow keeps it; a torn tail was not written: that
+ *                           "complete", the last may be torn      recipient is tried again
+ *   S5 retiring    +   ?    .c is unlinked (THE RETIREMENT), the  .c is still there: keeps it, recipients
+ *                           directory is not synced yet           without a mark are served again; else as S6
+ *   S6 retired     ?   -    the unlink of .c is durable; .d may goremoves .d
  *
  * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark
  * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits no

@@ -46,8 +46,8 @@ int store_lease(struct store *s, int64_t now_ms, uint64_t *lease);
 
 /* ---- Intake -----------------------------------------------------------------------------------------------
  *
- * A draft that fails is answered at once and is gone; what still comes for its id finds nothing and is ignored.
- * All but store_begin return silently when there is no draft of that id. */
+ * A draft that fails is answered at once and is gone; what still comes for its id finds nothing and is
+ * ignored. All but store_begin return silently when there is no draft of that id. */
 
 /* Takes id, about, arrival, body, sender and origin of head; the rest is ignored. owner comes back with
  * the answer. */
