@@ -17,7 +17,7 @@
  *                           "complete", the last may be torn      recipient is tried again
  *   S5 retiring    +   ?    .c is unlinked (THE RETIREMENT), the  .c is still there: keeps it, recipients
  *                           directory is not synced yet           without a mark are served again; else as S6
- *   S6 retired     ?   -    the unlink of .c is durable; .d may goremoves .d
+ *   S6 retired     ?   -    unlink of .c durable; .d may go       removes .d
  *
  * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark
  * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits no
