@@ -98,6 +98,8 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
                                   .size = w->size,
                                   .fd = fd};
     m->next_index = w->rcpts;
+    m->cap = w->rcpts < 1 ? 1 : w->rcpts > 64 ? 64 : w->rcpts; /* most have one: no room for eight then */
+    m->r = xmalloc(m->cap * sizeof *m->r);
     m->taken = s->now;
     m->force = e->force;
     e->force = false;
