@@ -12,7 +12,7 @@ bool faults_on(const struct world *w) {
     return w->o.faults && !w->calm;
 }
 
-/* ---- The disk --------------------------------------------------------------------------------------------------------- */
+/* ---- The disk ------------------------------------------------------------------------------------------ */
 
 static const unsigned ignored[MUTANTS] = {
     [MUTANT_NO_SYNC_DATA] = FAKE_SYNC_DATA,
@@ -82,7 +82,7 @@ static void disk_ends_soon(struct world *w, bool all) {
     disk_fake_crash_at(disk(w), w->disk_ends);
 }
 
-/* ---- The rest ------------------------------------------------------------------------------------------------------------ */
+/* ---- The rest ------------------------------------------------------------------------------------------ */
 
 static void kill_some(struct world *w) {
     struct process *p = &w->p[chance(w, PROGRAMS)];
@@ -107,20 +107,31 @@ static void jump(struct world *w) {
 
 static void one_fault(struct world *w) {
     switch (chance(w, 11)) {
-    case 0: power_cut(w); break;
+    case 0:
+        power_cut(w);
+        break;
     case 1:
         if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, true);
         break;
     case 2:
         if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, false);
         break;
-    case 3: disk_trouble(w); break;
+    case 3:
+        disk_trouble(w);
+        break;
     case 4:
         if (once_in(w, 5)) jump(w);
         break;
-    case 5: case 6: net_reset_some(w); break;
-    case 7: kill_more(w); break;
-    default: kill_some(w); break;
+    case 5:
+    case 6:
+        net_reset_some(w);
+        break;
+    case 7:
+        kill_more(w);
+        break;
+    default:
+        kill_some(w);
+        break;
     }
 }
 

@@ -12,10 +12,10 @@ struct sender {
     struct end *e;
     enum step step;
     bool have, pipeline, skip;
-    uint32_t message;     /* the one to be handed over */
+    uint32_t message; /* the one to be handed over */
     uint32_t sub;
     uint32_t reply, replies; /* of the envelope: got and expected (MAIL, RCPTs) */
-    uint32_t left;        /* messages before it hangs up */
+    uint32_t left;           /* messages before it hangs up */
     uint32_t life;
     int64_t heard;
 };
@@ -51,7 +51,7 @@ static void hang_up(struct sender *s) {
     connect_soon(s);
 }
 
-/* ---- Saying --------------------------------------------------------------------------------------------------------- */
+/* ---- Saying -------------------------------------------------------------------------------------------- */
 
 static void say_rcpt(struct sender *s, struct buf *b, uint32_t rcpt) {
     buf_adds(b, "RCPT TO:<");
@@ -101,7 +101,8 @@ static void say_text(struct sender *s, bool whole) {
 }
 
 static void data(struct sender *s) {
-    if (faults_on(s->w) && once_in(s->w, 100)) { /* it goes away in the middle: nothing of this may arrive anywhere */
+    if (faults_on(s->w) &&
+        once_in(s->w, 100)) { /* it goes away in the middle: nothing of this may arrive anywhere */
         say_text(s, false);
         hang_up(s);
         return;
@@ -111,12 +112,13 @@ static void data(struct sender *s) {
     say_text(s, true);
 }
 
-/* ---- Hearing ---------------------------------------------------------------------------------------------------------- */
+/* ---- Hearing ------------------------------------------------------------------------------------------- */
 
 static void envelope_reply(struct sender *s, char class) {
     char mem[200];
     struct buf b = BUF(mem);
-    if (s->reply < s->replies && s->reply > 0 && class == '2') sub_of(s->w, s->sub)->accepted |= (uint16_t)(1u << (s->reply - 1));
+    if (s->reply < s->replies && s->reply > 0 && class == '2')
+        sub_of(s->w, s->sub)->accepted |= (uint16_t)(1u << (s->reply - 1));
     s->reply++;
     if (s->pipeline) {
         if (s->reply <= s->replies) return;
@@ -163,14 +165,21 @@ static void reply(struct sender *s, struct str line) {
         s->step = HELLO;
         saysz(s, "EHLO client.example\r\n");
         return;
-    case HELLO: begin(s); return;
+    case HELLO:
+        begin(s);
+        return;
     case ENVELOPE:
         if (line.n >= 3 && memcmp(line.p, "421", 3) == 0) hang_up(s);
         else envelope_reply(s, class);
         return;
-    case DATA: return;
-    case DOT: dot_reply(s, class); return;
-    case QUIT: hang_up(s); return;
+    case DATA:
+        return;
+    case DOT:
+        dot_reply(s, class);
+        return;
+    case QUIT:
+        hang_up(s);
+        return;
     }
 }
 
@@ -205,7 +214,7 @@ static void connected(struct end *e) {
 
 static const struct net_user net = {connected, readable, closed};
 
-/* ---- Time ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------------------------------------- */
 
 static void on_patience(struct world *w, void *ctx, uint64_t life) {
     struct sender *s = ctx;

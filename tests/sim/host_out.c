@@ -1,5 +1,6 @@
-/* host_out.c: the other mail hosts. Each speaks through the very server session that Postern has, with a temper of its
- * own: it refuses, says 4xx and 5xx, is slow, closes in the middle, or takes the mail and forgets to say so. */
+/* host_out.c: the other mail hosts. Each speaks through the very server session that Postern has, with a
+ * temper of its own: it refuses, says 4xx and 5xx, is slow, closes in the middle, or takes the mail and
+ * forgets to say so. */
 #include "smtpd/session.h"
 #include "tests/sim/world.h"
 
@@ -16,8 +17,8 @@ struct visit { /* one session at one host */
     struct session_mail *mail;
     char *data;
     size_t n, cap;
-    unsigned pending;     /* events that name it */
-    bool cut;             /* to be broken when the session has returned */
+    unsigned pending; /* events that name it */
+    bool cut;         /* to be broken when the session has returned */
 };
 
 struct hosts {
@@ -44,7 +45,7 @@ void hosts_mx(struct world *w, struct str domain, unsigned v[3], unsigned *n) {
     for (unsigned i = 0; i < *n; i++) v[i] = (unsigned)((h >> 8) + i * 5) % HOSTS;
 }
 
-/* ---- Verdicts ----------------------------------------------------------------------------------------------------------- */
+/* ---- Verdicts ------------------------------------------------------------------------------------------ */
 
 /* Of each leaf for ever: 0 good, 1 refused at RCPT, 2 refused after DATA. */
 static unsigned nature(struct world *w, uint32_t leaf) {
@@ -54,14 +55,16 @@ static unsigned nature(struct world *w, uint32_t leaf) {
 }
 
 static bool moody(struct visit *v, unsigned factor) {
-    return faults_on(v->w) && v->w->hosts->temper[v->host] && once_in(v->w, v->w->hosts->temper[v->host] * factor);
+    return faults_on(v->w) && v->w->hosts->temper[v->host] &&
+           once_in(v->w, v->w->hosts->temper[v->host] * factor);
 }
 
 static uint32_t leaf_in_bounce(struct str data) {
     struct str rest = str_sub(data, 8, data.n);
     uint64_t n = UINT32_MAX;
     ptrdiff_t end = str_chr(rest, '\r');
-    if (!str_starts_nocase(data, STR("X-Leaf: ")) || end < 0 || !str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
+    if (!str_starts_nocase(data, STR("X-Leaf: ")) || end < 0 ||
+        !str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
         return UINT32_MAX;
     return (uint32_t)n;
 }
@@ -116,7 +119,8 @@ static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struc
         st = status_make(550, "5.1.1", "Nobody of that name");
         oracle_never(w, leaf);
     }
-    later(v, (struct later){v, slot, st, false}, moody(v, 20) ? 100 * NS_S : between(w, 10 * NS_US, 2 * NS_MS));
+    later(v, (struct later){v, slot, st, false},
+          moody(v, 20) ? 100 * NS_S : between(w, 10 * NS_US, 2 * NS_MS));
     return true;
 }
 
@@ -125,7 +129,6 @@ static bool op_send(void *ctx, struct str bytes) {
     if (v->e) end_send(v->e, bytes);
     return true;
 }
-
 
 static void op_deadline(void *ctx, int64_t at) {
     (void)ctx, (void)at; /* our clients end what they began */
@@ -147,7 +150,8 @@ static bool op_write(void *ctx, struct str bytes) {
     return true;
 }
 
-static void each_leaf(struct visit *v, const struct session_mail *m, void (*fn)(struct visit *v, uint32_t leaf)) {
+static void each_leaf(struct visit *v, const struct session_mail *m,
+                      void (*fn)(struct visit *v, uint32_t leaf)) {
     uint32_t leaf;
     for (const struct session_rcpt *r = m->rcpts; r; r = r->next) {
         if (!leaf_at_address(v->w, r->text, &leaf)) leaf = leaf_in_bounce((struct str){v->data, v->n});
@@ -170,7 +174,6 @@ static bool has_bad(struct visit *v, const struct session_mail *m) {
         if (leaf_at_address(v->w, r->text, &leaf) && nature(v->w, leaf) == 2) return true;
     return false;
 }
-
 
 static bool op_commit(void *ctx, const struct session_mail *m) {
     struct visit *v = ctx;
@@ -203,9 +206,10 @@ static void op_close(void *ctx, const char *why) {
     (void)ctx, (void)why;
 }
 
-static const struct session_ops ops = {op_send, op_deadline, op_ask, op_begin, op_write, op_commit, op_abort, op_event, op_close};
+static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
+                                       op_commit, op_abort,    op_event, op_close};
 
-/* ---- Visits ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Visits -------------------------------------------------------------------------------------------- */
 
 static void settle(struct visit *v) {
     struct hosts *h = v->w->hosts;
@@ -256,7 +260,8 @@ bool hosts_accept(struct world *w, struct end *e, uint64_t host) {
         world_fail(w, "a connection to host %llu, which nobody named", (unsigned long long)host);
         return false;
     }
-    if (faults_on(w) && h->temper[host] && once_in(w, h->temper[host] * 20)) h->down_until[host] = w->now + between(w, 0, 600 * NS_S);
+    if (faults_on(w) && h->temper[host] && once_in(w, h->temper[host] * 20))
+        h->down_until[host] = w->now + between(w, 0, 600 * NS_S);
     if (faults_on(w) && h->down_until[host] > w->now) return false;
     struct visit *v = xmalloc(sizeof *v);
     *v = (struct visit){.next = h->visits, .w = w, .host = (unsigned)host, .number = ++h->numbers, .e = e};
@@ -276,13 +281,20 @@ size_t hosts_sessions(const struct world *w) {
 }
 
 void hosts_new(struct world *w) {
-    static const char *const names[HOSTS] = {"h0.example", "h1.example", "h2.example", "h3.example", "h4.example", "h5.example",
-                                             "h6.example", "h7.example", "h8.example", "h9.example", "h10.example", "h11.example"};
+    static const char *const names[HOSTS] = {"h0.example", "h1.example", "h2.example",  "h3.example",
+                                             "h4.example", "h5.example", "h6.example",  "h7.example",
+                                             "h8.example", "h9.example", "h10.example", "h11.example"};
     struct hosts *h = xmalloc(sizeof *h);
     w->hosts = h;
     for (unsigned i = 0; i < HOSTS; i++) {
-        h->shared[i] = (struct session_host){.ops = &ops, .hostname = str_of(names[i]), .size_limit = 8 << 20, .rcpt_limit = 100,
-                                             .error_limit = 1000, .hop_limit = 30, .command_ms = 300000, .data_ms = 300000};
+        h->shared[i] = (struct session_host){.ops = &ops,
+                                             .hostname = str_of(names[i]),
+                                             .size_limit = 8 << 20,
+                                             .rcpt_limit = 100,
+                                             .error_limit = 1000,
+                                             .hop_limit = 30,
+                                             .command_ms = 300000,
+                                             .data_ms = 300000};
         h->shared[i].out = buf_on(h->out, sizeof h->out);
         h->temper[i] = once_in(w, 3) ? 0 : 5 + chance(w, 60);
     }

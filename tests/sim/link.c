@@ -1,8 +1,8 @@
 /* link.c: processes, how they die and come back, and the channels between them.
  *
- * A channel carries what common/channel.c carries: messages of wire.def in their real encoding, many in a packet, in
- * order. When one side dies, what it had said still arrives, what the other said to it is lost, and then the other is
- * told; as with a socket pair. */
+ * A channel carries what common/channel.c carries: messages of wire.def in their real encoding, many in a
+ * packet, in order. When one side dies, what it had said still arrives, what the other said to it is lost,
+ * and then the other is told; as with a socket pair. */
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -12,24 +12,24 @@ enum { PACKET_FIRST = 512, MESSAGE_MAX = WIRE_PACKET_MAX };
 
 struct packet {
     struct packet *next;
-    int64_t at;        /* not before */
-    bool end;          /* the sender has gone: nothing follows */
-    int *fds;          /* one for each message, 0 when none */
+    int64_t at; /* not before */
+    bool end;   /* the sender has gone: nothing follows */
+    int *fds;   /* one for each message, 0 when none */
     size_t fd_n, fd_cap;
     char *bytes;
     size_t n, cap;
 };
 
-struct way {           /* one direction */
+struct way {                            /* one direction */
     struct packet *first, *last, *open; /* open: being filled in this event */
-    int64_t after;     /* the arrival of the last */
+    int64_t after;                      /* the arrival of the last */
 };
 
 struct link {
     struct link *next, *dirty_next;
     struct world *w;
     unsigned p[2];
-    bool alive[2];     /* its process still has this end */
+    bool alive[2]; /* its process still has this end */
     bool dirty;
     struct way way[2]; /* [i]: towards p[i] */
 };
@@ -51,7 +51,7 @@ bool link_open(const struct process *from, unsigned to) {
     return from->links[to] != NULL;
 }
 
-/* ---- Sending --------------------------------------------------------------------------------------------------------- */
+/* ---- Sending ------------------------------------------------------------------------------------------- */
 
 static struct packet *packet_new(struct world *w) {
     struct packet *k = w->free_packets;
@@ -149,13 +149,14 @@ size_t links_in_flight(const struct world *w) {
     return n;
 }
 
-/* ---- Arriving ---------------------------------------------------------------------------------------------------------- */
+/* ---- Arriving ------------------------------------------------------------------------------------------ */
 
 /* What a dead program will never read. A lost result means that nobody of ours knows of that delivery. */
 static void excuse_result(struct world *w, struct str payload) {
     struct wire_result m;
     uint32_t leaf;
-    if (!wire_read_result(payload, &m) || m.kind != STATUS_OK || !oracle_named(w, m.id, m.index, &leaf)) return;
+    if (!wire_read_result(payload, &m) || m.kind != STATUS_OK || !oracle_named(w, m.id, m.index, &leaf))
+        return;
     oracle_excuse(w, leaf, "the result was lost with dispatch");
 }
 
@@ -198,11 +199,12 @@ static void handle(struct process *p, struct link *l, struct packet *k) {
             char mem[400];
             struct buf b = BUF(mem);
             wire_print(&b, m.type, m.payload);
-            STORY(w, "%s.%u <- %s: %.*s", process_name(p), p->instance, process_name(&w->p[l->p[!side_of(l, p->number)]]),
-                  STR_ARGS(str_sub(buf_str(&b), 0, 300)));
+            STORY(w, "%s.%u <- %s: %.*s", process_name(p), p->instance,
+                  process_name(&w->p[l->p[!side_of(l, p->number)]]), STR_ARGS(str_sub(buf_str(&b), 0, 300)));
         }
         int handle = k->fds[fd++];
-        enum wire_verdict v = wire_deliver(m.type, m.payload, handle, p->kind->handlers, p, (struct channel *)(void *)l);
+        enum wire_verdict v =
+            wire_deliver(m.type, m.payload, handle, p->kind->handlers, p, (struct channel *)(void *)l);
         if (v != WIRE_OK) {
             blob_put(w, handle);
             world_fail(w, "%s does not take %s from %s", process_name(p), wire_table[m.type].name,
@@ -243,7 +245,7 @@ static void on_packet(struct world *w, void *ctx, uint64_t side) {
     if (p->alive && p->kind->round) p->kind->round(p);
 }
 
-/* ---- Life and death ------------------------------------------------------------------------------------------------------ */
+/* ---- Life and death ------------------------------------------------------------------------------------ */
 
 static const struct pair {
     enum role a, b;
@@ -307,7 +309,8 @@ static void links_die(struct process *p) {
         unsigned side = side_of(l, p->number);
         if (!l->alive[side]) continue;
         l->alive[side] = false;
-        /* What this event had said so far counts as said: the real channel sends before it sleeps, or not at all. */
+        /* What this event had said so far counts as said: the real channel sends before it sleeps, or not
+         * at all. */
         struct packet *said = l->way[!side].open, *unsaid = l->way[side].open;
         l->way[!side].open = l->way[side].open = NULL;
         if (said && once_in(w, 2)) post(l, !side, said);

@@ -1,4 +1,5 @@
-/* net.c: the simulated network: streams cut into segments that take their time, connections refused and broken. */
+/* net.c: the simulated network: streams cut into segments that take their time, connections refused and
+ * broken. */
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -17,11 +18,11 @@ struct conn {
     struct conn *next_free, *next, *prev;
     struct world *w;
     uint32_t gen;
-    bool cut;            /* the world broke it */
-    bool live;           /* not in the list of free ones */
-    struct end e[2];     /* 0: who connected */
+    bool cut;                           /* the world broke it */
+    bool live;                          /* not in the list of free ones */
+    struct end e[2];                    /* 0: who connected */
     struct segment *first[2], *last[2]; /* on their way to e[i] */
-    unsigned waiting[2]; /* events for them */
+    unsigned waiting[2];                /* events for them */
     int64_t after[2];
     int64_t delay;
     bool (*accept)(struct world *w, struct end *e, uint64_t arg);
@@ -58,7 +59,8 @@ static struct conn *conn_new(struct world *w) {
     if (c) w->free_conns = c->next_free;
     else c = xmalloc(sizeof *c);
     uint32_t gen = c->gen + 1;
-    *c = (struct conn){.w = w, .gen = gen, .live = true, .next = w->conns, .delay = between(w, 50 * NS_US, 20 * NS_MS)};
+    *c = (struct conn){
+        .w = w, .gen = gen, .live = true, .next = w->conns, .delay = between(w, 50 * NS_US, 20 * NS_MS)};
     if (c->next) c->next->prev = c;
     w->conns = c;
     c->e[0].c = c->e[1].c = c;
@@ -197,7 +199,7 @@ void end_poke(struct end *e) {
     if (e->n > e->at) world_at(e->c->w, e->c->w->now, on_poke, e->c, tag(e->c, side_of(e)));
 }
 
-/* ---- Connecting ------------------------------------------------------------------------------------------------------- */
+/* ---- Connecting ---------------------------------------------------------------------------------------- */
 
 static void on_answer(struct world *w, void *ctx, uint64_t arg) {
     struct end *e = tagged(ctx, arg);
@@ -239,7 +241,7 @@ struct end *net_connect(struct world *w, const struct net_user *user, void *ctx,
     return &c->e[0];
 }
 
-/* ---- Trouble ----------------------------------------------------------------------------------------------------------- */
+/* ---- Trouble ------------------------------------------------------------------------------------------- */
 
 static void on_broken(struct world *w, void *ctx, uint64_t arg) {
     struct end *e = tagged(ctx, arg);
@@ -251,7 +253,9 @@ static void on_broken(struct world *w, void *ctx, uint64_t arg) {
 void net_reset_some(struct world *w) {
     if (!w->live_conns) return;
     struct conn *c = w->conns;
-    for (uint32_t skip = chance(w, w->live_conns < 40 ? (uint32_t)w->live_conns : 40); skip && c->next; skip--) c = c->next;
+    for (uint32_t skip = chance(w, w->live_conns < 40 ? (uint32_t)w->live_conns : 40); skip && c->next;
+         skip--)
+        c = c->next;
     c->cut = true;
     w->count.resets++;
     STORY(w, "a connection is reset");

@@ -1,5 +1,5 @@
-/* oracle.c: the judge. It sees what no program sees: what clients were told, what hosts took, and where each delivery
- * stands on its way from the host's 250 to our durable mark. */
+/* oracle.c: the judge. It sees what no program sees: what clients were told, what hosts took, and where
+ * each delivery stands on its way from the host's 250 to our durable mark. */
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@ struct oracle {
     size_t leaf_n, leaf_cap;
     struct name *names;
     size_t name_n, name_cap;
-    uint32_t open;        /* list of leaves; index + 1 */
+    uint32_t open; /* list of leaves; index + 1 */
     uint32_t crash_epoch;
     char *text;
     size_t text_cap;
@@ -51,7 +51,7 @@ static uint32_t leaf_new(struct oracle *o, uint32_t sub) {
     return (uint32_t)o->leaf_n++;
 }
 
-/* ---- What a submission is: all of it follows from its number --------------------------------------------------------- */
+/* ---- What a submission is: all of it follows from its number ------------------------------------------- */
 
 static uint64_t nature(uint32_t sub, uint32_t what) {
     return mix(((uint64_t)sub << 8) + what);
@@ -75,7 +75,8 @@ uint32_t oracle_sub(struct world *w, uint32_t number) {
     uint32_t sub = (uint32_t)o->sub_n++;
     uint64_t h = nature(sub, 1);
     struct sub *s = &o->subs[sub];
-    *s = (struct sub){.leaf = (uint32_t)o->leaf_n, .number = number, .rcpts = h % 4 ? 1 : (uint8_t)(1 + (h >> 8) % 4)};
+    *s = (struct sub){
+        .leaf = (uint32_t)o->leaf_n, .number = number, .rcpts = h % 4 ? 1 : (uint8_t)(1 + (h >> 8) % 4)};
     struct rcpt_plan last = sub_rcpt(s, sub, s->rcpts - 1u);
     s->leaves = last.first + last.count;
     for (uint32_t i = 0; i < s->leaves; i++) leaf_new(o, sub);
@@ -109,7 +110,9 @@ static bool number_before(struct str *rest, char end, uint64_t *n) {
 bool leaf_at_address(struct world *w, struct str address, uint32_t *leaf) {
     struct str rest = str_sub(address, 1, address.n);
     uint64_t sub, at;
-    if (!address.n || address.p[0] != 'r' || !number_before(&rest, '-', &sub) || !number_before(&rest, '@', &at)) return false;
+    if (!address.n || address.p[0] != 'r' || !number_before(&rest, '-', &sub) ||
+        !number_before(&rest, '@', &at))
+        return false;
     if (sub >= w->oracle->sub_n || at >= sub_of(w, (uint32_t)sub)->leaves) return false;
     *leaf = sub_of(w, (uint32_t)sub)->leaf + (uint32_t)at;
     return true;
@@ -133,8 +136,9 @@ struct str sub_text(struct world *w, uint32_t sub) {
     }
     struct buf b = {.p = o->text, .max = o->text_cap};
     buf_addf(&b, "X-Sub: %u\r\nFrom: s%u@src.example\r\nSubject: message %u\r\n\r\n", sub, sub, sub);
-    static const char lines[4][80] = {".a line that begins with a dot\r\n", "\r\n", "..\r\n",
-                                      "a plain line of text, neither short nor long, to be carried unchanged\r\n"};
+    static const char lines[4][80] = {
+        ".a line that begins with a dot\r\n", "\r\n", "..\r\n",
+        "a plain line of text, neither short nor long, to be carried unchanged\r\n"};
     while (b.n < size) {
         h = h * UINT64_C(6364136223846793005) + 1442695040888963407;
         buf_adds(&b, lines[h >> 61 < 3 ? h >> 61 : 3]);
@@ -151,11 +155,12 @@ bool text_is_of(struct world *w, struct str data, uint32_t sub) {
     return memcmp(tail.p, want.p, want.n) == 0 && (!front || data.p[front - 1] == '\n');
 }
 
-/* ---- Names ------------------------------------------------------------------------------------------------------------- */
+/* ---- Names --------------------------------------------------------------------------------------------- */
 
 static struct name *name_slot(struct oracle *o, struct qid id, uint32_t index) {
     size_t at = (qid_hash(id) ^ mix(index)) & (o->name_cap - 1);
-    while (o->names[at].leaf && (o->names[at].index != index || !qid_eq(o->names[at].id, id))) at = (at + 1) & (o->name_cap - 1);
+    while (o->names[at].leaf && (o->names[at].index != index || !qid_eq(o->names[at].id, id)))
+        at = (at + 1) & (o->name_cap - 1);
     return &o->names[at];
 }
 
@@ -185,7 +190,7 @@ bool oracle_named(struct world *w, struct qid id, uint32_t index, uint32_t *leaf
     return n->leaf != 0;
 }
 
-/* ---- Open leaves: served, and the mark is not durable ------------------------------------------------------------------- */
+/* ---- Open leaves: served, and the mark is not durable -------------------------------------------------- */
 
 static void open_add(struct oracle *o, uint32_t leaf) {
     struct leaf *l = &o->leaves[leaf];
@@ -244,7 +249,8 @@ void oracle_durable(struct world *w) {
 void oracle_queue_crashed(struct world *w) {
     struct oracle *o = w->oracle;
     o->crash_epoch++;
-    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next) o->leaves[i - 1].old |= o->leaves[i - 1].stage == ST_MARKED;
+    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next)
+        o->leaves[i - 1].old |= o->leaves[i - 1].stage == ST_MARKED;
 }
 
 /* The store writes again what it has marked itself, but not what an earlier life of it had. */
@@ -255,11 +261,13 @@ void oracle_sync_failed(struct world *w) {
         if (!l->old || l->shaken) continue;
         l->shaken = l->excuse = true;
         w->count.windows++;
-        STORY(w, "window: recipient %u of submission %u may be served again: queue died, then the disk failed", i - 1, l->sub);
+        STORY(w,
+              "window: recipient %u of submission %u may be served again: queue died, then the disk failed",
+              i - 1, l->sub);
     }
 }
 
-/* ---- What happens ------------------------------------------------------------------------------------------------------------ */
+/* ---- What happens -------------------------------------------------------------------------------------- */
 
 void oracle_answer(struct world *w, uint32_t sub, enum sub_state state) {
     struct sub *s = sub_of(w, sub);
@@ -276,7 +284,8 @@ void oracle_answer(struct world *w, uint32_t sub, enum sub_state state) {
 static void check_origin(struct world *w, uint32_t leaf) {
     const struct leaf *l = leaf_of(w, leaf);
     const struct sub *s = sub_of(w, l->sub);
-    if (s->state == SUB_OPEN) world_fail(w, "submission %u was delivered, and its client never finished it", l->sub);
+    if (s->state == SUB_OPEN)
+        world_fail(w, "submission %u was delivered, and its client never finished it", l->sub);
     if (s->state == SUB_REFUSED && s->crash_epoch == w->oracle->crash_epoch)
         world_fail(w, "submission %u was delivered, and its client was told no", l->sub);
 }
@@ -289,8 +298,10 @@ static void serve_bounce(struct world *w, struct leaf *l, struct str data) {
     for (; (end = str_chr(rest, '\n')) >= 0; rest = str_sub(rest, (size_t)end + 1, rest.n)) {
         struct str line = str_trim(str_sub(rest, 0, (size_t)end));
         if (!str_starts_nocase(line, STR("Failed: "))) continue;
-        if (!leaf_at_address(w, str_sub(line, 8, line.n), &failed)) world_fail(w, "a bounce for an unknown recipient");
-        else if (!leaf_of(w, failed)->never) world_fail(w, "recipient %u was bounced, and no host had said 5xx", failed);
+        if (!leaf_at_address(w, str_sub(line, 8, line.n), &failed))
+            world_fail(w, "a bounce for an unknown recipient");
+        else if (!leaf_of(w, failed)->never)
+            world_fail(w, "recipient %u was bounced, and no host had said 5xx", failed);
         else leaf_of(w, failed)->bounced = 1;
     }
     w->count.bounced++;
@@ -298,7 +309,8 @@ static void serve_bounce(struct world *w, struct leaf *l, struct str data) {
 
 void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone) {
     struct leaf *l = leaf_of(w, leaf);
-    STORY(w, "host: recipient %u of submission %u is served%s", leaf, l->sub, l->is_bounce ? " (a bounce)" : "");
+    STORY(w, "host: recipient %u of submission %u is served%s", leaf, l->sub,
+          l->is_bounce ? " (a bounce)" : "");
     if (l->is_bounce) {
         serve_bounce(w, l, data);
     } else {
@@ -309,7 +321,8 @@ void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone) 
     if (l->served) w->count.again++;
     if (l->served && alone) return; /* what stands on record of the other delivery still holds */
     if (l->served && !l->excuse)
-        world_fail(w, "recipient %u of submission %u was served twice (its first delivery stood at stage %u)", leaf, l->sub, l->stage);
+        world_fail(w, "recipient %u of submission %u was served twice (its first delivery stood at stage %u)",
+                   leaf, l->sub, l->stage);
     l->served = 1;
     l->excuse = l->old = l->shaken = false;
     l->stage = ST_SERVED;
@@ -328,11 +341,13 @@ void oracle_heard(struct world *w, uint32_t leaf, bool ok, bool cut) {
         oracle_stage(w, leaf, ST_HEARD);
     } else if (l->served && l->stage == ST_SERVED && !l->excuse) {
         if (cut) oracle_excuse(w, leaf, "the reply was lost");
-        else world_fail(w, "a host took recipient %u and said so, and the client session did not believe it", leaf);
+        else
+            world_fail(w, "a host took recipient %u and said so, and the client session did not believe it",
+                       leaf);
     }
 }
 
-/* ---- The end --------------------------------------------------------------------------------------------------------------------- */
+/* ---- The end ------------------------------------------------------------------------------------------- */
 
 static void judge_rcpt(struct world *w, uint32_t sub, uint32_t rcpt) {
     const struct sub *s = sub_of(w, sub);
@@ -340,8 +355,9 @@ static void judge_rcpt(struct world *w, uint32_t sub, uint32_t rcpt) {
     for (uint32_t i = 0; i < p.count; i++) {
         const struct leaf *l = leaf_of(w, s->leaf + p.first + i);
         if (l->served || l->bounced) continue;
-        world_fail(w, "submission %u got 250 and its recipient %u (leaf %u) has neither a copy nor a bounce%s", sub, rcpt,
-                   s->leaf + p.first + i, l->never ? " (a host said 5xx)" : "");
+        world_fail(w,
+                   "submission %u got 250 and its recipient %u (leaf %u) has neither a copy nor a bounce%s",
+                   sub, rcpt, s->leaf + p.first + i, l->never ? " (a host said 5xx)" : "");
     }
 }
 

@@ -1,4 +1,5 @@
-/* p_dispatch.c: dispatch around the real scheduler. Its host table here is a small memory of which hosts were down. */
+/* p_dispatch.c: dispatch around the real scheduler. Its host table here is a small memory of which hosts
+ * were down. */
 #include "dispatch/sched.h"
 #include "tests/sim/world.h"
 
@@ -15,7 +16,7 @@ struct dispatch {
     struct sched *sched;
     uint64_t lease;
     uint32_t serial;
-    uint32_t timer;      /* generation: there is one, and it moves */
+    uint32_t timer; /* generation: there is one, and it moves */
     int64_t timer_at;
     struct bounce *bounces;
     struct {
@@ -29,7 +30,7 @@ static struct dispatch *of(void *ctx) {
     return ((struct process *)ctx)->state;
 }
 
-/* ---- Orders -------------------------------------------------------------------------------------------------------------- */
+/* ---- Orders -------------------------------------------------------------------------------------------- */
 
 static void op_fetch(void *ctx, struct qid id) {
     TELL((struct process *)ctx, P_QUEUE, fetch, .id = id);
@@ -51,14 +52,16 @@ static void bounce_text(struct buf *b, uint32_t leaf, const struct sched_failed 
     for (size_t i = 0; i < n; i++) buf_addf(b, "Failed: %.*s\r\n", STR_ARGS(v[i].rcpt));
 }
 
-static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n, struct qid *id) {
+static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
+                      struct qid *id) {
     struct process *p = ctx;
     struct dispatch *d = of(p);
     char mem[4096], *bytes;
     struct buf b = BUF(mem);
     uint32_t sub = 0;
     if (!d->lease || !link_open(p, P_QUEUE)) return false;
-    if (!sender_sub(mail->sender, &sub)) world_fail(p->w, "a bounce to %.*s, whom nobody knows", STR_ARGS(mail->sender));
+    if (!sender_sub(mail->sender, &sub))
+        world_fail(p->w, "a bounce to %.*s, whom nobody knows", STR_ARGS(mail->sender));
     struct bounce *it = xmalloc(sizeof *it);
     *it = (struct bounce){d->bounces, {d->lease, ++d->serial}, mail->id};
     d->bounces = it;
@@ -66,8 +69,8 @@ static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sch
     bounce_text(&b, oracle_bounce(p->w, sub), v, n);
     int blob = blob_new(p->w, b.n, &bytes);
     memcpy(bytes, mem, b.n);
-    TELL(p, P_QUEUE, mail_begin, .id = it->id, .arrival = world_wall(p->w), .sender = STR_NONE, .origin = STR("bounce"),
-         .about = mail->id);
+    TELL(p, P_QUEUE, mail_begin, .id = it->id, .arrival = world_wall(p->w), .sender = STR_NONE,
+         .origin = STR("bounce"), .about = mail->id);
     TELL(p, P_QUEUE, mail_rcpt, .id = it->id, .index = 0, .rcpt = mail->sender);
     TELL_FD(p, P_QUEUE, blob, mail_chunk, .id = it->id, .size = (uint32_t)b.n);
     TELL(p, P_QUEUE, mail_end, .id = it->id, .rcpts = 1, .size = b.n, .prefix = STR_NONE);
@@ -86,13 +89,14 @@ static void op_job(void *ctx, const struct sched_job *j) {
     struct process *p = ctx;
     unsigned to = P_REMOTE + j->remote;
     const struct sched_mail *m = j->mail;
-    TELL_FD(p, to, blob_dup(p->w, m->fd), job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body,
-            .size = m->size + m->prefix.n, .prefix = m->prefix, .destination = j->destination,
-            .hosts = (uint32_t)j->host_count, .rcpts = (uint32_t)j->rcpt_count);
+    TELL_FD(p, to, blob_dup(p->w, m->fd), job, .job = j->job, .id = m->id, .sender = m->sender,
+            .body = m->body, .size = m->size + m->prefix.n, .prefix = m->prefix,
+            .destination = j->destination, .hosts = (uint32_t)j->host_count,
+            .rcpts = (uint32_t)j->rcpt_count);
     for (size_t i = 0; i < j->host_count; i++) {
         const struct sched_host *h = &j->hosts[i];
-        TELL(p, to, job_host, .job = j->job, .name = h->name, .family = h->ip.family, .ip = {(const char *)h->ip.b, 4},
-             .port = h->port, .known = h->caps);
+        TELL(p, to, job_host, .job = j->job, .name = h->name, .family = h->ip.family,
+             .ip = {(const char *)h->ip.b, 4}, .port = h->port, .known = h->caps);
     }
     for (size_t i = 0; i < j->rcpt_count; i++)
         TELL(p, to, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt);
@@ -117,8 +121,9 @@ static void op_facts(void *ctx, const struct ip *ip, uint16_t port, struct sched
     (void)port;
     *out = (struct sched_facts){0};
     if (h >= HOSTS) return;
-    *out = (struct sched_facts){d->hosts[h].caps, d->hosts[h].down && d->hosts[h].retry_at > world_wall(d->p->w),
-                                d->hosts[h].retry_at};
+    *out =
+        (struct sched_facts){d->hosts[h].caps, d->hosts[h].down && d->hosts[h].retry_at > world_wall(d->p->w),
+                             d->hosts[h].retry_at};
 }
 
 static void on_timer(struct world *w, void *ctx, uint64_t arg) {
@@ -144,22 +149,35 @@ static void op_timer(void *ctx, int64_t at) {
 static void op_event(void *ctx, const struct sched_event *e) {
     struct process *p = ctx;
     static const char *const what[] = {"routed", "delivered", "deferred", "bounced", "expanded", "host down"};
-    STORY(p->w, "dispatch: %s %s %.*s (%u %.*s)", qid_format(e->id).c, what[e->what], STR_ARGS(e->to), e->status.code,
-          STR_ARGS(e->status.text));
+    STORY(p->w, "dispatch: %s %s %.*s (%u %.*s)", qid_format(e->id).c, what[e->what], STR_ARGS(e->to),
+          e->status.code, STR_ARGS(e->status.text));
 }
 
 static const struct sched_ops ops = {
-    .fetch = op_fetch, .mark = op_mark, .split = op_split, .bounce = op_bounce, .route_query = op_route_query,
-    .host_query = op_host_query, .job = op_job, .worker_start = op_worker_start, .worker_stop = op_worker_stop,
-    .release = op_release, .facts = op_facts, .timer = op_timer, .event = op_event,
+    .fetch = op_fetch,
+    .mark = op_mark,
+    .split = op_split,
+    .bounce = op_bounce,
+    .route_query = op_route_query,
+    .host_query = op_host_query,
+    .job = op_job,
+    .worker_start = op_worker_start,
+    .worker_stop = op_worker_stop,
+    .release = op_release,
+    .facts = op_facts,
+    .timer = op_timer,
+    .event = op_event,
 };
 
-/* ---- Messages --------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------------------------ */
 
 #define ON(name) static void on_##name(void *ctx, struct channel *ch, const struct wire_##name *m, int fd)
-#define UNUSED (void)ch, (void)fd
+#define UNUSED   (void)ch, (void)fd
 /* Each first message of a round brings the time along; clock is cheap. */
-#define INPUT struct dispatch *d = of(ctx); UNUSED; sched_clock(d->sched, world_wall(d->p->w))
+#define INPUT \
+    struct dispatch *d = of(ctx); \
+    UNUSED; \
+    sched_clock(d->sched, world_wall(d->p->w))
 
 ON(lease) {
     struct dispatch *d = of(ctx);
@@ -240,7 +258,8 @@ ON(synced) {
 ON(result) {
     INPUT;
     uint32_t leaf;
-    if (m->kind == STATUS_OK && oracle_named(d->p->w, m->id, m->index, &leaf)) oracle_stage(d->p->w, leaf, ST_REPORTED);
+    if (m->kind == STATUS_OK && oracle_named(d->p->w, m->id, m->index, &leaf))
+        oracle_stage(d->p->w, leaf, ST_REPORTED);
     sched_result(d->sched, (struct sched_source){false, link_peer(ch, ctx) - P_REMOTE}, m);
 }
 
@@ -260,20 +279,41 @@ ON(learned) {
 }
 
 static const struct wire_handlers handlers = {
-    .lease = on_lease, .mail_done = on_mail_done, .ready = on_ready, .ready_rcpt = on_ready_rcpt, .ready_end = on_ready_end,
-    .waiting = on_waiting, .gone = on_gone, .route_rcpt = on_route_rcpt, .route_answer = on_route_answer, .host = on_host,
-    .host_answer = on_host_answer, .running = on_running, .synced = on_synced, .result = on_result,
-    .job_done = on_job_done, .learned = on_learned,
+    .lease = on_lease,
+    .mail_done = on_mail_done,
+    .ready = on_ready,
+    .ready_rcpt = on_ready_rcpt,
+    .ready_end = on_ready_end,
+    .waiting = on_waiting,
+    .gone = on_gone,
+    .route_rcpt = on_route_rcpt,
+    .route_answer = on_route_answer,
+    .host = on_host,
+    .host_answer = on_host_answer,
+    .running = on_running,
+    .synced = on_synced,
+    .result = on_result,
+    .job_done = on_job_done,
+    .learned = on_learned,
 };
 
-/* ---- Life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static void start(struct process *p) {
     struct dispatch *d = xmalloc(sizeof *d);
-    struct sched_config c = {.queue_lifetime = INT64_C(50) * 86400000, .bounce_lifetime = INT64_C(50) * 86400000,
-                             .retry_first = 60000, .retry_max = 1800000, .worker_idle = 60000, .concurrency = 20,
-                             .rcpts_per_job = 50, .jobs_per_remote = 200, .remote_processes = REMOTES, .worker_max = 10,
-                             .in_hand_max = 2000, .smtp_port = 25, .hostname = STR("mx.sim.example")};
+    struct sched_config c = {.queue_lifetime = INT64_C(50) * 86400000,
+                             .bounce_lifetime = INT64_C(50) * 86400000,
+                             .retry_first = 60000,
+                             .retry_max = 1800000,
+                             .worker_idle = 60000,
+                             .concurrency = 20,
+                             .rcpts_per_job = 50,
+                             .jobs_per_remote = 200,
+                             .remote_processes = REMOTES,
+                             .worker_max = 10,
+                             .in_hand_max = 2000,
+                             .smtp_port = 25,
+                             .hostname = STR("mx.sim.example")};
     d->p = p;
     p->state = d;
     d->sched = sched_new(&c, &ops, p, world_wall(p->w));
@@ -325,7 +365,8 @@ static void round_done(struct process *p) {
     sched_run(d->sched);
 }
 
-const struct program_kind kind_dispatch = {"dispatch", ROLE_dispatch, &handlers, start, end, peer, peer_gone, round_done};
+const struct program_kind kind_dispatch = {"dispatch", ROLE_dispatch, &handlers, start,
+                                           end,        peer,          peer_gone, round_done};
 
 bool dispatch_idle(const struct world *w) {
     const struct process *p = &w->p[P_DISPATCH];

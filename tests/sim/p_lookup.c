@@ -51,8 +51,8 @@ static void on_route_query(void *ctx, struct channel *ch, const struct wire_rout
         TELL(p, to, route_answer, .tag = m->tag, .how = 'X', WIRE_STATUS(st));
         return;
     }
-    TELL(p, to, route_answer, .tag = m->tag, .how = 'M', .nexthop = str_sub(m->rcpt, (size_t)(at + 1), m->rcpt.n),
-         WIRE_STATUS(st));
+    TELL(p, to, route_answer, .tag = m->tag, .how = 'M',
+         .nexthop = str_sub(m->rcpt, (size_t)(at + 1), m->rcpt.n), WIRE_STATUS(st));
 }
 
 static void on_host_query(void *ctx, struct channel *ch, const struct wire_host_query *m, int fd) {
@@ -70,8 +70,8 @@ static void on_host_query(void *ctx, struct channel *ch, const struct wire_host_
             struct buf b = BUF(mem);
             buf_addf(&b, "h%u.example", v[i]);
             host_address(v[i], ip);
-            TELL(p, to, host, .tag = m->tag, .preference = (uint16_t)(10 * i), .name = buf_str(&b), .family = 4,
-                 .ip = {(const char *)ip, 4});
+            TELL(p, to, host, .tag = m->tag, .preference = (uint16_t)(10 * i), .name = buf_str(&b),
+                 .family = 4, .ip = {(const char *)ip, 4});
         }
     }
     TELL(p, to, host_answer, .tag = m->tag, .ttl = 300, WIRE_STATUS(st));

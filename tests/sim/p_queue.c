@@ -1,4 +1,5 @@
-/* p_queue.c: the program queue around the real store: what queue/main.c, receive.c and feed.c do, with events. */
+/* p_queue.c: the program queue around the real store: what queue/main.c, receive.c and feed.c do, with
+ * events. */
 #include "queue/disk_fake.h"
 #include "queue/store.h"
 #include "tests/sim/world.h"
@@ -16,7 +17,7 @@ struct id_set {
 
 struct intake {
     unsigned peer;
-    int blob;      /* its only chunk, or -1 */
+    int blob; /* its only chunk, or -1 */
     unsigned chunks;
 };
 
@@ -62,7 +63,7 @@ static void set_clear(struct id_set *set) {
     *set = (struct id_set){0};
 }
 
-/* ---- Events of its own: dropped when it has died meanwhile ---------------------------------------------------------- */
+/* ---- Events of its own: dropped when it has died meanwhile --------------------------------------------- */
 
 static void soon(struct queue *q, bool *flag, int64_t ms, event_fn *fn) {
     struct world *w = q->p->w;
@@ -92,17 +93,17 @@ static void unsynced(struct queue *q) {
     if (!n && q->recovered) oracle_durable(q->p->w);
 }
 
-/* ---- Telling dispatch -------------------------------------------------------------------------------------------------- */
+/* ---- Telling dispatch ---------------------------------------------------------------------------------- */
 
 static void tell_ready(struct queue *q, const struct control *c, int blob) {
     struct process *p = q->p;
-    TELL_FD(p, P_DISPATCH, blob, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body,
-            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
+    TELL_FD(p, P_DISPATCH, blob, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender,
+            .body = c->body, .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         if (r->state != 'N' && r->state != 'L') continue;
-        TELL(p, P_DISPATCH, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
-             .parent = r->parent, .attempts = r->attempts, .next = r->next);
+        TELL(p, P_DISPATCH, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt,
+             .notify = r->notify, .parent = r->parent, .attempts = r->attempts, .next = r->next);
     }
     TELL(p, P_DISPATCH, ready_end, .id = c->id);
 }
@@ -201,7 +202,7 @@ static bool feed_slice(struct queue *q) {
     return false;
 }
 
-/* ---- After each use of the store ------------------------------------------------------------------------------------------ */
+/* ---- After each use of the store ----------------------------------------------------------------------- */
 
 /* The disk stopped in the middle: the program, or the whole machine, ends there. */
 static bool struck(struct queue *q) {
@@ -277,9 +278,10 @@ static void on_feed(struct world *w, void *ctx, uint64_t life) {
     unsynced(q);
 }
 
-/* ---- What the store tells ----------------------------------------------------------------------------------------------------- */
+/* ---- What the store tells ------------------------------------------------------------------------------ */
 
-static void on_answer(void *ctx, void *owner, const struct control *c, const struct status *s, unsigned batch) {
+static void on_answer(void *ctx, void *owner, const struct control *c, const struct status *s,
+                      unsigned batch) {
     struct queue *q = ctx;
     struct intake *in = owner;
     (void)batch;
@@ -316,7 +318,7 @@ static void on_trouble(void *ctx, struct str text) {
     STORY(q->p->w, "queue: %.*s", STR_ARGS(text));
 }
 
-/* ---- Messages -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------------------------ */
 
 static struct intake *intake_of(struct queue *q, unsigned peer, struct qid id) {
     struct intake *in = store_owner(q->store, id);
@@ -333,15 +335,22 @@ static void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_
     }
     struct intake *in = xmalloc(sizeof *in);
     *in = (struct intake){.peer = peer, .blob = -1};
-    store_begin(q->store, &(struct control){.id = m->id, .about = m->about, .arrival = m->arrival, .body = m->body,
-                                            .sender = m->sender, .origin = m->origin}, in);
+    store_begin(q->store,
+                &(struct control){.id = m->id,
+                                  .about = m->about,
+                                  .arrival = m->arrival,
+                                  .body = m->body,
+                                  .sender = m->sender,
+                                  .origin = m->origin},
+                in);
 }
 
 static void on_mail_rcpt(void *ctx, struct channel *ch, const struct wire_mail_rcpt *m, int fd) {
     struct queue *q = of(ctx);
     (void)fd;
     if (!intake_of(q, link_peer(ch, ctx), m->id)) return;
-    store_rcpt(q->store, m->id, m->index, &(struct control_rcpt){.rcpt = m->rcpt, .orcpt = m->orcpt, .notify = m->notify});
+    store_rcpt(q->store, m->id, m->index,
+               &(struct control_rcpt){.rcpt = m->rcpt, .orcpt = m->orcpt, .notify = m->notify});
 }
 
 static void on_mail_chunk(void *ctx, struct channel *ch, const struct wire_mail_chunk *m, int fd) {
@@ -388,7 +397,10 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
     struct queue *q = of(ctx);
     uint32_t leaf;
     (void)ch, (void)fd;
-    struct control_mark mark = {.index = m->index, .state = (char)m->state, .attempts = m->attempts, .next = m->next,
+    struct control_mark mark = {.index = m->index,
+                                .state = (char)m->state,
+                                .attempts = m->attempts,
+                                .next = m->next,
                                 .status = STATUS_OF(m)};
     if (store_mark(q->store, m->id, &mark) == STORE_REFUSED)
         world_fail(q->p->w, "the store refused mark %c of %s/%u", m->state, qid_format(m->id).c, m->index);
@@ -404,7 +416,7 @@ static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, 
     store_split(q->store, m->id, m->index, &r);
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static void start(struct process *p) {
     struct queue *q = xmalloc(sizeof *q);
@@ -461,7 +473,8 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     q->lease[number] = 0;
     give_lease(q, number);
     if (number != P_DISPATCH) return;
-    if (q->recovery && !q->recovery_tells && store_walk_counts(q->recovery)->messages == 0) q->recovery_tells = true;
+    if (q->recovery && !q->recovery_tells && store_walk_counts(q->recovery)->messages == 0)
+        q->recovery_tells = true;
     else q->tell_again = true;
     soon(q, &q->feed_soon, 0, on_feed);
 }
@@ -495,7 +508,8 @@ static const struct wire_handlers handlers = {
     .split = on_split,
 };
 
-const struct program_kind kind_queue = {"queue", ROLE_queue, &handlers, start, end, peer, peer_gone, round_done};
+const struct program_kind kind_queue = {"queue", ROLE_queue, &handlers, start,
+                                        end,     peer,       peer_gone, round_done};
 
 const char *queue_busy(const struct world *w) {
     const struct process *p = &w->p[P_QUEUE];

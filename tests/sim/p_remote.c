@@ -1,4 +1,5 @@
-/* p_remote.c: deliver-smtp around the real client session: what its main.c, job.c and pool.c do, with events. */
+/* p_remote.c: deliver-smtp around the real client session: what its main.c, job.c and pool.c do, with
+ * events. */
 #include "deliver-smtp/client.h"
 #include "tests/sim/world.h"
 
@@ -13,7 +14,7 @@ struct job {
     struct qid id;
     struct arena *arena;
     struct client_mail mail;
-    uint32_t *index, *leaf;  /* of each recipient */
+    uint32_t *index, *leaf; /* of each recipient */
     unsigned host[HOSTS_A_JOB], at_host;
     int blob;
     bool working, finished, no_idle;
@@ -49,7 +50,7 @@ static struct remote *of(void *ctx) {
 static void pump(struct line *l);
 static void on_work(struct world *w, void *ctx, uint64_t life);
 
-/* ---- Jobs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Jobs ---------------------------------------------------------------------------------------------- */
 
 static void job_free(struct remote *r, struct job *j) {
     struct job **at = &r->jobs;
@@ -64,7 +65,8 @@ static void job_report(struct remote *r, struct job *j) {
     struct process *p = r->p;
     for (size_t i = 0; i < j->mail.count; i++) {
         const struct client_rcpt *c = &j->mail.rcpts[i];
-        TELL(p, P_DISPATCH, result, .job = j->number, .id = j->id, .index = j->index[i], .host = STR("host"), WIRE_STATUS(c->status));
+        TELL(p, P_DISPATCH, result, .job = j->number, .id = j->id, .index = j->index[i], .host = STR("host"),
+             WIRE_STATUS(c->status));
         if (c->status.kind == STATUS_OK) oracle_stage(p->w, j->leaf[i], ST_SENT);
     }
     TELL(p, P_DISPATCH, job_done, .job = j->number);
@@ -121,7 +123,7 @@ static void next_host(struct remote *r, struct job *j, const struct status *s) {
     job_over(r, j);
 }
 
-/* ---- Connections ------------------------------------------------------------------------------------------------------------ */
+/* ---- Connections --------------------------------------------------------------------------------------- */
 
 struct call { /* an event about a connection that may have gone by then */
     struct process *p;
@@ -167,8 +169,9 @@ static void learned(struct line *l, const struct client_server *server, const st
     uint8_t ip[4];
     struct status ok = status_make(250, "2.0.0", "");
     host_address(l->host, ip);
-    TELL(p, P_DISPATCH, learned, .name = STR("host"), .family = 4, .ip = {(const char *)ip, 4}, .port = 25, .ok = server != NULL,
-         .caps = server ? server->caps : 0, .size_limit = server ? server->size_limit : 0, WIRE_STATUS(failure ? *failure : ok));
+    TELL(p, P_DISPATCH, learned, .name = STR("host"), .family = 4, .ip = {(const char *)ip, 4}, .port = 25,
+         .ok = server != NULL, .caps = server ? server->caps : 0,
+         .size_limit = server ? server->size_limit : 0, WIRE_STATUS(failure ? *failure : ok));
 }
 
 static ptrdiff_t op_read(void *ctx, uint64_t at, char *to, size_t n) {
@@ -330,7 +333,7 @@ static void on_work(struct world *w, void *ctx, uint64_t life) {
     }
 }
 
-/* ---- Messages -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------------------------ */
 
 static struct job *told(struct remote *r, uint32_t number) {
     struct job *j = r->jobs;
@@ -352,10 +355,14 @@ static void on_job(void *ctx, struct channel *ch, const struct wire_job *m, int 
     j->host_count = m->hosts < HOSTS_A_JOB ? m->hosts : HOSTS_A_JOB;
     j->index = arena_alloc(j->arena, m->rcpts * sizeof *j->index);
     j->leaf = arena_alloc(j->arena, m->rcpts * sizeof *j->leaf);
-    j->mail = (struct client_mail){.sender = str_dup(j->arena, m->sender), .eight_bit = m->body != 0,
-                                   .prefix = str_dup(j->arena, m->prefix), .size = m->size, .arena = j->arena,
+    j->mail = (struct client_mail){.sender = str_dup(j->arena, m->sender),
+                                   .eight_bit = m->body != 0,
+                                   .prefix = str_dup(j->arena, m->prefix),
+                                   .size = m->size,
+                                   .arena = j->arena,
                                    .rcpts = arena_alloc(j->arena, m->rcpts * sizeof(struct client_rcpt))};
-    if (m->size != m->prefix.n + blob_str(r->p->w, fd).n) world_fail(r->p->w, "a job whose size is not its data's");
+    if (m->size != m->prefix.n + blob_str(r->p->w, fd).n)
+        world_fail(r->p->w, "a job whose size is not its data's");
     if (!m->hosts || !m->rcpts) world_fail(r->p->w, "a job without hosts or recipients");
 }
 
@@ -373,7 +380,8 @@ static uint32_t leaf_for(struct remote *r, struct job *j, struct str rcpt) {
     uint64_t n;
     ptrdiff_t end = str_chr(rest, '\r');
     if (leaf_at_address(w, rcpt, &leaf)) return leaf;
-    if (str_starts_nocase(data, STR("X-Leaf: ")) && end > 0 && str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
+    if (str_starts_nocase(data, STR("X-Leaf: ")) && end > 0 &&
+        str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
         return (uint32_t)n;
     world_fail(w, "a job for %.*s, whom nobody knows", STR_ARGS(rcpt));
     return 0;
@@ -393,7 +401,7 @@ static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcp
     work_soon(r);
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static void start(struct process *p) {
     struct remote *r = xmalloc(sizeof *r);
@@ -405,7 +413,8 @@ static void start(struct process *p) {
 static void end(struct process *p) {
     struct remote *r = of(p);
     for (struct job *j = r->jobs; j; j = j->next)
-        for (size_t i = 0; i < j->mail.count; i++) oracle_excuse(p->w, j->leaf[i], "the deliverer died with the job");
+        for (size_t i = 0; i < j->mail.count; i++)
+            oracle_excuse(p->w, j->leaf[i], "the deliverer died with the job");
     while (r->lines) {
         struct line *l = r->lines;
         end_abandon(l->e);
@@ -438,7 +447,8 @@ static void peer_gone(struct process *p, unsigned number) {
     forget_partial(of(p));
 }
 
-static const struct wire_handlers handlers = {.job = on_job, .job_host = on_job_host, .job_rcpt = on_job_rcpt};
+static const struct wire_handlers handlers = {
+    .job = on_job, .job_host = on_job_host, .job_rcpt = on_job_rcpt};
 
 const struct program_kind kind_remote = {"remote", ROLE_remote, &handlers, start, end, peer, peer_gone, NULL};
 

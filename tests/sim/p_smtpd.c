@@ -13,19 +13,19 @@ struct mail {
     struct qid id;
     const struct session_mail *envelope;
     bool told;
-    char *data;     /* not handed on yet */
+    char *data; /* not handed on yet */
     size_t n, cap;
 };
 
 struct client {
     struct client *next, *prev;
     struct smtpd *s;
-    struct end *e;            /* NULL: gone */
-    struct session *session;  /* NULL: over */
+    struct end *e;           /* NULL: gone */
+    struct session *session; /* NULL: over */
     struct mail *mail;
     uint64_t number;
     int64_t deadline;
-    uint32_t asked;           /* questions not answered: their answers name this client */
+    uint32_t asked; /* questions not answered: their answers name this client */
     bool deadline_set, closing, congested;
 };
 
@@ -57,7 +57,7 @@ static struct session_now now(const struct world *w) {
 
 static void settle(struct client *c);
 
-/* ---- Messages to queue ----------------------------------------------------------------------------------------------- */
+/* ---- Messages to queue --------------------------------------------------------------------------------- */
 
 static bool reachable(const struct smtpd *s, const struct mail *m) {
     return link_open(s->p, P_QUEUE) && s->lease == m->id.lease;
@@ -68,8 +68,8 @@ static void tell_envelope(struct smtpd *s, struct mail *m) {
     uint32_t index = 0;
     if (m->told) return;
     m->told = true;
-    TELL(s->p, P_QUEUE, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text, .body = e->body,
-         .origin = e->origin, .about = QID_NONE);
+    TELL(s->p, P_QUEUE, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text,
+         .body = e->body, .origin = e->origin, .about = QID_NONE);
     for (const struct session_rcpt *r = e->rcpts; r; r = r->next)
         TELL(s->p, P_QUEUE, mail_rcpt, .id = m->id, .index = index++, .rcpt = r->text);
 }
@@ -123,7 +123,8 @@ static bool op_commit(void *ctx, const struct session_mail *e) {
     if (!m || !reachable(c->s, m)) return false;
     hand_on(c->s, m);
     tell_envelope(c->s, m);
-    TELL(c->s->p, P_QUEUE, mail_end, .id = m->id, .rcpts = e->rcpt_count, .size = e->size, .prefix = e->prefix);
+    TELL(c->s->p, P_QUEUE, mail_end, .id = m->id, .rcpts = e->rcpt_count, .size = e->size,
+         .prefix = e->prefix);
     return true;
 }
 
@@ -142,7 +143,7 @@ static void fate(struct mail *m, const struct status *st) {
     settle(c);
 }
 
-/* ---- The session's other wishes ---------------------------------------------------------------------------------------- */
+/* ---- The session's other wishes ------------------------------------------------------------------------ */
 
 static void on_resume(struct world *w, void *ctx, uint64_t arg);
 
@@ -172,7 +173,8 @@ static bool op_send(void *ctx, struct str bytes) {
     if (!c->e) return true;
     end_send(c->e, bytes);
     if (!once_in(w, 200)) return !c->congested;
-    if (!c->congested) call(c, w->now + between(w, NS_MS, 100 * NS_MS), on_resume); /* the socket is full for a while */
+    if (!c->congested)
+        call(c, w->now + between(w, NS_MS, 100 * NS_MS), on_resume); /* the socket is full for a while */
     c->congested = true;
     return false;
 }
@@ -217,14 +219,15 @@ static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struc
     *a = (struct ask){c, slot, ++s->tags, s->asks};
     s->asks = a;
     c->asked++;
-    TELL(s->p, P_LOOKUP, rcpt_query, .tag = a->tag, .family = 4, .ip = {(const char *)ip, 4}, .sender = m->sender_text,
-         .rcpt = rcpt);
+    TELL(s->p, P_LOOKUP, rcpt_query, .tag = a->tag, .family = 4, .ip = {(const char *)ip, 4},
+         .sender = m->sender_text, .rcpt = rcpt);
     return true;
 }
 
 static void op_event(void *ctx, const struct session_event *e) {
     struct client *c = ctx;
-    STORY(c->s->p->w, "smtpd: %s: %.*s", e->kind == SESSION_RECEIVED ? "received" : "not received", STR_ARGS(e->reply));
+    STORY(c->s->p->w, "smtpd: %s: %.*s", e->kind == SESSION_RECEIVED ? "received" : "not received",
+          STR_ARGS(e->reply));
 }
 
 static void op_close(void *ctx, const char *why) {
@@ -233,9 +236,10 @@ static void op_close(void *ctx, const char *why) {
     c->closing = true;
 }
 
-static const struct session_ops ops = {op_send, op_deadline, op_ask, op_begin, op_write, op_commit, op_abort, op_event, op_close};
+static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
+                                       op_commit, op_abort,    op_event, op_close};
 
-/* ---- Clients ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Clients ------------------------------------------------------------------------------------------- */
 
 static void client_free(struct client *c) {
     if (c->prev) c->prev->next = c->next;
@@ -301,7 +305,7 @@ bool smtpd_accept(struct world *w, struct end *e, uint64_t instance) {
     return true;
 }
 
-/* ---- Messages ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Messages ------------------------------------------------------------------------------------------ */
 
 static void on_lease(void *ctx, struct channel *ch, const struct wire_lease *m, int fd) {
     struct smtpd *s = of(ctx);
@@ -337,14 +341,20 @@ static void on_rcpt_answer(void *ctx, struct channel *ch, const struct wire_rcpt
     if (*at) answered(s, at, &st);
 }
 
-/* ---- Life ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static void start(struct process *p) {
     struct smtpd *s = xmalloc(sizeof *s);
     s->p = p;
     p->state = s;
-    s->host = (struct session_host){.ops = &ops, .hostname = STR("mx.sim.example"), .size_limit = 4 << 20, .rcpt_limit = 100,
-                                    .error_limit = 20, .hop_limit = 30, .command_ms = 60000, .data_ms = 60000};
+    s->host = (struct session_host){.ops = &ops,
+                                    .hostname = STR("mx.sim.example"),
+                                    .size_limit = 4 << 20,
+                                    .rcpt_limit = 100,
+                                    .error_limit = 20,
+                                    .hop_limit = 30,
+                                    .command_ms = 60000,
+                                    .data_ms = 60000};
     s->host.out = buf_on(s->out, sizeof s->out);
 }
 

@@ -1,4 +1,5 @@
-/* sim: all engines of the mail path in one process, under a simulated clock, network and disk, with faults by a seed.
+/* sim: all engines of the mail path in one process, under a simulated clock, network and disk, with faults
+ * by a seed.
  *
  *     sim                        the check of the build: TAP, fixed seeds, mutants
  *     sim --seed 7 --story       one run, told event by event
@@ -22,19 +23,22 @@ struct outcome {
     int64_t simulated; /* ns */
 };
 
-static const char *const mutants[MUTANTS] = {"none", "no-sync-data", "no-sync-control", "no-sync-dir", "no-sync-all"};
+static const char *const mutants[MUTANTS] = {"none", "no-sync-data", "no-sync-control", "no-sync-dir",
+                                             "no-sync-all"};
 
-/* ---- One run ---------------------------------------------------------------------------------------------------------- */
+/* ---- One run ------------------------------------------------------------------------------------------- */
 
 static void programs_start(struct world *w) {
     static const struct program_kind *const kinds[PROGRAMS] = {
-        [P_SMTPD] = &kind_smtpd, [P_SMTPD + 1] = &kind_smtpd, [P_QUEUE] = &kind_queue, [P_DISPATCH] = &kind_dispatch,
-        [P_LOOKUP] = &kind_lookup, [P_REMOTE] = &kind_remote, [P_REMOTE + 1] = &kind_remote};
+        [P_SMTPD] = &kind_smtpd,       [P_SMTPD + 1] = &kind_smtpd, [P_QUEUE] = &kind_queue,
+        [P_DISPATCH] = &kind_dispatch, [P_LOOKUP] = &kind_lookup,   [P_REMOTE] = &kind_remote,
+        [P_REMOTE + 1] = &kind_remote};
     static const unsigned first[PROGRAMS] = {
-        [P_SMTPD] = P_SMTPD, [P_SMTPD + 1] = P_SMTPD, [P_QUEUE] = P_QUEUE, [P_DISPATCH] = P_DISPATCH,
-        [P_LOOKUP] = P_LOOKUP, [P_REMOTE] = P_REMOTE, [P_REMOTE + 1] = P_REMOTE};
+        [P_SMTPD] = P_SMTPD,   [P_SMTPD + 1] = P_SMTPD, [P_QUEUE] = P_QUEUE,      [P_DISPATCH] = P_DISPATCH,
+        [P_LOOKUP] = P_LOOKUP, [P_REMOTE] = P_REMOTE,   [P_REMOTE + 1] = P_REMOTE};
     for (unsigned i = 0; i < PROGRAMS; i++)
-        w->p[i] = (struct process){.w = w, .kind = kinds[i], .number = i, .instance = i - first[i], .fuse = -1};
+        w->p[i] =
+            (struct process){.w = w, .kind = kinds[i], .number = i, .instance = i - first[i], .fuse = -1};
     for (unsigned i = 0; i < PROGRAMS; i++) process_start(w, i);
     links_flush(w);
 }
@@ -67,8 +71,8 @@ static void run_until_quiet(struct world *w) {
     while (!w->failed) {
         if (!world_step(w)) break;
         if (w->count.events > w->o.steps || w->now > limit) {
-            world_fail(w, "not quiet after %llu events and %lld simulated seconds: %s", (unsigned long long)w->count.events,
-                       (long long)(w->now / NS_S), restless(w));
+            world_fail(w, "not quiet after %llu events and %lld simulated seconds: %s",
+                       (unsigned long long)w->count.events, (long long)(w->now / NS_S), restless(w));
             break;
         }
         if (w->now < look) continue;
@@ -77,7 +81,8 @@ static void run_until_quiet(struct world *w) {
     }
 }
 
-/* What a failed unlink has left behind goes with the next recovery; and recovery must find nothing else to do. */
+/* What a failed unlink has left behind goes with the next recovery; and recovery must find nothing else to
+ * do. */
 static void restart_queue(struct world *w) {
     uint64_t served = w->count.served;
     if (w->failed) return;
@@ -111,23 +116,28 @@ static struct outcome run(const struct options *o) {
     return out;
 }
 
-/* ---- Telling ------------------------------------------------------------------------------------------------------------ */
+/* ---- Telling ------------------------------------------------------------------------------------------- */
 
 static void print_counts(const struct outcome *r) {
     const struct counters *c = &r->count;
 #define U(x) (unsigned long long)(x)
-    printf("# %llu events, %llu messages between programs, %llu segments, %llu connections in %lld simulated seconds\n", U(c->events),
-           U(c->messages), U(c->segments), U(c->connections), (long long)(r->simulated / NS_S));
-    printf("# %llu accepted, %llu refused, %llu in doubt; %llu copies served, %llu bounces; %llu windows, %llu served again in one\n",
-           U(c->accepted), U(c->refused), U(c->doubtful), U(c->served), U(c->bounced), U(c->windows), U(c->again));
-    printf("# %llu kills, %llu power cuts, %llu resets, %llu refused connections, %llu disk troubles, %llu clock jumps; hash %016llx\n",
+    printf("# %llu events, %llu messages between programs, %llu segments, %llu connections in %lld simulated "
+           "seconds\n",
+           U(c->events), U(c->messages), U(c->segments), U(c->connections), (long long)(r->simulated / NS_S));
+    printf("# %llu accepted, %llu refused, %llu in doubt; %llu copies served, %llu bounces; %llu windows, "
+           "%llu served again in one\n",
+           U(c->accepted), U(c->refused), U(c->doubtful), U(c->served), U(c->bounced), U(c->windows),
+           U(c->again));
+    printf("# %llu kills, %llu power cuts, %llu resets, %llu refused connections, %llu disk troubles, %llu "
+           "clock jumps; hash %016llx\n",
            U(c->kills), U(c->cuts), U(c->resets), U(c->refusals), U(c->disk_errors), U(c->jumps), U(r->hash));
 }
 
 static void print_failure(const struct options *o, const struct outcome *r) {
     printf("# seed %llu: %s\n", U(o->seed), r->why);
-    printf("# again, with its story: tests/sim/sim --seed %llu --messages %u%s%s%s --story\n", U(o->seed), o->messages,
-           o->mutant ? " --mutant " : "", o->mutant ? mutants[o->mutant] : "", o->faults ? "" : " --no-faults");
+    printf("# again, with its story: tests/sim/sim --seed %llu --messages %u%s%s%s --story\n", U(o->seed),
+           o->messages, o->mutant ? " --mutant " : "", o->mutant ? mutants[o->mutant] : "",
+           o->faults ? "" : " --no-faults");
 }
 
 static double seconds(void) {
@@ -158,7 +168,7 @@ static bool run_seeds(struct options o, uint64_t from, uint64_t to, struct outco
     return true;
 }
 
-/* ---- TAP ------------------------------------------------------------------------------------------------------------------ */
+/* ---- TAP ----------------------------------------------------------------------------------------------- */
 
 static unsigned points, bad;
 
@@ -174,7 +184,8 @@ static void check_seeds(const char *what, struct options o, uint64_t from, uint6
     double began = seconds();
     bool ok = run_seeds(o, from, to, &sum);
     print_counts(&sum);
-    printf("# %.1f seconds, %.0f messages a second\n", seconds() - began, (double)sum.count.accepted / (seconds() - began));
+    printf("# %.1f seconds, %.0f messages a second\n", seconds() - began,
+           (double)sum.count.accepted / (seconds() - began));
     point(ok, what);
 }
 
@@ -215,11 +226,12 @@ static int check(struct options o) {
     return bad != 0;
 }
 
-/* ---- Options ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------------------------------------- */
 
 static int usage(void) {
     fputs("usage: sim [--seed N | --seeds FROM-TO] [--messages N] [--steps N] [--no-faults] [--story]\n"
-          "           [--mutant no-sync-data|no-sync-control|no-sync-dir|no-sync-all]\n", stderr);
+          "           [--mutant no-sync-data|no-sync-control|no-sync-dir|no-sync-all]\n",
+          stderr);
     return 64;
 }
 

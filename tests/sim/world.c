@@ -8,7 +8,7 @@
 enum { FNV_PRIME_LOW = 0x1b3 };
 #define EPOCH_MS INT64_C(1800000000000) /* the wall clock begins in January 2027 */
 
-/* ---- Chance: xoshiro256** (Blackman, Vigna), seeded by splitmix64 ------------------------------------------------- */
+/* ---- Chance: xoshiro256** (Blackman, Vigna), seeded by splitmix64 -------------------------------------- */
 
 uint64_t mix(uint64_t x) {
     x += UINT64_C(0x9e3779b97f4a7c15);
@@ -44,7 +44,7 @@ int64_t between(struct world *w, int64_t lo, int64_t hi) {
     return hi <= lo ? lo : lo + (int64_t)(next64(w) % (uint64_t)(hi - lo + 1));
 }
 
-/* ---- Events: a binary heap by (time, number) ----------------------------------------------------------------------- */
+/* ---- Events: a binary heap by (time, number) ----------------------------------------------------------- */
 
 static bool before(const struct event *a, const struct event *b) {
     return a->at < b->at || (a->at == b->at && a->seq < b->seq);
@@ -101,7 +101,7 @@ int64_t world_wall(const struct world *w) {
     return EPOCH_MS + w->now / NS_MS + w->wall_offset;
 }
 
-/* ---- Words --------------------------------------------------------------------------------------------------------- */
+/* ---- Words --------------------------------------------------------------------------------------------- */
 
 void world_tell(struct world *w, const char *fmt, ...) {
     va_list ap;
@@ -122,7 +122,7 @@ void world_fail(struct world *w, const char *fmt, ...) {
     STORY(w, "VIOLATION: %s", w->why);
 }
 
-/* ---- Blobs ---------------------------------------------------------------------------------------------------------- */
+/* ---- Blobs --------------------------------------------------------------------------------------------- */
 
 int blob_new(struct world *w, size_t n, char **bytes) {
     int h;
@@ -163,7 +163,7 @@ struct str blob_str(const struct world *w, int handle) {
     return (struct str){w->blobs[handle]->bytes, w->blobs[handle]->n};
 }
 
-/* ---- Birth and end --------------------------------------------------------------------------------------------------- */
+/* ---- Birth and end ------------------------------------------------------------------------------------- */
 
 struct world *world_new(const struct options *o) {
     struct world *w = xmalloc(sizeof *w);

@@ -1,9 +1,10 @@
-/* world.h: the simulated machine: clock, events, chance, network, links between programs, disk, and the judge.
+/* world.h: the simulated machine: clock, events, chance, network, links between programs, disk, and the
+ * judge.
  *
- * One struct world is one run. Everything that happens in it is an event at a simulated time; the order of events and
- * every choice follow from the seed, so a run can be repeated exactly. The programs (p_*.c) are shells around the four
- * real engines: what the mains of smtpd, queue, dispatch and deliver-smtp do with sockets and epoll, these do with
- * events. The hosts (host_*.c) are the rest of the Internet. */
+ * One struct world is one run. Everything that happens in it is an event at a simulated time; the order of
+ * events and every choice follow from the seed, so a run can be repeated exactly. The programs (p_*.c) are
+ * shells around the four real engines: what the mains of smtpd, queue, dispatch and deliver-smtp do with
+ * sockets and epoll, these do with events. The hosts (host_*.c) are the rest of the Internet. */
 #ifndef POSTERN_TESTS_SIM_WORLD_H
 #define POSTERN_TESTS_SIM_WORLD_H
 
@@ -15,13 +16,13 @@
 
 #define NS_US INT64_C(1000)
 #define NS_MS INT64_C(1000000)
-#define NS_S INT64_C(1000000000)
+#define NS_S  INT64_C(1000000000)
 
 enum {
-    SMTPDS = 2,      /* processes of each kind */
+    SMTPDS = 2, /* processes of each kind */
     REMOTES = 2,
-    CLIENTS = 24,    /* sessions that bring mail at the same time */
-    HOSTS = 12,      /* other mail hosts */
+    CLIENTS = 24, /* sessions that bring mail at the same time */
+    HOSTS = 12,   /* other mail hosts */
     DOMAINS = 16,
     LEAVES_MAX = 12, /* recipients of one message, aliases expanded */
 };
@@ -30,7 +31,7 @@ struct world;
 struct oracle;
 struct sim_disk;
 
-/* ---- Events ------------------------------------------------------------------------------------------------------ */
+/* ---- Events -------------------------------------------------------------------------------------------- */
 
 /* When w->ending, an event is only to free what it carries. */
 typedef void event_fn(struct world *w, void *ctx, uint64_t arg);
@@ -46,13 +47,20 @@ struct event {
 struct options {
     uint64_t seed;
     uint32_t messages;
-    uint64_t steps;      /* events at which a run counts as hung */
-    unsigned faults;     /* 0: none; 1: as the seed says */
+    uint64_t steps;  /* events at which a run counts as hung */
+    unsigned faults; /* 0: none; 1: as the seed says */
     bool story;
-    unsigned mutant;     /* enum mutant */
+    unsigned mutant; /* enum mutant */
 };
 
-enum mutant { MUTANT_NONE, MUTANT_NO_SYNC_DATA, MUTANT_NO_SYNC_CONTROL, MUTANT_NO_SYNC_DIR, MUTANT_NO_SYNC_ALL, MUTANTS };
+enum mutant {
+    MUTANT_NONE,
+    MUTANT_NO_SYNC_DATA,
+    MUTANT_NO_SYNC_CONTROL,
+    MUTANT_NO_SYNC_DIR,
+    MUTANT_NO_SYNC_ALL,
+    MUTANTS
+};
 
 struct counters {
     uint64_t events, packets, messages, segments, connections;
@@ -60,7 +68,7 @@ struct counters {
     uint64_t kills, cuts, resets, refusals, disk_errors, jumps;
 };
 
-/* ---- Programs ---------------------------------------------------------------------------------------------------- */
+/* ---- Programs ------------------------------------------------------------------------------------------ */
 
 enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, PROGRAMS = P_REMOTE + REMOTES };
 
@@ -70,12 +78,12 @@ struct link;
 struct process {
     struct world *w;
     const struct program_kind *kind;
-    unsigned number;      /* P_* */
+    unsigned number; /* P_* */
     unsigned instance;
     bool alive;
-    uint32_t life;        /* counts starts */
-    int64_t fuse;         /* messages it handles until it dies; negative: it is safe */
-    int64_t busy;         /* it does nothing before this time */
+    uint32_t life; /* counts starts */
+    int64_t fuse;  /* messages it handles until it dies; negative: it is safe */
+    int64_t busy;  /* it does nothing before this time */
     void *state;
     struct link *links[PROGRAMS];
 };
@@ -85,10 +93,10 @@ struct program_kind {
     enum role role;
     const struct wire_handlers *handlers; /* ctx is the struct process, ch a struct link */
     void (*start)(struct process *p);
-    void (*free)(struct process *p);      /* its memory goes; nothing is sent */
+    void (*free)(struct process *p); /* its memory goes; nothing is sent */
     void (*peer)(struct process *p, struct link *l, unsigned peer);
     void (*peer_gone)(struct process *p, unsigned peer);
-    void (*round)(struct process *p);     /* after each packet */
+    void (*round)(struct process *p); /* after each packet */
 };
 
 extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_lookup, kind_remote;
@@ -96,14 +104,14 @@ extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_loo
 struct world {
     struct options o;
     uint64_t rng[4];
-    int64_t now;          /* monotonic, ns */
-    int64_t wall_offset;  /* of the wall clock, ms; clock jumps move it */
+    int64_t now;         /* monotonic, ns */
+    int64_t wall_offset; /* of the wall clock, ms; clock jumps move it */
     struct event *heap;
     size_t heap_n, heap_cap;
     uint64_t seq;
-    uint64_t hash;        /* of all that happened */
+    uint64_t hash; /* of all that happened */
     bool ending, calm, failed;
-    char why[512];        /* the first invariant that did not hold */
+    char why[512]; /* the first invariant that did not hold */
     struct counters count;
     struct process p[PROGRAMS];
     struct link *links, *dirty_links;
@@ -114,10 +122,10 @@ struct world {
     size_t blob_n, blob_cap, blobs_live;
     int *free_blobs;
     size_t free_blob_n, free_blob_cap;
-    struct sim_disk *disk;   /* a struct disk of disk_fake.h */
-    uint64_t disk_ends;      /* the operation at which it stops; 0 none */
-    bool disk_ends_all;      /* then the power fails; else only the queue is killed */
-    bool cutting;            /* in the middle of a power cut */
+    struct sim_disk *disk; /* a struct disk of disk_fake.h */
+    uint64_t disk_ends;    /* the operation at which it stops; 0 none */
+    bool disk_ends_all;    /* then the power fails; else only the queue is killed */
+    bool cutting;          /* in the middle of a power cut */
     struct oracle *oracle;
     struct hosts *hosts;
     struct clients *clients;
@@ -128,23 +136,23 @@ struct world {
 struct world *world_new(const struct options *o);
 void world_free(struct world *w);
 void world_at(struct world *w, int64_t at, event_fn *fn, void *ctx, uint64_t arg);
-bool world_step(struct world *w); /* false: nothing more happens */
-int64_t world_wall(const struct world *w); /* ms since 1970 */
-uint32_t chance(struct world *w, uint32_t n);         /* 0 .. n-1 */
-bool once_in(struct world *w, uint32_t n);            /* true once in n; never when n is 0 */
+bool world_step(struct world *w);             /* false: nothing more happens */
+int64_t world_wall(const struct world *w);    /* ms since 1970 */
+uint32_t chance(struct world *w, uint32_t n); /* 0 .. n-1 */
+bool once_in(struct world *w, uint32_t n);    /* true once in n; never when n is 0 */
 int64_t between(struct world *w, int64_t lo, int64_t hi);
-uint64_t mix(uint64_t x);                             /* a good hash of a number */
+uint64_t mix(uint64_t x); /* a good hash of a number */
 void world_mix(struct world *w, uint64_t a, uint64_t b);
 void world_mix_bytes(struct world *w, uint64_t a, struct str bytes);
 /* An invariant does not hold: the run ends. */
 void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void world_tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-#define STORY(w, ...)                          \
-    do {                                       \
+#define STORY(w, ...) \
+    do { \
         if ((w)->o.story) world_tell(w, __VA_ARGS__); \
     } while (0)
 
-/* ---- Blobs: what memfds are to the real programs. Handles are small ints, never 0. -------------------------------- */
+/* ---- Blobs: what memfds are to the real programs. Handles are small ints, never 0. --------------------- */
 
 struct blob {
     unsigned refs;
@@ -156,7 +164,7 @@ int blob_dup(struct world *w, int handle);
 void blob_put(struct world *w, int handle); /* harmless below 1 */
 struct str blob_str(const struct world *w, int handle);
 
-/* ---- Processes and links ------------------------------------------------------------------------------------------ */
+/* ---- Processes and links ------------------------------------------------------------------------------- */
 
 void process_start(struct world *w, unsigned number);
 /* kill -9: what it has written and said stays, all else is gone. It comes back by itself. */
@@ -170,57 +178,59 @@ void link_send(struct process *from, unsigned to, enum wire_type type, const voi
 bool link_open(const struct process *from, unsigned to);
 size_t links_in_flight(const struct world *w);
 #define TELL(p, to, name, ...) link_send((p), (to), WIRE_##name, &(struct wire_##name){__VA_ARGS__}, -1)
-#define TELL_FD(p, to, fd, name, ...) link_send((p), (to), WIRE_##name, &(struct wire_##name){__VA_ARGS__}, (fd))
+#define TELL_FD(p, to, fd, name, ...) \
+    link_send((p), (to), WIRE_##name, &(struct wire_##name){__VA_ARGS__}, (fd))
 unsigned link_peer(const struct channel *ch, const struct process *p); /* in a handler */
 void links_flush(struct world *w);
 void links_free(struct world *w); /* when no event is left */
 
-/* ---- Network ------------------------------------------------------------------------------------------------------ */
+/* ---- Network ------------------------------------------------------------------------------------------- */
 
 struct end;
 struct net_user {
-    void (*connected)(struct end *e);                 /* of the side that connects */
+    void (*connected)(struct end *e); /* of the side that connects */
     /* bytes have come: take some, with end_take. Called again when more came, or after end_poke. */
     void (*readable)(struct end *e);
-    void (*closed)(struct end *e, const char *how);   /* the other side has ended or the connection is broken */
+    void (*closed)(struct end *e, const char *how); /* the other side has ended or the connection is broken */
 };
 
 struct end {
     struct conn *c;
     void *ctx;
     const struct net_user *user;
-    char *in;              /* what has arrived */
+    char *in; /* what has arrived */
     size_t n, at, cap;
-    bool open;             /* somebody owns it */
-    bool told;             /* that the other side has ended */
+    bool open; /* somebody owns it */
+    bool told; /* that the other side has ended */
 };
 
-/* A connection attempt; NULL user side B when refused. accept is asked at the other side when the SYN arrives; it
- * fills in ctx and user and gives true, or false to refuse. */
+/* A connection attempt; NULL user side B when refused. accept is asked at the other side when the SYN
+ * arrives; it fills in ctx and user and gives true, or false to refuse. */
 struct end *net_connect(struct world *w, const struct net_user *user, void *ctx,
                         bool (*accept)(struct world *w, struct end *e, uint64_t arg), uint64_t arg);
 void end_send(struct end *e, struct str bytes);
 struct str end_bytes(const struct end *e);
 void end_take(struct end *e, size_t n);
-void end_poke(struct end *e);               /* look again soon whether it is readable */
-void end_close(struct end *e);              /* in order; what was sent still arrives */
-void end_abandon(struct end *e);            /* its process has died */
-bool end_was_cut(const struct end *e);      /* the world broke it */
-bool end_is_alone(const struct end *e);     /* the other side has gone, though this one may not know yet */
+void end_poke(struct end *e);           /* look again soon whether it is readable */
+void end_close(struct end *e);          /* in order; what was sent still arrives */
+void end_abandon(struct end *e);        /* its process has died */
+bool end_was_cut(const struct end *e);  /* the world broke it */
+bool end_is_alone(const struct end *e); /* the other side has gone, though this one may not know yet */
 struct world *end_world(const struct end *e);
-void net_reset_some(struct world *w);       /* breaks one connection, if there is any */
+void net_reset_some(struct world *w); /* breaks one connection, if there is any */
 void net_free(struct world *w);
 
-/* ---- Messages and the judge ---------------------------------------------------------------------------------------- */
+/* ---- Messages and the judge ---------------------------------------------------------------------------- */
 
-/* A submission is one attempt of a client to hand over one message. Its recipients are leaves: addresses that some
- * host shall get it for; an alias among the recipients stands for several leaves. A bounce is a leaf too. */
+/* A submission is one attempt of a client to hand over one message. Its recipients are leaves: addresses
+ * that some host shall get it for; an alias among the recipients stands for several leaves. A bounce is a
+ * leaf too. */
 enum sub_state { SUB_OPEN, SUB_DOT /* the dot was sent, no answer yet */, SUB_ACKED, SUB_REFUSED, SUB_DOUBT };
 enum stage { ST_NONE, ST_SERVED, ST_HEARD, ST_SENT, ST_REPORTED, ST_MARKING, ST_MARKED, ST_DURABLE };
 
 struct leaf {
     uint32_t sub;
-    uint32_t next, prev;  /* open ones: served, but the mark is not durable; index + 1 */
+    uint32_t next, prev; /* open ones: served, but the mark is not durable; index + 1 */
     uint8_t stage, served, bounced;
     bool open, excuse, never; /* never: a host said 5xx */
     bool old, shaken;         /* marked in an earlier life of queue; and a sync has failed since */
@@ -229,11 +239,12 @@ struct leaf {
 
 struct sub {
     uint32_t leaf, leaves;
-    uint32_t number;      /* of the message; a client that tries again makes a new submission of the same message */
+    uint32_t
+        number; /* of the message; a client that tries again makes a new submission of the same message */
     uint32_t crash_epoch; /* crashes of the queue when the dot was sent */
     uint8_t state;
     uint8_t rcpts;
-    uint16_t accepted;    /* bits of the recipients that got 250 at RCPT */
+    uint16_t accepted; /* bits of the recipients that got 250 at RCPT */
 };
 
 uint32_t oracle_sub(struct world *w, uint32_t number);
@@ -248,7 +259,7 @@ struct rcpt_plan {
 struct rcpt_plan sub_rcpt(const struct sub *s, uint32_t sub, uint32_t rcpt);
 void address_of_rcpt(struct world *w, struct buf *b, uint32_t sub, uint32_t rcpt);
 void address_of_leaf(struct world *w, struct buf *b, uint32_t sub, uint32_t leaf); /* leaf relative */
-bool leaf_at_address(struct world *w, struct str address, uint32_t *leaf);        /* absolute */
+bool leaf_at_address(struct world *w, struct str address, uint32_t *leaf);         /* absolute */
 bool sender_sub(struct str address, uint32_t *sub);
 /* The exact text of a submission, in memory of the world that the next call reuses. */
 struct str sub_text(struct world *w, uint32_t sub);
@@ -259,13 +270,16 @@ void oracle_answer(struct world *w, uint32_t sub, enum sub_state state);
 /* alone: the deliverer had gone already when its dot arrived, so it can not hear of this delivery. */
 void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone);
 void oracle_never(struct world *w, uint32_t leaf);
-/* A deliverer is through with a recipient. ok: it believes that it was served; cut: its connection was broken. */
+/* A deliverer is through with a recipient. ok: it believes that it was served; cut: its connection was
+ * broken. */
 void oracle_heard(struct world *w, uint32_t leaf, bool ok, bool cut);
 void oracle_stage(struct world *w, uint32_t leaf, enum stage stage);
-void oracle_name(struct world *w, struct qid id, uint32_t index, uint32_t leaf); /* what the programs call it */
+void oracle_name(struct world *w, struct qid id, uint32_t index,
+                 uint32_t leaf); /* what the programs call it */
 bool oracle_named(struct world *w, struct qid id, uint32_t index, uint32_t *leaf);
-void oracle_durable(struct world *w);                 /* all marks so far are */
-void oracle_lost(struct world *w, enum stage from, enum stage to, const char *why); /* these may be served again */
+void oracle_durable(struct world *w); /* all marks so far are */
+void oracle_lost(struct world *w, enum stage from, enum stage to,
+                 const char *why); /* these may be served again */
 void oracle_excuse(struct world *w, uint32_t leaf, const char *why);
 void oracle_queue_crashed(struct world *w);
 void oracle_sync_failed(struct world *w); /* marks that only the page cache had may be gone */
@@ -273,7 +287,7 @@ void oracle_verdict(struct world *w);
 void oracle_new(struct world *w);
 void oracle_free(struct world *w);
 
-/* ---- The hosts ------------------------------------------------------------------------------------------------------ */
+/* ---- The hosts ----------------------------------------------------------------------------------------- */
 
 void hosts_new(struct world *w);
 void hosts_free(struct world *w);
@@ -288,16 +302,16 @@ bool clients_done(const struct world *w);
 
 bool smtpd_accept(struct world *w, struct end *e, uint64_t instance); /* for net_connect */
 
-/* ---- Faults, and the end --------------------------------------------------------------------------------------------- */
+/* ---- Faults, and the end ------------------------------------------------------------------------------- */
 
 void faults_begin(struct world *w);
 void faults_free(struct world *w);
 bool faults_on(const struct world *w);
 /* The disk is to stop in the middle of what the store does. */
 bool faults_disk_dead(const struct world *w);
-void faults_disk_struck(struct world *w); /* it did: the queue dies now, or the whole machine */
-void faults_disk_stop(struct world *w);   /* nothing that a dead program still does reaches it */
-void faults_disk_resume(struct world *w); /* its files are closed, the next life may use it */
+void faults_disk_struck(struct world *w);      /* it did: the queue dies now, or the whole machine */
+void faults_disk_stop(struct world *w);        /* nothing that a dead program still does reaches it */
+void faults_disk_resume(struct world *w);      /* its files are closed, the next life may use it */
 const char *queue_busy(const struct world *w); /* NULL: it has nothing */
 bool dispatch_idle(const struct world *w);
 bool remote_idle(const struct process *p);
