@@ -217,6 +217,8 @@ static void on_commit(struct world *w, void *ctx, uint64_t life) {
     if (!q) return;
     bool all = store_unsynced(q->store) >= UNSYNCED_MAX;
     q->commit_soon = false;
+    /* A sync may take long. Known: when it takes longer than dispatch remembers its marks (RECENT_KEPT, 4 s), and
+     * queue is killed before it has read them, recipients are served twice; try 10 seconds here to see it. */
     q->p->busy = w->now + between(w, 100 * NS_US, w->o.faults && once_in(w, 100) ? 2 * NS_S : 8 * NS_MS);
     if (all || store_wants_commit(q->store)) store_commit(q->store, all);
     if (!struck(q)) unsynced(q);

@@ -210,7 +210,8 @@ static void check_mutant(struct options o, unsigned mutant) {
         break;
     }
     snprintf(what, sizeof what, "the mutant %s is caught", mutants[mutant]);
-    point(o.seed <= 60, what);
+    o.mutant = MUTANT_NONE; /* and it was the mutant, not the seed */
+    point(o.seed <= 60 && !run(&o).failed, what);
 }
 
 static int check(struct options o) {
