@@ -35,6 +35,7 @@ struct channel {
     enum role self, peer;
     unsigned instance;
     bool greeted, closing, was_full;
+    bool one_instance;          /* the peer must be `instance` */
     struct ucred cred;
     const struct channel_user *user;
     void *data;
@@ -71,6 +72,11 @@ struct channel *channel_new(struct loop *l, int fd, enum role self, unsigned sel
 
 enum role channel_peer(const struct channel *ch) { return ch->peer; }
 unsigned channel_instance(const struct channel *ch) { return ch->instance; }
+void channel_expect(struct channel *ch, unsigned instance) {
+    ch->instance = instance;
+    ch->one_instance = true;
+}
+
 bool channel_greeted(const struct channel *ch) { return ch->greeted; }
 pid_t channel_pid(const struct channel *ch) { return ch->cred.pid; }
 uid_t channel_uid(const struct channel *ch) { return ch->cred.uid; }
@@ -247,6 +253,7 @@ static const char *take_hello(struct channel *ch, struct str payload) {
     if (!wire_read_hello(payload, &hello)) return "malformed hello";
     if (hello.schema != wire_schema()) return "its wire.def differs from ours (another version?)";
     if (hello.role >= ROLE_COUNT || (enum role)hello.role != ch->peer) return "it has another role than this channel is for";
+    if (ch->one_instance && hello.instance != ch->instance) return "it says that it is another process of its role";
     ch->instance = hello.instance;
     ch->credit += (int64_t)hello.credit - 1;
     ch->greeted = true;
@@ -269,6 +276,7 @@ static const char *take(struct channel *ch, enum wire_type type, struct str payl
     if (!ch->greeted) why = "it did not begin with hello";
     else if (type == WIRE_hello) why = "it said hello twice";
     else if (type == WIRE_credit) return take_credit(ch, payload);
+    else if (ch->peer == ROLE_tool && is_full(ch)) why = "it asks and does not read the answers"; /* any user may ask */
     else if (!(wire_table[type].from & ROLE_BIT(ch->peer)) || !(wire_table[type].to & ROLE_BIT(ch->self)))
         why = "it sent a message that it may not send us";
     else {

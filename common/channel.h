@@ -38,6 +38,8 @@ void channel_drain(struct channel *ch);
 
 enum role channel_peer(const struct channel *ch);
 unsigned channel_instance(const struct channel *ch); /* of the peer, from its HELLO; 0 before */
+/* The peer must be that instance: posternd says which, so none can speak, or be ended, in the name of another. */
+void channel_expect(struct channel *ch, unsigned instance);
 bool channel_greeted(const struct channel *ch);      /* the peer's HELLO has come */
 pid_t channel_pid(const struct channel *ch);         /* of the peer as the kernel says (SO_PEERCRED) */
 uid_t channel_uid(const struct channel *ch);         /* likewise: trust it on control sockets */

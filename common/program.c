@@ -88,6 +88,7 @@ static void on_peer(void *ctx, struct channel *ch, const struct wire_peer *m, in
         return;
     }
     struct channel *peer = program_channel(me, fd, (enum role)m->role);
+    channel_expect(peer, m->instance);
     if (me->program->peer) me->program->peer(me, peer);
 }
 
@@ -116,11 +117,52 @@ static void supervise_gone(void *ctx, struct channel *ch, const char *why) {
     begin_stop(me, 2000);
 }
 
+/* ---- Control sockets ---- */
+
+enum { TOOLS_MAX = 64, TOOLS_SPARE = 16, TOOLS_A_USER = 8 }; /* spare: for administrators only */
+static uid_t tools[TOOLS_MAX + TOOLS_SPARE];
+static size_t tool_count;
+
+bool program_admin(const struct self *me, const struct channel *ch) {
+    uid_t uid = channel_uid(ch);
+    return uid == 0 || (me->supervise && uid == channel_uid(me->supervise));
+}
+
+static bool tool_welcome(const struct self *me, int fd) {
+    struct ucred cred;
+    socklen_t n = sizeof cred;
+    size_t same = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0) return false;
+    bool admin = cred.uid == 0 || (me->supervise && cred.uid == channel_uid(me->supervise));
+    for (size_t i = 0; i < tool_count; i++) same += tools[i] == cred.uid;
+    if (tool_count >= TOOLS_MAX + (admin ? TOOLS_SPARE : 0) || (!admin && same >= TOOLS_A_USER)) return false;
+    tools[tool_count++] = cred.uid;
+    return true;
+}
+
+static void tool_left(uid_t uid) {
+    for (size_t i = 0; i < tool_count; i++) {
+        if (tools[i] != uid) continue;
+        tools[i] = tools[--tool_count];
+        return;
+    }
+}
+
+struct channel *program_tool(struct self *me, int listener, bool *more) {
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    *more = fd >= 0;
+    if (fd < 0) return NULL;
+    if (tool_welcome(me, fd)) return program_channel(me, fd, ROLE_tool);
+    close(fd);
+    return NULL;
+}
+
 static void peer_closed(void *ctx, struct channel *ch, const char *why) {
     struct self *me = ctx;
     if (why && me->supervise && channel_peer(ch) != ROLE_tool)
         SEND(me->supervise, intruder, .role = (uint8_t)channel_peer(ch), .instance = (uint16_t)channel_instance(ch),
              .why = str_sub(str_of(why), 0, 200));
+    if (channel_peer(ch) == ROLE_tool) tool_left(channel_uid(ch));
     if (me->program->peer_gone) me->program->peer_gone(me, ch);
 }
 

@@ -55,5 +55,10 @@ void program_end(struct self *me); /* flush and leave the loop with status 0 */
 
 /* A channel of the program's own making (control clients, workers): same handlers, peer_gone and drained as peers. */
 struct channel *program_channel(struct self *me, int fd, enum role expect);
+/* Accepts one tool at a control socket; NULL: nobody waits, or he was sent away, since no user may have so many
+ * connections that others are not heard (*more: there may be another). peer_gone tells its end. */
+struct channel *program_tool(struct self *me, int listener, bool *more);
+/* Is he root, or the user who runs this (private) instance? The kernel says who he is. */
+bool program_admin(const struct self *me, const struct channel *ch);
 
 #endif

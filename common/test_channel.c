@@ -217,6 +217,22 @@ static void test_intruders(void **state) {
     log_capture(NULL, NULL);
 }
 
+/* None speaks in the name of another process of its role. */
+static void test_instance(void **state) {
+    (void)state;
+    log_capture(quiet, NULL);
+    for (unsigned said = 2; said <= 4; said++) {
+        struct pair p = make(ROLE_dispatch);
+        join(&p, ROLE_dispatch); /* which says that it is number 3 */
+        channel_expect(p.queue.ch, said);
+        spin(&p);
+        assert_int_equal(p.queue.closed, said != 3);
+        assert_int_equal(channel_instance(p.queue.ch), said);
+        finish(&p);
+    }
+    log_capture(NULL, NULL);
+}
+
 static void test_peer_ends(void **state) {
     (void)state;
     struct pair p = make(ROLE_dispatch);
@@ -275,7 +291,7 @@ static void test_fake_clock(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_and_descriptors), cmocka_unit_test(test_credit), cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_instance), cmocka_unit_test(test_timers),
         cmocka_unit_test(test_fake_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,6 @@ enum {
     OWN_MAX = 256,
     CHUNK_MAX = 1024 * 1024,
     FLUSH_AFTER_MS = 3000, /* the host table is written that long after the first change */
-    WRITERS_MAX = 200,     /* control connections */
 };
 
 struct worker {
@@ -73,7 +72,6 @@ struct shell {
     struct deferred round;
     struct watch *control;
     int control_fd;
-    unsigned controls;
     dev_t state_dev;
     ino_t state_ino;
 };
@@ -629,7 +627,7 @@ static void on_ctl_hosts(void *ctx, struct channel *ch, const struct wire_ctl_ho
     size_t n = 0;
     (void)fd;
     /* Whom this host sends mail to is nobody's business but the administrator's. */
-    if (channel_uid(ch) == 0 || channel_uid(ch) == geteuid())
+    if (program_admin(sh->me, ch))
         n = hosttable_each(sh->table, m->name, loop_wall_ms(sh->me->loop), give_host, ch);
     else st = status_make(550, "5.7.1", "only the administrator may list the host table");
     SEND(ch, ctl_done, .count = (uint32_t)n, WIRE_STATUS(st));
@@ -637,15 +635,9 @@ static void on_ctl_hosts(void *ctx, struct channel *ch, const struct wire_ctl_ho
 
 static void on_accept(void *ctx, uint32_t ready) {
     struct shell *sh = ctx;
+    bool more;
     (void)ready;
-    int fd = accept4(sh->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) return;
-    if (sh->controls >= WRITERS_MAX) {
-        close(fd);
-        return;
-    }
-    sh->controls++;
-    program_channel(sh->me, fd, ROLE_tool);
+    program_tool(sh->me, sh->control_fd, &more);
 }
 
 static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
@@ -705,7 +697,10 @@ static void on_peer(struct self *me, struct channel *ch) {
     struct shell *sh = shell_of(me);
     struct channel **place = place_of(sh, channel_peer(ch));
     if (!place) return; /* deliver-smtp: when it is synced */
-    if (*place) tell_presence(sh, channel_peer(ch), false);
+    if (*place) { /* dead, and half a message from it must not be ended by its successor */
+        tell_presence(sh, channel_peer(ch), false);
+        channel_close(*place);
+    }
     *place = ch;
     if (channel_peer(ch) == ROLE_queue) sh->lease = 0, sh->reported_n = 0;
     tell_presence(sh, channel_peer(ch), true);
@@ -724,7 +719,6 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     enum role role = channel_peer(ch);
     struct channel **place = place_of(sh, role);
     struct worker *w = role == ROLE_local ? worker_at(sh, ch) : NULL;
-    if (role == ROLE_tool && sh->controls) sh->controls--;
     if (w) {
         worker_gone(sh, w);
         return;

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TOOLS_MAX = 64 };
+enum { CATS_MAX = 8 }; /* messages whose files one connection gets: descriptors in flight are counted against us */
 
 /* A walk on behalf of one tool. */
 struct lister {
@@ -25,10 +25,8 @@ struct lister {
 
 /* ---- Who may ------------------------------------------------------------------------------------------- */
 
-/* posternd's own UID is that of the instance: 0, or the user who started a private one. */
 static bool is_admin(const struct queue *q, const struct channel *ch) {
-    uid_t uid = channel_uid(ch);
-    return uid == 0 || (q->me->supervise && uid == channel_uid(q->me->supervise));
+    return program_admin(q->me, ch);
 }
 
 static bool is_own(const struct channel *ch, struct str origin) {
@@ -92,12 +90,23 @@ static void listed(void *ctx, const struct control *c) {
     else if (l->q->dispatch) SEND(l->q->dispatch->ch, due_now, .id = c->id);
 }
 
+/* An ordinary user may look through the whole spool for his own mail, but slowly, and once at a time: it is not his
+ * disk alone. */
+enum { USER_SLICE = 8 };
+
+static bool lists_already(const struct queue *q, const struct channel *ch) {
+    bool found = false;
+    for (const struct peer *p = q->peers; p && !is_admin(q, ch); p = p->next)
+        found |= p->lister && channel_uid(p->ch) == channel_uid(ch);
+    return found;
+}
+
 static void lister_step(void *ctx) {
     struct lister *l = ctx;
     struct channel *ch = l->peer->ch;
     if (channel_full(ch)) return; /* ctl_drained goes on */
     bool wait = l->flush && l->q->dispatch && channel_full(l->q->dispatch->ch);
-    if (wait || store_walk_step(l->walk, SLICE, listed, l)) {
+    if (wait || store_walk_step(l->walk, is_admin(l->q, ch) ? SLICE : USER_SLICE, listed, l)) {
         loop_timer_in(l->q->me->loop, &l->next, wait ? 20 : 0);
         return;
     }
@@ -109,7 +118,8 @@ static void lister_step(void *ctx) {
 
 static void lister_start(struct queue *q, struct channel *ch, bool flush, bool detail) {
     struct peer *p = peer_of(q, ch);
-    if (!p || !q->store || p->lister || q->listers >= LISTERS_MAX) {
+    if (!p || !q->store || p->lister || lists_already(q, ch) ||
+        q->listers >= LISTERS_MAX + (is_admin(q, ch) ? 2 : 0)) {
         done(ch, 0, 451, "4.3.2", "The queue is busy, try again later");
         return;
     }
@@ -135,18 +145,12 @@ void ctl_drained(struct queue *q, struct peer *p) {
 }
 
 void ctl_accept(struct queue *q, int listener) {
-    for (int i = 0; i < 8; i++) {
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0) return;
-        unsigned tools = 0;
-        for (const struct peer *p = q->peers; p; p = p->next) tools += channel_peer(p->ch) == ROLE_tool;
-        if (tools >= TOOLS_MAX) {
-            close(fd);
-            continue;
-        }
+    bool more = true;
+    for (int i = 0; more && i < 8; i++) {
+        struct channel *ch = program_tool(q->me, listener, &more);
+        if (!ch) continue;
         struct peer *p = xmalloc(sizeof *p);
-        p->ch = program_channel(q->me, fd, ROLE_tool);
-        p->next = q->peers;
+        *p = (struct peer){.next = q->peers, .ch = ch};
         q->peers = p;
     }
 }
@@ -172,6 +176,11 @@ void on_ctl_cat(void *ctx, struct channel *ch, const struct wire_ctl_cat *m, int
     struct queue *q = queue_of(ctx);
     struct store_message msg;
     (void)fd;
+    struct peer *p = peer_of(q, ch);
+    if (!p || ++p->cats > CATS_MAX) {
+        done(ch, 0, 451, "4.3.2", "Enough for one connection, make another");
+        return;
+    }
     if (!load_own(q, ch, m->id, &msg)) return;
     store_message_done(&msg);
     for (int i = 0; i < 2; i++) {

@@ -149,7 +149,11 @@ static void on_peer(struct self *me, struct channel *ch) {
     *p = (struct peer){.next = q->peers, .ch = ch};
     q->peers = p;
     give_lease(q, p);
-    if (channel_peer(ch) == ROLE_dispatch) feed_dispatch(q, p);
+    if (channel_peer(ch) != ROLE_dispatch) return;
+    /* posternd starts another when the one before is dead, but its last words may still lie in the channel: they are
+     * heard first, or what they marked would be told, and served, again. */
+    if (q->dispatch) q->heir = p;
+    else feed_dispatch(q, p);
 }
 
 static void on_peer_gone(struct self *me, struct channel *ch) {
@@ -160,7 +164,12 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     *at = p->next;
     receive_peer_gone(q, p);
     ctl_gone(q, p);
-    if (q->dispatch == p) feed_dispatch_gone(q);
+    if (q->heir == p) q->heir = NULL;
+    if (q->dispatch == p) {
+        feed_dispatch_gone(q);
+        if (q->heir) feed_dispatch(q, q->heir);
+        q->heir = NULL;
+    }
     queue_unsynced(q);
     free(p);
 }

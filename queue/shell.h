@@ -25,6 +25,7 @@ struct peer {
     struct channel *ch;
     uint64_t lease; /* 0: not given yet */
     struct lister *lister;
+    unsigned cats;  /* of a tool: messages whose files it was given */
 };
 
 /* What we keep of a message that is coming in; the rest is the store's. */
@@ -52,6 +53,7 @@ struct queue {
     struct peer *peers;
     unsigned listers;
     struct peer *dispatch; /* NULL while it is away */
+    struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
     struct deferred commit;
     int64_t commit_began; /* ns */
     struct timer sync, heal, feed, patience;

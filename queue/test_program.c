@@ -399,6 +399,30 @@ static void survives_kill(void **state) {
     assert_int_equal(p->ready_end + p->waiting, 2);
 }
 
+/* dispatch dies while queue is busy, and the next one is there before queue has read what the first had marked. */
+static void last_words(void **state) {
+    struct play *p = *state;
+    enum { N = 100 };
+    leases(p);
+    struct qid id = {p->smtpd_lease, 1};
+    send_mail(p, id, "many\r\n", N + 1, "client [192.0.2.1]");
+    until(p, &p->ready_end, 1, "ready");
+    kill(p->pid, SIGSTOP);
+    for (uint32_t i = 0; i < N; i++) {
+        mark(p, id, i, 'D', 0);
+        loop_once(p->loop, 0); /* each in a packet of its own */
+    }
+    struct channel *old = p->dispatch;
+    p->dispatch = peer(p, ROLE_dispatch);
+    loop_once(p->loop, 0);
+    channel_close(old);
+    loop_once(p->loop, 0);
+    kill(p->pid, SIGCONT);
+    until(p, &p->ready_end, 2, "ready for the new dispatch");
+    assert_int_equal(p->told_rcpts, 1);
+    assert_int_equal(p->first_index, N);
+}
+
 static void splits(void **state) {
     struct play *p = *state;
     leases(p);
@@ -563,6 +587,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_message_goes_through, setup, teardown),
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
+        cmocka_unit_test_setup_teardown(last_words, setup, teardown),
         cmocka_unit_test_setup_teardown(splits, setup, teardown),
         cmocka_unit_test_setup_teardown(dispatch_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses, setup, teardown),

@@ -229,6 +229,7 @@ static void start_proc(struct proc *p) {
     }
     p->state = PROC_STARTING;
     p->channel = channel_new(s->loop, pair[0], ROLE_supervise, 0, p->role, &channel_user, p);
+    channel_expect(p->channel, p->instance);
     tell_rights(p, gid);
     tell_settings(p);
 }

@@ -12,6 +12,7 @@ EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/pr
 scenarios = \
 	tests/t_cages.py \
 	tests/t_config.py \
+	tests/t_attack.py \
 	tests/t_crash.py \
 	tests/t_deliver.py \
 	tests/t_netns.py \
