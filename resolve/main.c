@@ -243,6 +243,15 @@ static bool add_forwarders(struct state *s, const struct config *c) {
     if (!c->resolver.n) {
         error = ub_ctx_resolvconf(s->ub, NULL);
         buf_adds(&asked, "the name servers of /etc/resolv.conf");
+        /* A host without resolv.conf, or with an odd one, still has mail to deliver: what resolv.conf(5) says of a
+         * missing file, the name server of this host, is asked, and what needs DNS waits. */
+        if (error) {
+            LOG_TROUBLE("libunbound does not take %s (%s): 127.0.0.1 is asked; set `resolver`, or mend the file and restart",
+                        buf_cstr(&asked), ub_strerror(error));
+            asked = BUF(s->asked);
+            error = ub_ctx_set_fwd(s->ub, "127.0.0.1");
+            buf_adds(&asked, "127.0.0.1");
+        }
     }
     buf_cstr(&asked);
     if (error) LOG_TROUBLE("libunbound does not take %s: %s", s->asked, ub_strerror(error));

@@ -18,10 +18,7 @@ def t_three_ways():
     ok(mx.wait_event("deferred"), "the one whose host is down is deferred")
     code, out, err = mx.postern("queue", "list")
     ok(code == 0 and "d@down.test" in mx.postern("queue", "show", mx.events("queued")[0]["id"])[1], "the queue shows it", out, err)
-    for p in [mx.proc.pid] + mx.family():
-        os.kill(p, signal.SIGKILL)
-    mx.proc.wait()
-    mx.proc = None
+    mx.kill()
     time.sleep(0.5)
     mx.start()
     down = Sink(port=down_port)
