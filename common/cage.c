@@ -1,7 +1,8 @@
-/* cage.c: the walls, in the order of cage.h. Nothing here parses input from outside: roles.def and posternd say all.
+/* cage.c: the walls, in the order of cage.h. Nothing here parses input from outside: roles.def and
+ * posternd say all.
  *
- * The kernel's headers may be older than the kernel, so the newer parts of Landlock are declared here and asked for
- * only when the kernel's ABI number has them. */
+ * The kernel's headers may be older than the kernel, so the newer parts of Landlock are declared here and
+ * asked for only when the kernel's ABI number has them. */
 #include "common/cage.h"
 
 #include "common/str.h"
@@ -59,7 +60,8 @@ static bool limit(int resource, rlim_t want, struct buf *why, const char *name) 
     if (getrlimit((__rlimit_resource_t)resource, &now) != 0) return fails(why, "getrlimit", name);
     if (setrlimit((__rlimit_resource_t)resource, &set) == 0) return true;
     /* Only root may raise; a private instance takes what it has. */
-    if (errno != EPERM || now.rlim_max == RLIM_INFINITY || want <= now.rlim_max) return fails(why, "setrlimit", name);
+    if (errno != EPERM || now.rlim_max == RLIM_INFINITY || want <= now.rlim_max)
+        return fails(why, "setrlimit", name);
     set.rlim_cur = set.rlim_max = now.rlim_max;
     return setrlimit((__rlimit_resource_t)resource, &set) == 0 || fails(why, "setrlimit", name);
 }
@@ -73,8 +75,8 @@ static bool set_limits(const struct role_info *r, struct buf *why) {
 
 /* ---- Namespaces, root, identity ---- */
 
-/* Sockets that are open keep the network they were made in; only new ones see the empty one. The spawner keeps the
- * network for the programs that its workers will start for their users. */
+/* Sockets that are open keep the network they were made in; only new ones see the empty one. The spawner
+ * keeps the network for the programs that its workers will start for their users. */
 static bool leave_network(const struct role_info *r, struct buf *why) {
     if (unshare(CLONE_NEWIPC | CLONE_NEWUTS) != 0 && errno != EPERM) return fails(why, "unshare", "ipc");
     if (r->calls & (CALLS_CONNECT | CALLS_SPAWN)) return true;
@@ -111,8 +113,8 @@ static bool become(uid_t uid, gid_t gid, struct buf *why) {
     return true;
 }
 
-/* What is left of root for the spawner: to become its workers, and to end them. It opens no file, so it needs no right
- * to pass over permissions. Others have lost all capabilities with the change of user. */
+/* What is left of root for the spawner: to become its workers, and to end them. It opens no file, so it
+ * needs no right to pass over permissions. Others have lost all capabilities with the change of user. */
 static bool keep_few_capabilities(struct buf *why) {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     uint32_t bits = 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_KILL;
@@ -130,8 +132,8 @@ static bool give_up_privileges(struct buf *why) {
 
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
-#define SYS_landlock_add_rule 445
-#define SYS_landlock_restrict_self 446
+#define SYS_landlock_add_rule       445
+#define SYS_landlock_restrict_self  446
 #endif
 
 /* As in linux/landlock.h of 6.12; a kernel takes a shorter or longer struct when the rest is zero. */
@@ -164,8 +166,8 @@ enum {
     SCOPE_ABSTRACT = 1 << 0, /* ABI 6 */
     SCOPE_SIGNAL = 1 << 1,
     FS_READ = FS_READ_FILE | FS_READ_DIR,
-    FS_WRITE = FS_READ | FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG | FS_MAKE_SYM |
-               FS_REFER | FS_TRUNCATE,
+    FS_WRITE = FS_READ | FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG |
+               FS_MAKE_SYM | FS_REFER | FS_TRUNCATE,
     FS_OF_A_FILE = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE, /* what a rule for a single file may hold */
 };
 
@@ -206,8 +208,8 @@ static bool plan_walls(struct walls *w, const struct cage *c, struct buf *why) {
     w->all_files = r->paths & PATH_ALL;
     w->net = r->calls & CALLS_SPAWN ? 0 : r->calls & CALLS_CONNECT ? NET_BIND : NET_BIND | NET_CONNECT;
     w->port_0 = r->calls & CALLS_DNS;
-    /* A ruleset that does not speak of REFER forbids it for good, also to the workers: links and renames from one
-     * directory to another would fail with EXDEV. */
+    /* A ruleset that does not speak of REFER forbids it for good, also to the workers: links and renames
+     * from one directory to another would fail with EXDEV. */
     if (w->all_files) return add_wall(w, "/", FS_REFER, why);
     if (r->paths & PATH_ETC_READ && !add_wall(w, "/etc", FS_READ, why)) return false;
     if (r->paths & PATH_ROOT_WRITE && c->root && !add_wall(w, c->root, FS_WRITE, why)) return false;
@@ -263,40 +265,48 @@ static void close_walls(struct walls *w) {
 
 enum { CALLS_SANITIZER = 1 << 30 };
 
+/* clang-format off */
 static const char *const calls_base[] = {
-    "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "lseek",
-    "sendfile", "close", "close_range", "fstat", "newfstatat", "fcntl", "dup", "dup2", "dup3", "munmap", "mremap", "madvise",
-    "brk", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select",
-    "pselect6", "eventfd2", "signalfd4", "timerfd_create", "timerfd_settime", "timerfd_gettime", "rt_sigaction",
-    "rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "rt_sigpending", "sigaltstack", "clock_gettime",
-    "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getpid", "gettid", "getppid", "getuid",
-    "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrandom", "futex", "set_robust_list",
-    "rseq", "restart_syscall", "exit", "exit_group", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg",
-    "sendmmsg", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername", "sched_yield",
-    "sched_getaffinity", "getcpu", "getrusage", "times", "sysinfo", "uname", "getrlimit", "umask", NULL};
+    "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev",
+    "pwritev2", "lseek", "sendfile", "close", "close_range", "fstat", "newfstatat", "fcntl", "dup",
+    "dup2", "dup3", "munmap", "mremap", "madvise", "brk", "epoll_create1", "epoll_ctl", "epoll_wait",
+    "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "eventfd2", "signalfd4",
+    "timerfd_create", "timerfd_settime", "timerfd_gettime", "rt_sigaction", "rt_sigprocmask",
+    "rt_sigreturn", "rt_sigtimedwait", "rt_sigpending", "sigaltstack", "clock_gettime", "clock_getres",
+    "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getpid", "gettid", "getppid", "getuid",
+    "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrandom", "futex",
+    "set_robust_list", "rseq", "restart_syscall", "exit", "exit_group", "recvfrom", "recvmsg",
+    "recvmmsg", "sendto", "sendmsg", "sendmmsg", "shutdown", "getsockopt", "setsockopt", "getsockname",
+    "getpeername", "sched_yield", "sched_getaffinity", "getcpu", "getrusage", "times", "sysinfo",
+    "uname", "getrlimit", "umask", NULL};
 static const char *const calls_accept[] = {"accept", "accept4", NULL};
 static const char *const calls_memfd[] = {"memfd_create", "ftruncate", "fallocate", NULL};
 static const char *const calls_files_read[] = {
-    "open", "openat", "openat2", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink",
-    "readlinkat", "getdents64", "statfs", "fstatfs", "getcwd", "fadvise64", "readahead", "flock", "inotify_init1",
-    "inotify_add_watch", "inotify_rm_watch", NULL};
+    "open", "openat", "openat2", "stat", "lstat", "statx", "access", "faccessat", "faccessat2",
+    "readlink", "readlinkat", "getdents64", "statfs", "fstatfs", "getcwd", "fadvise64", "readahead",
+    "flock", "inotify_init1", "inotify_add_watch", "inotify_rm_watch", NULL};
 static const char *const calls_files_write[] = {
-    "creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir",
-    "symlink", "symlinkat", "fsync", "fdatasync", "sync_file_range", "syncfs", "msync", "ftruncate", "truncate",
-    "fallocate", "chmod", "fchmod", "fchmodat", "utimensat", "utime", "utimes", "copy_file_range", NULL};
+    "creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
+    "unlinkat", "rmdir", "symlink", "symlinkat", "fsync", "fdatasync", "sync_file_range", "syncfs",
+    "msync", "ftruncate", "truncate", "fallocate", "chmod", "fchmod", "fchmodat", "utimensat", "utime",
+    "utimes", "copy_file_range", NULL};
 static const char *const calls_connect[] = {"connect", NULL};
 static const char *const calls_dns[] = {"bind", "pipe", "pipe2", "socketpair", NULL};
-static const char *const calls_threads[] = {"membarrier", "sched_getparam", "sched_getscheduler", "sched_setaffinity",
-                                            "get_robust_list", "tgkill", NULL};
+static const char *const calls_threads[] = {
+    "membarrier", "sched_getparam", "sched_getscheduler", "sched_setaffinity", "get_robust_list",
+    "tgkill", NULL};
 static const char *const calls_spawn[] = {
-    "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "tgkill", "pidfd_open", "pidfd_send_signal",
-    "setuid", "setgid", "seteuid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setrlimit",
-    "prlimit64", "prctl", "seccomp", "capget", "capset", "landlock_create_ruleset", "landlock_add_rule",
-    "landlock_restrict_self", "socketpair", "setsid", "setpgid", "chdir", "fchdir", NULL};
+    "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "tgkill", "pidfd_open",
+    "pidfd_send_signal", "setuid", "setgid", "seteuid", "setreuid", "setregid", "setresuid", "setresgid",
+    "setgroups", "setrlimit", "prlimit64", "prctl", "seccomp", "capget", "capset",
+    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "socketpair", "setsid",
+    "setpgid", "chdir", "fchdir", NULL};
 /* What the runtime of the sanitizers does on its own, also when it reports. */
 static const char *const calls_sanitizer[] = {
-    "open", "openat", "stat", "readlink", "readlinkat", "mmap", "mprotect", "prctl", "prlimit64", "ioctl", "pipe",
-    "pipe2", "tgkill", "personality", "getdents64", "arch_prctl", "process_vm_readv", NULL};
+    "open", "openat", "stat", "readlink", "readlinkat", "mmap", "mprotect", "prctl", "prlimit64",
+    "ioctl", "pipe", "pipe2", "tgkill", "personality", "getdents64", "arch_prctl", "process_vm_readv",
+    NULL};
+/* clang-format on */
 
 static const struct {
     unsigned bits; /* any of them */
@@ -338,7 +348,7 @@ static bool allow_limited(scmp_filter_ctx f, unsigned calls, struct buf *why) {
         {CALLS_BASE, "mprotect", 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0},
         {CALLS_BASE, "tgkill", 0, SCMP_CMP_EQ, (uint64_t)getpid(), 0}, /* abort */
         {CALLS_BASE, "prctl", 0, SCMP_CMP_EQ, PR_SET_NAME, 0},
-        {CALLS_BASE, "prlimit64", 2, SCMP_CMP_EQ, 0, 0}, /* ask, not set */
+        {CALLS_BASE, "prlimit64", 2, SCMP_CMP_EQ, 0, 0},  /* ask, not set */
         {CALLS_BASE, "ioctl", 1, SCMP_CMP_EQ, TCGETS, 0}, /* isatty, of stdio */
         {CALLS_BASE, "ioctl", 1, SCMP_CMP_EQ, FIONREAD, 0},
         {CALLS_BASE, "ioctl", 1, SCMP_CMP_EQ, FIONBIO, 0},
@@ -413,7 +423,8 @@ static bool enter(const struct cage *c, struct walls *w, struct buf *why) {
     if (!plan_walls(w, c, why) || !set_limits(r, why)) return false;
     if (!root) leave_out(why, "not root: own user, own root directory and own network");
     else if (!leave_network(r, why) || !change_root(c, why) || !become(c->uid, c->gid, why)) return false;
-    return keep_few_capabilities(why) && give_up_privileges(why) && restrict_self(w, why) && load_filter(r->calls, why);
+    return keep_few_capabilities(why) && give_up_privileges(why) && restrict_self(w, why) &&
+           load_filter(r->calls, why);
 }
 
 bool cage_enter(const struct cage *c, char *why, size_t why_size) {
@@ -442,7 +453,8 @@ static bool enter_worker(struct walls *w, uid_t uid, gid_t gid, const char *home
            load_filter(CALLS_BASE | CALLS_FILES_WRITE, why);
 }
 
-bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *write, char *why, size_t why_size) {
+bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *write, char *why,
+                 size_t why_size) {
     struct buf note = buf_on(why, why_size);
     struct walls w = {.n = 0};
     bool ok = enter_worker(&w, uid, gid, home, write, &note);

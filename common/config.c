@@ -18,7 +18,8 @@ enum {
     SHOWN_MAX = 60, /* octets of a wrong value that an error repeats */
 };
 
-enum { SETTING_COUNT = 0
+enum {
+    SETTING_COUNT = 0
 #define GROUP(title)
 #define SETTING(...) +1
 #include "common/config.def"
@@ -62,8 +63,8 @@ struct unit {
 
 static const struct unit size_units[] = {{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}, {NULL, 0}};
 /* The order is that of printing, and "ms" stands before "m" and "s", which it ends or begins with. */
-static const struct unit time_units[] = {{"d", 86400000}, {"h", 3600000}, {"ms", 1}, {"m", 60000}, {"s", 1000},
-                                         {"", 1000},      {NULL, 0}};
+static const struct unit time_units[] = {{"d", 86400000}, {"h", 3600000}, {"ms", 1}, {"m", 60000},
+                                         {"s", 1000},     {"", 1000},     {NULL, 0}};
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
 static bool parse_units(struct str s, const struct unit *u, uint64_t max, uint64_t *out) {
@@ -224,9 +225,9 @@ static bool set_endpoints(struct task *t, struct str s, struct endpoints *field)
 }
 
 #define GROUP(title)
-#define SETTING(field, name, type, def, min, max, roles, when, sentence)                   \
-    static bool set_field_##field(struct task *t, struct config *c, struct str s) {        \
-        return set_##type(t, s, &c->field);                                                \
+#define SETTING(field, name, type, def, min, max, roles, when, sentence) \
+    static bool set_field_##field(struct task *t, struct config *c, struct str s) { \
+        return set_##type(t, s, &c->field); \
     }
 #include "common/config.def"
 #undef SETTING
@@ -250,7 +251,8 @@ struct config *config_new(void) {
         char mem[256];
         struct task t = {arena, &config_settings[i], BUF(mem)};
         if (!setters[i](&t, &h->c, str_of(config_settings[i].def))) {
-            fprintf(stderr, "postern: config.def: default of %s: %s\n", config_settings[i].name, buf_cstr(&t.why));
+            fprintf(stderr, "postern: config.def: default of %s: %s\n", config_settings[i].name,
+                    buf_cstr(&t.why));
             abort(); /* a bug in config.def */
         }
     }
@@ -276,7 +278,8 @@ static size_t distance(struct str a, struct str b) {
             size_t best = last[j - 1] + (a.p[i - 1] != b.p[j - 1]);
             if (last[j] + 1 < best) best = last[j] + 1;
             if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] && before[j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
+                before[j - 2] + 1 < best)
                 best = before[j - 2] + 1;
             now[j] = best;
         }
@@ -405,7 +408,8 @@ static bool check_relay_domains(const struct config *c, struct buf *why) {
     for (size_t i = 0; i < c->relay_domains.n; i++)
         for (size_t j = 0; j < c->local_domains.n; j++)
             if (str_eq_nocase(c->relay_domains.v[i], c->local_domains.v[j])) {
-                buf_addf(why, "\"%.*s\" is in local-domains too: take it out of one", STR_ARGS(c->relay_domains.v[i]));
+                buf_addf(why, "\"%.*s\" is in local-domains too: take it out of one",
+                         STR_ARGS(c->relay_domains.v[i]));
                 return false;
             }
     return true;
@@ -431,11 +435,13 @@ static bool check_spool(const struct config *c, struct buf *why) {
 }
 
 static bool check_drop(const struct config *c, struct buf *why) {
-    return needs_path(c->drop_directory, why) && apart(c->drop_directory, c->spool_directory, "spool-directory", why);
+    return needs_path(c->drop_directory, why) &&
+           apart(c->drop_directory, c->spool_directory, "spool-directory", why);
 }
 
 static bool check_state(const struct config *c, struct buf *why) {
-    return needs_path(c->state_directory, why) && apart(c->state_directory, c->spool_directory, "spool-directory", why) &&
+    return needs_path(c->state_directory, why) &&
+           apart(c->state_directory, c->spool_directory, "spool-directory", why) &&
            apart(c->state_directory, c->drop_directory, "drop-directory", why);
 }
 
@@ -486,7 +492,8 @@ static bool check_delimiter(const struct config *c, struct buf *why) {
 
 static bool check_retry(const struct config *c, struct buf *why) {
     if (c->retry_first <= c->retry_max) return true;
-    buf_addf(why, "is shorter than retry-first (%s): make it at least as long", config_text(c, "retry-first"));
+    buf_addf(why, "is shorter than retry-first (%s): make it at least as long",
+             config_text(c, "retry-first"));
     return false;
 }
 
@@ -516,8 +523,8 @@ static void add_value(struct buf *b, struct str value) {
     if (value.n > SHOWN_MAX) buf_adds(b, "...");
 }
 
-void config_blame(struct config_error *err, const char *file, unsigned line, struct str name, struct str value,
-                  const char *why) {
+void config_blame(struct config_error *err, const char *file, unsigned line, struct str name,
+                  struct str value, const char *why) {
     struct buf b = BUF(err->text);
     buf_add_escaped(&b, str_sub(str_of(file), 0, 200));
     if (line) buf_addf(&b, ":%u", line);
@@ -579,7 +586,8 @@ static bool finish_entry(struct parse *p) {
 
 static struct str without_comment(struct str line) {
     for (size_t i = 0; i < line.n; i++)
-        if (line.p[i] == '#' && (i == 0 || line.p[i - 1] == ' ' || line.p[i - 1] == '\t')) return str_sub(line, 0, i);
+        if (line.p[i] == '#' && (i == 0 || line.p[i - 1] == ' ' || line.p[i - 1] == '\t'))
+            return str_sub(line, 0, i);
     return line;
 }
 
@@ -610,7 +618,8 @@ static bool take_line(struct parse *p, unsigned number, struct str line) {
     if (!text.n) return true;
     if (!indented) return finish_entry(p) && begin_entry(p, number, text);
     if (!p->entry.open)
-        return fail(p, number, text, STR_NONE, "begins with white space, but no setting stands before it: move it to the left");
+        return fail(p, number, text, STR_NONE,
+                    "begins with white space, but no setting stands before it: move it to the left");
     if (p->entry.value.n) buf_addc(&p->entry.value, ' ');
     buf_add(&p->entry.value, text);
     return true;
@@ -641,7 +650,8 @@ static bool run_checks(struct parse *p) {
 struct config *config_parse(const char *file, struct str text, struct config_error *err) {
     struct config *c = config_new();
     char *mem = xmalloc(VALUE_MAX);
-    struct parse p = {.file = file, .h = holder_of(c), .err = err, .entry = {.value = buf_on(mem, VALUE_MAX)}};
+    struct parse p = {
+        .file = file, .h = holder_of(c), .err = err, .entry = {.value = buf_on(mem, VALUE_MAX)}};
     bool ok = take_lines(&p, text) && run_checks(&p);
     free(mem);
     if (ok) return c;
@@ -684,7 +694,8 @@ static bool read_mailname(char *out, size_t size) {
 
 void config_complete(struct config *c) {
     char host[256] = "", mailname[256];
-    if (gethostname(host, sizeof host - 1) != 0 || !usable_domain(str_of(host))) memcpy(host, "localhost", 10);
+    if (gethostname(host, sizeof host - 1) != 0 || !usable_domain(str_of(host)))
+        memcpy(host, "localhost", 10);
     complete(c, "hostname", host);
     complete(c, "origin", read_mailname(mailname, sizeof mailname) ? mailname : c->hostname);
     complete(c, "program-directory", POSTERN_PROGRAM_DIR);
@@ -692,17 +703,19 @@ void config_complete(struct config *c) {
 
 /* ---- Telling others ---- */
 
-void config_each_for(const struct config *c, enum role role, void (*fn)(void *ctx, const char *name, const char *text),
-                     void *ctx) {
+void config_each_for(const struct config *c, enum role role,
+                     void (*fn)(void *ctx, const char *name, const char *text), void *ctx) {
     for (size_t i = 0; i < SETTING_COUNT; i++)
-        if (config_settings[i].roles & ROLE_BIT(role)) fn(ctx, config_settings[i].name, config_text(c, config_settings[i].name));
+        if (config_settings[i].roles & ROLE_BIT(role))
+            fn(ctx, config_settings[i].name, config_text(c, config_settings[i].name));
 }
 
 int config_change(const struct config *a, const struct config *b, enum role role) {
     int change = 0;
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         const struct setting *s = &config_settings[i];
-        if (!(s->roles & ROLE_BIT(role)) || strcmp(config_text(a, s->name), config_text(b, s->name)) == 0) continue;
+        if (!(s->roles & ROLE_BIT(role)) || strcmp(config_text(a, s->name), config_text(b, s->name)) == 0)
+            continue;
         if (s->when == CONFIG_RESTART) return 2;
         change = 1;
     }

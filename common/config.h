@@ -1,11 +1,12 @@
 /* config.h: the settings as a struct, made from config.def.
  *
- * Grammar of the file: one setting a line, `name = value`; `#` starts a comment at the start of a line or after
- * white space; a line that begins with white space goes on with the one before. A value runs to the end of the line,
- * without the white space around it; lists are separated by white space. Setting a name twice is an error.
+ * Grammar of the file: one setting a line, `name = value`; `#` starts a comment at the start of a line or
+ * after white space; a line that begins with white space goes on with the one before. A value runs to the
+ * end of the line, without the white space around it; lists are separated by white space. Setting a name
+ * twice is an error.
  *
- * The caged parser of posternd and `postern check` read the file; other programs are sent name and value, one
- * message each, and only those that roles in config.def gives them. */
+ * The caged parser of posternd and `postern check` read the file; other programs are sent name and value,
+ * one message each, and only those that roles in config.def gives them. */
 #ifndef POSTERN_COMMON_CONFIG_H
 #define POSTERN_COMMON_CONFIG_H
 
@@ -34,8 +35,8 @@ typedef const char *config_string; /* NUL-terminated, never NULL */
 typedef const char *config_path;   /* absolute, or "" */
 typedef bool config_flag;          /* yes | no */
 typedef uint64_t config_number;
-typedef uint64_t config_size;      /* octets; K, M, G suffixes */
-typedef uint64_t config_duration;  /* milliseconds; ms, s, m, h, d suffixes; a bare number is seconds */
+typedef uint64_t config_size;     /* octets; K, M, G suffixes */
+typedef uint64_t config_duration; /* milliseconds; ms, s, m, h, d suffixes; a bare number is seconds */
 typedef struct networks config_networks;
 typedef struct words config_words;
 typedef struct endpoints config_endpoints; /* "none" is the empty list */
@@ -65,28 +66,29 @@ struct setting {
 extern const struct setting config_settings[];
 extern const size_t config_setting_count;
 
-struct config *config_new(void);             /* all defaults */
+struct config *config_new(void); /* all defaults */
 void config_free(struct config *c);
-/* Sets one setting from its text. False: *why says what is wrong and what would be right (for an unknown name, the
- * nearest known one). The config is unchanged then. */
+/* Sets one setting from its text. False: *why says what is wrong and what would be right (for an unknown
+ * name, the nearest known one). The config is unchanged then. */
 bool config_set(struct config *c, struct str name, struct str value, const char **why);
 /* The text a setting was last set to, or its default. NULL: no such name. */
 const char *config_text(const struct config *c, const char *name);
-/* The line of the file on which it was set; 0: not in a file. Settings that travel in CONF messages bring theirs. */
+/* The line of the file on which it was set; 0: not in a file. Settings that travel in CONF messages bring
+ * theirs. */
 unsigned config_line(const struct config *c, const char *name);
 void config_set_line(struct config *c, const char *name, unsigned line);
-/* Writes one line in the form of all errors about settings: "FILE:LINE: name = value: why". line 0 and an empty name
- * or value are left out; odd octets are escaped. */
-void config_blame(struct config_error *err, const char *file, unsigned line, struct str name, struct str value,
-                  const char *why);
-/* Parses the text of a file into a new config; checks what needs more than one setting too. NULL: err says why,
- * with file name, line, word and remedy. No file is read: the caller has done so. */
+/* Writes one line in the form of all errors about settings: "FILE:LINE: name = value: why". line 0 and an
+ * empty name or value are left out; odd octets are escaped. */
+void config_blame(struct config_error *err, const char *file, unsigned line, struct str name,
+                  struct str value, const char *why);
+/* Parses the text of a file into a new config; checks what needs more than one setting too. NULL: err says
+ * why, with file name, line, word and remedy. No file is read: the caller has done so. */
 struct config *config_parse(const char *file, struct str text, struct config_error *err);
 /* Fills in what an empty default stands for (hostname, origin, program-directory), from the system. */
 void config_complete(struct config *c);
 /* Runs fn for each setting that role is told, with its text: what goes into CONF messages. */
-void config_each_for(const struct config *c, enum role role, void (*fn)(void *ctx, const char *name, const char *text),
-                     void *ctx);
+void config_each_for(const struct config *c, enum role role,
+                     void (*fn)(void *ctx, const char *name, const char *text), void *ctx);
 /* What a change from a to b means for role: 0 nothing, 1 it is told, 2 it is started again. */
 int config_change(const struct config *a, const struct config *b, enum role role);
 

@@ -29,7 +29,8 @@ static const char *type_word(const char *type) {
     static const struct {
         const char *type, *word;
     } rows[] = {
-        {"flag", "yes | no"}, {"words", "word ..."}, {"networks", "network ..."}, {"endpoints", "address:port ..."},
+        {"flag", "yes | no"},        {"words", "word ..."},
+        {"networks", "network ..."}, {"endpoints", "address:port ..."},
         {"string", "text"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -43,8 +44,9 @@ static void bound(const char *type, uint64_t v) {
         const char *type, *suffix;
         uint64_t factor;
     } units[] = {
-        {"duration", "d", 86400000}, {"duration", "h", 3600000}, {"duration", "m", 60000}, {"duration", "s", 1000},
-        {"duration", "ms", 1},       {"size", "G", 1 << 30},     {"size", "M", 1 << 20},   {"size", "K", 1 << 10},
+        {"duration", "d", 86400000}, {"duration", "h", 3600000}, {"duration", "m", 60000},
+        {"duration", "s", 1000},     {"duration", "ms", 1},      {"size", "G", 1 << 30},
+        {"size", "M", 1 << 20},      {"size", "K", 1 << 10},
     };
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (strcmp(units[i].type, type) == 0 && v && v % units[i].factor == 0) {
@@ -80,7 +82,7 @@ static void one_setting(const char *name, const char *type, const char *def, uin
 
 static int settings(void) {
     bool open = false;
-#define GROUP(title)                              \
+#define GROUP(title) \
     printf("%s.Ss " title "\n.Bl -tag -width Ds\n", open ? ".El\n" : ""); \
     open = true;
 #define SETTING(field, name, type, def, min, max, roles, when, sentence) \
@@ -110,12 +112,13 @@ static void wrapped(const char *s, const char *lead, size_t width) {
 }
 
 static int sample(void) {
-    puts("# postern.conf: the settings of the Postern mail suite; see postern.conf(5). Each line shows a default; take away\n"
+    puts("# postern.conf: the settings of the Postern mail suite; see postern.conf(5). Each line shows a "
+         "default; take away\n"
          "# the # to change it. Say \"posternd --check\" before \"systemctl reload postern\".");
 #define GROUP(title) puts("\n# ---- " title " ----");
 #define SETTING(field, name, type, def, min, max, roles, when, sentence) \
-    putchar('\n');                                                       \
-    wrapped(sentence, "# ", 110);                                        \
+    putchar('\n'); \
+    wrapped(sentence, "# ", 110); \
     puts("#" name " = " def);
 #include "common/config.def"
 #undef SETTING
@@ -126,10 +129,12 @@ static int sample(void) {
 /* ---- Accounts ---- */
 
 static int sysusers(void) {
-    puts("# Accounts of the Postern mail suite, one for each program that is not root: made from common/roles.def.");
+    puts("# Accounts of the Postern mail suite, one for each program that is not root: made from "
+         "common/roles.def.");
     for (int r = 0; r < ROLE_COUNT; r++)
         if (*role_table[r].user)
-            printf("u _postern-%s - \"Postern %s\" /nonexistent /usr/sbin/nologin\n", role_table[r].user, role_table[r].program);
+            printf("u _postern-%s - \"Postern %s\" /nonexistent /usr/sbin/nologin\n", role_table[r].user,
+                   role_table[r].program);
     return 0;
 }
 
@@ -172,15 +177,19 @@ static void fields_of(const struct field *f, size_t n) {
 
 static int protocol(void) {
     puts("# The messages between the programs\n\n"
-         "Made from common/wire.def. A message is a header (type and length of the payload, two octets each, least\n"
-         "significant first) and its fields one after the other: numbers in their width, least significant octet first;\n"
-         "qid as the queue id's two numbers; bytes as a length of two octets and the octets. A packet of the SOCK_SEQPACKET\n"
-         "socket holds one message or more, at most 64 KiB. Whoever sends what its row does not allow is ended.");
-#define MSG(name, from, to, fds, sentence, ...)                      \
-    {                                                                \
-        static const struct field f[] = {__VA_ARGS__};               \
-        one_message(WIRE_##name, sentence);                          \
-        fields_of(f, sizeof f / sizeof f[0]);                        \
+         "Made from common/wire.def. A message is a header (type and length of the payload, two octets each, "
+         "least\n"
+         "significant first) and its fields one after the other: numbers in their width, least significant "
+         "octet first;\n"
+         "qid as the queue id's two numbers; bytes as a length of two octets and the octets. A packet of the "
+         "SOCK_SEQPACKET\n"
+         "socket holds one message or more, at most 64 KiB. Whoever sends what its row does not allow is "
+         "ended.");
+#define MSG(name, from, to, fds, sentence, ...) \
+    { \
+        static const struct field f[] = {__VA_ARGS__}; \
+        one_message(WIRE_##name, sentence); \
+        fields_of(f, sizeof f / sizeof f[0]); \
     }
 #include "common/wire.def"
 #undef MSG
@@ -191,9 +200,10 @@ static int protocol(void) {
 /* ---- Events ---- */
 
 static int events(void) {
-    puts("# The lines of the log\n\nMade from common/events.def: time, host, program and pid, queue id when there is one, the event's\n"
+    puts("# The lines of the log\n\nMade from common/events.def: time, host, program and pid, queue id when "
+         "there is one, the event's\n"
          "name, and fields.\n\n| event | level | meaning | fields |\n|---|---|---|---|");
-#define ITEM(type, name) #name " "
+#define ITEM(type, name)                  #name " "
 #define EVENT(name, level, sentence, ...) puts("| " #name " | " #level " | " sentence " | " __VA_ARGS__ "|");
 #include "common/events.def"
 #undef EVENT
@@ -206,7 +216,8 @@ int main(int argc, char **argv) {
         const char *word;
         int (*fn)(void);
     } rows[] = {
-        {"settings", settings}, {"sample", sample}, {"sysusers", sysusers}, {"protocol", protocol}, {"events", events},
+        {"settings", settings}, {"sample", sample}, {"sysusers", sysusers},
+        {"protocol", protocol}, {"events", events},
     };
     for (size_t i = 0; argc == 2 && i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(argv[1], rows[i].word) == 0) return rows[i].fn() || fflush(stdout) != 0;

@@ -64,7 +64,8 @@ static int forks(void) {
 }
 
 static int connects(void) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return REFUSED;
     int e = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 ? 0 : errno;
@@ -144,29 +145,43 @@ static const struct {
     enum role role;
     const char *want;
 } rows[] = {
-    {ROLE_smtpd, "KKKKKKKKKK-"},  {ROLE_lookup, "R-RKKKKKK?K"}, {ROLE_queue, "xxxKKKKKK--"},
+    {ROLE_smtpd, "KKKKKKKKKK-"},    {ROLE_lookup, "R-RKKKKKK?K"},  {ROLE_queue, "xxxKKKKKK--"},
     {ROLE_dispatch, "xxxKKKKKK--"}, {ROLE_resolve, "R-RKK-KKKRK"}, {ROLE_remote, "KKKKK-KKKKK"},
-    {ROLE_local, "-??K-KKxK?K"},  {ROLE_pickup, "xxxKKKKKK-K"},
+    {ROLE_local, "-??K-KKxK?K"},    {ROLE_pickup, "xxxKKKKKK-K"},
 };
 static const struct {
     const char *name;
     int (*fn)(void);
 } deeds[] = {
-    {"open a file", opens_a_file}, {"read /etc", reads_etc}, {"write /etc", writes_etc}, {"exec", runs_a_program},
-    {"fork", forks}, {"connect", connects}, {"listen", listens}, {"signal its parent", traces}, {"map code", maps_code},
-    {"write its root", writes_its_root}, {"make a memfd", makes_a_memfd},
+    {"open a file", opens_a_file},
+    {"read /etc", reads_etc},
+    {"write /etc", writes_etc},
+    {"exec", runs_a_program},
+    {"fork", forks},
+    {"connect", connects},
+    {"listen", listens},
+    {"signal its parent", traces},
+    {"map code", maps_code},
+    {"write its root", writes_its_root},
+    {"make a memfd", makes_a_memfd},
 };
 
 static bool as_wanted(char want, int got) {
 #ifdef POSTERN_SANITIZE
-    if (want == 'K') return got != ODD; /* the runtime opens files and maps code itself; Landlock still refuses */
+    if (want == 'K')
+        return got != ODD; /* the runtime opens files and maps code itself; Landlock still refuses */
 #endif
     switch (want) {
-    case '-': return got == DONE;
-    case 'R': return got == REFUSED;
-    case 'K': return got == KILLED;
-    case 'x': return got == REFUSED || got == KILLED;
-    default: return true;
+    case '-':
+        return got == DONE;
+    case 'R':
+        return got == REFUSED;
+    case 'K':
+        return got == KILLED;
+    case 'x':
+        return got == REFUSED || got == KILLED;
+    default:
+        return true;
     }
 }
 
@@ -176,7 +191,8 @@ static void forbids_what_the_row_forbids(void **state) {
         for (size_t k = 0; k < sizeof deeds / sizeof deeds[0]; k++) {
             int got = rows[i].want[k] == '?' ? 0 : run_caged(rows[i].role, deeds[k].fn);
             if (as_wanted(rows[i].want[k], got)) continue;
-            fprintf(stderr, "# %s: %s: wanted %c, got %d\n", role_table[rows[i].role].name, deeds[k].name, rows[i].want[k], got);
+            fprintf(stderr, "# %s: %s: wanted %c, got %d\n", role_table[rows[i].role].name, deeds[k].name,
+                    rows[i].want[k], got);
             wrong++;
         }
     assert_int_equal(wrong, 0);
@@ -233,8 +249,9 @@ static int links_across(void) {
     char a[128], b[128], from[140], to[140];
     snprintf(a, sizeof a, "%s/tmp", root_dir), snprintf(b, sizeof b, "%s/new", root_dir);
     snprintf(from, sizeof from, "%s/x", a), snprintf(to, sizeof to, "%s/x", b);
-    bool ok = mkdir(a, 0700) == 0 && mkdir(b, 0700) == 0 && open(from, O_RDWR | O_CREAT | O_CLOEXEC, 0600) >= 0 &&
-              link(from, to) == 0 && unlink(from) == 0 && rename(to, from) == 0;
+    bool ok = mkdir(a, 0700) == 0 && mkdir(b, 0700) == 0 &&
+              open(from, O_RDWR | O_CREAT | O_CLOEXEC, 0600) >= 0 && link(from, to) == 0 &&
+              unlink(from) == 0 && rename(to, from) == 0;
     unlink(from), unlink(to), rmdir(a), rmdir(b);
     return answer(ok);
 }

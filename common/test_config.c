@@ -91,8 +91,9 @@ static void counts_units(void **state) {
         bool ok = config_set(c, str_of(rows[i].name), str_of(rows[i].text), &why);
         if (ok != (rows[i].value != 0)) fail_msg("%s = %s", rows[i].name, rows[i].text);
         if (!ok) assert_non_null(why);
-        uint64_t v = *rows[i].name == 'm' ? c->message_size_limit
-                     : *rows[i].name == 'c' ? c->command_timeout : c->smtpd_processes;
+        uint64_t v = *rows[i].name == 'm'   ? c->message_size_limit
+                     : *rows[i].name == 'c' ? c->command_timeout
+                                            : c->smtpd_processes;
         if (ok) assert_int_equal(v, rows[i].value);
         config_free(c);
     }
@@ -103,33 +104,45 @@ static void says_what_is_wrong(void **state) {
         const char *text, *error;
     } rows[] = {
         {"hostnmae = x", "f:1: hostnmae: no such setting; did you mean \"hostname\"?"},
-        {"\n\nspool_directory = /x", "f:3: spool_directory: no such setting; did you mean \"spool-directory\"?"},
+        {"\n\nspool_directory = /x",
+         "f:3: spool_directory: no such setting; did you mean \"spool-directory\"?"},
         {"xyzzy = 1", "f:1: xyzzy: no such setting; postern.conf(5) lists them"},
         {"hostname", "f:1: hostname: has no \"=\": write name = value"},
-        {" x = 1", "f:1: x = 1: begins with white space, but no setting stands before it: move it to the left"},
+        {" x = 1",
+         "f:1: x = 1: begins with white space, but no setting stands before it: move it to the left"},
         {"= 1", "f:1: is no name of a setting: write name = value"},
         {"host name = 1", "f:1: host name: is no name of a setting: write name = value"},
         {"log = stderr\nlog = syslog", "f:2: log: is set twice (line 1 too): take one out"},
         {"smtp-port = 0", "f:1: smtp-port = 0: must be a number from 1 to 65535"},
-        {"command-timeout = 5 m", "f:1: command-timeout = 5 m: must be a time (with ms, s, m, h or d) from 1s to 1h"},
-        {"connection-idle = x", "f:1: connection-idle = x: must be a time (with ms, s, m, h or d) from 0s to 5m"},
-        {"message-size-limit = 1", "f:1: message-size-limit = 1: must be a size (octets, or with K, M or G) from 1K to 4294967295"},
+        {"command-timeout = 5 m",
+         "f:1: command-timeout = 5 m: must be a time (with ms, s, m, h or d) from 1s to 1h"},
+        {"connection-idle = x",
+         "f:1: connection-idle = x: must be a time (with ms, s, m, h or d) from 0s to 5m"},
+        {"message-size-limit = 1",
+         "f:1: message-size-limit = 1: must be a size (octets, or with K, M or G) from 1K to 4294967295"},
         {"allow-loopback-exchangers = 1", "f:1: allow-loopback-exchangers = 1: must be yes or no"},
         {"smtpd-processes =", "f:1: smtpd-processes: needs a value, like 2"},
-        {"spool-directory = x", "f:1: spool-directory = x: must be an absolute path (it begins with /) without . and .. in it"},
-        {"spool-directory = /a/../b", "f:1: spool-directory = /a/../b: must be an absolute path (it begins with /) without . and .. in it"},
+        {"spool-directory = x",
+         "f:1: spool-directory = x: must be an absolute path (it begins with /) without . and .. in it"},
+        {"spool-directory = /a/../b", "f:1: spool-directory = /a/../b: must be an absolute path (it begins "
+                                      "with /) without . and .. in it"},
         {"log = \x01", "f:1: log = \\x01: has a control character in it"},
         {"log = nowhere", "f:1: log = nowhere: must be syslog, stderr, or file: and an absolute path"},
         {"log = file:x", "f:1: log = file:x: must be syslog, stderr, or file: and an absolute path"},
-        {"listen = 127.0.0.1:25 127.0.0.1:25", "f:1: listen = 127.0.0.1:25 127.0.0.1:25: \"127.0.0.1:25\": is there twice: take one out"},
-        {"recipient-delimiter = ++", "f:1: recipient-delimiter = ++: must be one character other than @, or none"},
-        {"mailbox = /x", "f:1: mailbox = /x: must be maildir:PATH or mbox:PATH, where PATH begins with / or %h"},
+        {"listen = 127.0.0.1:25 127.0.0.1:25",
+         "f:1: listen = 127.0.0.1:25 127.0.0.1:25: \"127.0.0.1:25\": is there twice: take one out"},
+        {"recipient-delimiter = ++",
+         "f:1: recipient-delimiter = ++: must be one character other than @, or none"},
+        {"mailbox = /x",
+         "f:1: mailbox = /x: must be maildir:PATH or mbox:PATH, where PATH begins with / or %h"},
         {"retry-first = 3h", "f: retry-max = 2h: is shorter than retry-first (3h): make it at least as long"},
-        {"retry-first = 3h\nretry-max = 2h", "f:2: retry-max = 2h: is shorter than retry-first (3h): make it at least as long"},
+        {"retry-first = 3h\nretry-max = 2h",
+         "f:2: retry-max = 2h: is shorter than retry-first (3h): make it at least as long"},
         {"local-domains = a.example\nrelay-domains = A.example",
          "f:2: relay-domains = A.example: \"A.example\" is in local-domains too: take it out of one"},
         {"state-directory = /var/spool/postern/queue/x",
-         "f:1: state-directory = /var/spool/postern/queue/x: is the same as, inside of, or around spool-directory "
+         "f:1: state-directory = /var/spool/postern/queue/x: is the same as, inside of, or around "
+         "spool-directory "
          "(/var/spool/postern/queue): each needs a directory of its own"},
         {"hostname = a_b!", NULL},
         {"hostname = [192.0.2.1]", "f:1: hostname = [192.0.2.1]: must be a name, not an address"},

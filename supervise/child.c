@@ -32,8 +32,9 @@ bool child_path(const char *dir, const char *program, char *path, size_t size) {
 }
 
 static size_t keep_environment(char **env) {
-    static const char *const kept[] = {"TZ=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "LLVM_PROFILE_FILE=",
-                                       "GCOV_PREFIX=", "GCOV_PREFIX_STRIP="};
+    static const char *const kept[] = {
+        "TZ=",          "ASAN_OPTIONS=",     "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "LLVM_PROFILE_FILE=",
+        "GCOV_PREFIX=", "GCOV_PREFIX_STRIP="};
     size_t n = 0;
     for (char **e = environ; *e; e++)
         for (size_t i = 0; i < sizeof kept / sizeof kept[0] && n < ENV_MAX; i++)
@@ -42,15 +43,15 @@ static size_t keep_environment(char **env) {
     return n;
 }
 
-/* Puts the descriptors where program.h says. They may stand in each other's way, so first out of it: the copies are
- * above all targets. */
+/* Puts the descriptors where program.h says. They may stand in each other's way, so first out of it: the
+ * copies are above all targets. */
 static bool place(int supervise, int log, int errors) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int s = fcntl(supervise, F_DUPFD_CLOEXEC, 16), l = fcntl(log, F_DUPFD_CLOEXEC, 16);
     int n = fcntl(null, F_DUPFD_CLOEXEC, 16), e = errors < 0 ? n : fcntl(errors, F_DUPFD_CLOEXEC, 16);
     if (s < 0 || l < 0 || n < 0 || e < 0) return false;
-    return dup2(n, 0) == 0 && dup2(e, 1) == 1 && dup2(e, 2) == 2 &&
-           dup2(s, FD_SUPERVISE) == FD_SUPERVISE && dup2(l, FD_LOG) == FD_LOG;
+    return dup2(n, 0) == 0 && dup2(e, 1) == 1 && dup2(e, 2) == 2 && dup2(s, FD_SUPERVISE) == FD_SUPERVISE &&
+           dup2(l, FD_LOG) == FD_LOG;
 }
 
 static void reset_signals(void) {
@@ -113,7 +114,8 @@ void child_ending(int status, struct buf *b) {
         buf_addf(b, "killed by signal %d (SIG%s)", sig, name ? name : "?");
         if (sig == SIGSYS) buf_adds(b, ": it tried a system call that its cage forbids");
         else if (sig == SIGABRT) buf_adds(b, ": it found a bug in itself; standard error says where");
-        else if (sig == SIGKILL) buf_adds(b, ": by posternd, an administrator, or the kernel when memory ran out");
+        else if (sig == SIGKILL)
+            buf_adds(b, ": by posternd, an administrator, or the kernel when memory ran out");
         return;
     }
     buf_addf(b, "exit status %d", WEXITSTATUS(status));

@@ -42,14 +42,17 @@ static void parse_and_tell(const char *name, int file, int to) {
     struct config_error err = {""};
     struct str text = slurp(file);
     struct config *c = NULL;
-    if (text.n > FILE_MAX) config_blame(&err, name, 0, STR_NONE, STR_NONE, "is larger than 1 MiB: is it the right file?");
+    if (text.n > FILE_MAX)
+        config_blame(&err, name, 0, STR_NONE, STR_NONE, "is larger than 1 MiB: is it the right file?");
     else c = config_parse(name, text, &err);
     if (!c) tell(to, WIRE_conf_error, &(struct wire_conf_error){.text = str_of(err.text)});
     for (size_t i = 0; c && i < config_setting_count; i++) {
         const char *word = config_settings[i].name;
         if (config_line(c, word))
-            tell(to, WIRE_conf, &(struct wire_conf){.name = str_of(word), .value = str_of(config_text(c, word)),
-                                                    .line = config_line(c, word)});
+            tell(to, WIRE_conf,
+                 &(struct wire_conf){.name = str_of(word),
+                                     .value = str_of(config_text(c, word)),
+                                     .line = config_line(c, word)});
     }
     if (c) tell(to, WIRE_conf_end, &(struct wire_conf_end){.generation = 0});
     _exit(0);
@@ -90,7 +93,8 @@ static void take_conf(struct answer *a, struct str payload) {
         refuse(a, "its parser sent nonsense");
         return;
     }
-    /* The values are parsed again here, by the parsers of single values, because the parser is not trusted. */
+    /* The values are parsed again here, by the parsers of single values, because the parser is not
+     * trusted. */
     if (!config_set(a->config, m.name, m.value, &why)) {
         refuse(a, why);
         return;

@@ -36,7 +36,9 @@ static bool is_ours(const struct stat *st, uid_t uid, mode_t mode, struct buf *w
         buf_addf(why, "belongs to UID %u, but must belong to UID %u: chown it, or name another directory",
                  (unsigned)st->st_uid, (unsigned)uid);
     else if (st->st_mode & 022 & ~mode)
-        buf_addf(why, "can be written by others (mode %04o): look what is in it, then chmod %04o, or name another directory",
+        buf_addf(why,
+                 "can be written by others (mode %04o): look what is in it, then chmod %04o, or name another "
+                 "directory",
                  (unsigned)(st->st_mode & 07777), (unsigned)mode);
     else return true;
     return false;
@@ -56,7 +58,8 @@ bool dirs_ensure(const char *path, uid_t uid, gid_t gid, mode_t mode, struct buf
     if (fd < 0) return says(why, "is no directory that can be used");
     bool ok = fstat(fd, &st) == 0 || says(why, "stat");
     ok = ok && (made || is_ours(&st, uid, mode, why));
-    if (ok && (made || (st.st_mode & 07777) != mode || st.st_gid != gid)) ok = set_rights(fd, uid, gid, mode, why);
+    if (ok && (made || (st.st_mode & 07777) != mode || st.st_gid != gid))
+        ok = set_rights(fd, uid, gid, mode, why);
     close(fd);
     return ok;
 }
@@ -68,10 +71,8 @@ static const struct dir {
     mode_t mode;
     const char *below; /* or "" */
 } rows[] = {
-    {"run-directory", ROLE_supervise, 0755, ""},
-    {"run-directory", ROLE_supervise, 0555, "/empty"},
-    {"spool-directory", ROLE_queue, 0700, ""},
-    {"state-directory", ROLE_dispatch, 0700, ""},
+    {"run-directory", ROLE_supervise, 0755, ""}, {"run-directory", ROLE_supervise, 0555, "/empty"},
+    {"spool-directory", ROLE_queue, 0700, ""},   {"state-directory", ROLE_dispatch, 0700, ""},
     {"drop-directory", ROLE_pickup, 03733, ""}, /* everyone may leave mail, and see only his own */
 };
 
@@ -84,9 +85,11 @@ bool dirs_prepare(const char *file, const struct config *c, struct config_error 
         gid_t gid = getegid();
         snprintf(path, sizeof path, "%s%s", value, rows[i].below);
         while (strlen(path) > 1 && path[strlen(path) - 1] == '/') path[strlen(path) - 1] = '\0';
-        if (uid == 0 && !cage_ids(rows[i].owner, c->uid_base, &uid, &gid)) buf_adds(&why, "its owner's account is missing");
+        if (uid == 0 && !cage_ids(rows[i].owner, c->uid_base, &uid, &gid))
+            buf_adds(&why, "its owner's account is missing");
         else if (dirs_ensure(path, uid, gid, rows[i].mode, &why)) continue;
-        config_blame(err, file, config_line(c, rows[i].setting), str_of(rows[i].setting), str_of(path), buf_cstr(&why));
+        config_blame(err, file, config_line(c, rows[i].setting), str_of(rows[i].setting), str_of(path),
+                     buf_cstr(&why));
         return false;
     }
     return true;
@@ -94,18 +97,24 @@ bool dirs_prepare(const char *file, const struct config *c, struct config_error 
 
 const char *dirs_root(const struct config *c, enum role role, char *mem, size_t size) {
     switch (role_table[role].root) {
-    case ROOT_NONE: return NULL;
-    case ROOT_SPOOL: return c->spool_directory;
-    case ROOT_STATE: return c->state_directory;
-    case ROOT_DROP: return c->drop_directory;
-    case ROOT_EMPTY: break;
+    case ROOT_NONE:
+        return NULL;
+    case ROOT_SPOOL:
+        return c->spool_directory;
+    case ROOT_STATE:
+        return c->state_directory;
+    case ROOT_DROP:
+        return c->drop_directory;
+    case ROOT_EMPTY:
+        break;
     }
     snprintf(mem, size, "%s/empty", c->run_directory);
     return mem;
 }
 
 static int refuse_lock(const char *file, const struct config *c, const char *why, struct config_error *err) {
-    config_blame(err, file, config_line(c, "run-directory"), STR("run-directory"), str_of(c->run_directory), why);
+    config_blame(err, file, config_line(c, "run-directory"), STR("run-directory"), str_of(c->run_directory),
+                 why);
     return -1;
 }
 
@@ -113,8 +122,10 @@ static int refuse_taken(const char *file, const struct config *c, int fd, struct
     char mem[300], pid[16];
     struct buf why = BUF(mem);
     ssize_t n = pread(fd, pid, sizeof pid, 0);
-    buf_addf(&why, "another posternd (pid %.*s) is using it: stop that one, or give this one a run-directory of its own",
-             STR_ARGS(str_trim((struct str){pid, n > 0 ? (size_t)n : 0})));
+    buf_addf(
+        &why,
+        "another posternd (pid %.*s) is using it: stop that one, or give this one a run-directory of its own",
+        STR_ARGS(str_trim((struct str){pid, n > 0 ? (size_t)n : 0})));
     close(fd);
     return refuse_lock(file, c, buf_cstr(&why), err);
 }
@@ -144,7 +155,8 @@ bool dirs_unused(const char *file, const struct config *c, bool wait, struct con
         if (fd >= 0) close(fd);
         if (free) continue;
         config_blame(err, file, config_line(c, names[i]), str_of(names[i]), str_of(path),
-                     "a program of another instance works in it: stop that one, or give this one a directory of its own");
+                     "a program of another instance works in it: stop that one, or give this one a directory "
+                     "of its own");
         return false;
     }
     return true;

@@ -70,16 +70,19 @@ static int tcp_socket(const struct endpoint *e) {
 /* What an administrator would ask next. */
 static const char *remedy(int error, uint16_t port, char *mem, size_t size) {
     if (error == EADDRINUSE)
-        snprintf(mem, size, "another program holds it (see: ss -ltnp 'sport = :%u'), or name another port", port);
-    else if (error == EACCES) snprintf(mem, size, "ports below 1024 need root: name a port above, or start as root");
+        snprintf(mem, size, "another program holds it (see: ss -ltnp 'sport = :%u'), or name another port",
+                 port);
+    else if (error == EACCES)
+        snprintf(mem, size, "ports below 1024 need root: name a port above, or start as root");
     else if (error == EADDRNOTAVAIL) snprintf(mem, size, "no interface has this address (see: ip addr)");
-    else if (error == EAFNOSUPPORT) snprintf(mem, size, "this kernel does not speak it: take it out of listen");
+    else if (error == EAFNOSUPPORT)
+        snprintf(mem, size, "this kernel does not speak it: take it out of listen");
     else snprintf(mem, size, "take it out, or name another");
     return mem;
 }
 
-static bool bind_tcp(const char *file, const struct config *c, const struct listeners *have, struct listeners *fresh,
-                     struct config_error *err) {
+static bool bind_tcp(const char *file, const struct config *c, const struct listeners *have,
+                     struct listeners *fresh, struct config_error *err) {
     for (size_t i = 0; i < c->listen.n; i++) {
         char name[120], why[200], hint[120];
         const struct endpoint *e = &c->listen.v[i];
@@ -112,14 +115,17 @@ static int unix_socket(const char *path, int type) {
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return -1;
     unlink(path); /* of an earlier run: we hold the lock of the directory, and only we can write in it */
-    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && chmod(path, 0666) == 0 && listen(fd, BACKLOG) == 0) return fd;
+    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && chmod(path, 0666) == 0 &&
+        listen(fd, BACKLOG) == 0)
+        return fd;
     int error = errno;
     close(fd);
     errno = error;
     return -1;
 }
 
-static bool bind_unix(const char *file, const struct config *c, struct listeners *fresh, struct config_error *err) {
+static bool bind_unix(const char *file, const struct config *c, struct listeners *fresh,
+                      struct config_error *err) {
     for (size_t i = 0; i < sizeof unix_rows / sizeof unix_rows[0]; i++) {
         const struct unix_row *r = &unix_rows[i];
         char path[1100];
@@ -131,7 +137,8 @@ static bool bind_unix(const char *file, const struct config *c, struct listeners
         }
         char why[200];
         snprintf(why, sizeof why, "the socket %s cannot be made in it: %s", r->name, strerror(errno));
-        config_blame(err, file, config_line(c, "run-directory"), STR("run-directory"), str_of(c->run_directory), why);
+        config_blame(err, file, config_line(c, "run-directory"), STR("run-directory"),
+                     str_of(c->run_directory), why);
         return false;
     }
     return true;

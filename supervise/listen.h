@@ -17,13 +17,15 @@ struct listeners {
     struct listener *v;
 };
 
-/* Binds what c asks for and *have does not hold yet, into *fresh, and marks nothing else: a reload that fails changes
- * nothing. Unix sockets are made when with_unix. False: err is one line, and *fresh is empty. */
+/* Binds what c asks for and *have does not hold yet, into *fresh, and marks nothing else: a reload that
+ * fails changes nothing. Unix sockets are made when with_unix. False: err is one line, and *fresh is
+ * empty. */
 bool listen_bind(const char *file, const struct config *c, bool with_unix, const struct listeners *have,
                  struct listeners *fresh, struct config_error *err);
-bool listen_wanted(const struct config *c, const struct listener *l); /* does c still ask for this TCP socket */
-void listen_add(struct listeners *all, struct listeners *fresh);      /* moves fresh into all */
-void listen_remove(struct listeners *all, size_t i);                  /* closes it */
+bool listen_wanted(const struct config *c,
+                   const struct listener *l);                    /* does c still ask for this TCP socket */
+void listen_add(struct listeners *all, struct listeners *fresh); /* moves fresh into all */
+void listen_remove(struct listeners *all, size_t i);             /* closes it */
 void listen_free(struct listeners *all);
 
 #endif

@@ -1,12 +1,12 @@
 /* posternd: starts, cages, wires and restarts the programs of the suite.
  *
- * It is the only program that stays root, so it does the least: it opens the configuration file and has it parsed by
- * a caged child that is nobody; makes directories and listening sockets; forks and execs; and passes descriptors. It
- * reads no byte from the network, no mail, no table, and from its children only `started` and `intruder`, whose texts
- * go to the log, escaped.
+ * It is the only program that stays root, so it does the least: it opens the configuration file and has it
+ * parsed by a caged child that is nobody; makes directories and listening sockets; forks and execs; and
+ * passes descriptors. It reads no byte from the network, no mail, no table, and from its children only
+ * `started` and `intruder`, whose texts go to the log, escaped.
  *
- * May touch: its configuration file (read), the directories that it names (made, never listed), /dev/log, the
- * listening sockets, and the signal of any of its children. */
+ * May touch: its configuration file (read), the directories that it names (made, never listed), /dev/log,
+ * the listening sockets, and the signal of any of its children. */
 #include "build-config.h"
 
 #include "common/cage.h"
@@ -63,17 +63,29 @@ static int usage(FILE *to, int status) {
 }
 
 static int parse_options(struct options *o, int argc, char **argv) {
-    static const struct option words[] = {
-        {"check", no_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'}, {0}};
+    static const struct option words[] = {{"check", no_argument, NULL, 'k'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'v'},
+                                          {0}};
     int c;
     *o = (struct options){.file = POSTERN_CONF};
     while ((c = getopt_long(argc, argv, "c:f", words, NULL)) != -1) switch (c) {
-        case 'c': o->file = optarg; break;
-        case 'f': o->foreground = true; break;
-        case 'k': o->check = true; break;
-        case 'h': exit(usage(stdout, EX_OK));
-        case 'v': printf("posternd of Postern %s\n", PACKAGE_VERSION); exit(EX_OK);
-        default: return usage(stderr, EX_USAGE);
+        case 'c':
+            o->file = optarg;
+            break;
+        case 'f':
+            o->foreground = true;
+            break;
+        case 'k':
+            o->check = true;
+            break;
+        case 'h':
+            exit(usage(stdout, EX_OK));
+        case 'v':
+            printf("posternd of Postern %s\n", PACKAGE_VERSION);
+            exit(EX_OK);
+        default:
+            return usage(stderr, EX_USAGE);
         }
     return optind == argc ? EX_OK : usage(stderr, EX_USAGE);
 }
@@ -87,7 +99,9 @@ static bool have_accounts(const struct posternd *d, const struct config *c, stru
     if (geteuid() != 0) return true;
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (cage_ids((enum role)r, c->uid_base, &uid, &gid)) continue;
-        snprintf(why, sizeof why, "the account _postern-%s does not exist: make it (systemd-sysusers, or the package), or set uid-base",
+        snprintf(why, sizeof why,
+                 "the account _postern-%s does not exist: make it (systemd-sysusers, or the package), or set "
+                 "uid-base",
                  role_table[r].user);
         config_blame(err, d->file, 0, STR_NONE, STR_NONE, why);
         return false;
@@ -127,7 +141,8 @@ static bool open_log(struct posternd *d, struct config_error *err) {
 static bool bind_all(struct posternd *d, bool unclean, struct config_error *err) {
     struct suite *s = &d->suite;
     struct listeners fresh;
-    for (int tries = unclean ? 20 : 0; !listen_bind(d->file, s->config, true, &s->listeners, &fresh, err); tries--) {
+    for (int tries = unclean ? 20 : 0; !listen_bind(d->file, s->config, true, &s->listeners, &fresh, err);
+         tries--) {
         if (tries == 0) return false;
         usleep(200 * 1000);
     }
@@ -140,7 +155,8 @@ static bool prepare(struct posternd *d, struct config_error *err) {
     bool unclean;
     if (!have_accounts(d, d->suite.config, err) || !dirs_prepare(d->file, d->suite.config, err)) return false;
     d->lock = dirs_lock(d->file, d->suite.config, &unclean, err);
-    return d->lock >= 0 && dirs_unused(d->file, d->suite.config, unclean, err) && open_log(d, err) && bind_all(d, unclean, err);
+    return d->lock >= 0 && dirs_unused(d->file, d->suite.config, unclean, err) && open_log(d, err) &&
+           bind_all(d, unclean, err);
 }
 
 /* ---- Signals ---- */
@@ -238,7 +254,8 @@ static int run(struct posternd *d) {
     struct config_error err;
     if (!prepare(d, &err)) return refuse(err.text, EX_CONFIG);
     int status = supervise(d);
-    if (status && !d->suite.ready) refuse("posternd: the suite could not be started: the log says why", status);
+    if (status && !d->suite.ready)
+        refuse("posternd: the suite could not be started: the log says why", status);
     suite_free(&d->suite);
     dirs_unlock(d->lock);
     return status;

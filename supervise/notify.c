@@ -42,7 +42,8 @@ static void connect_to(const char *path) {
     if (fd < 0) return;
     const struct timeval patience = {.tv_usec = PATIENCE_MS % 1000 * 1000, .tv_sec = PATIENCE_MS / 1000};
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0) to.fd = fd;
+    if (connect(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0)
+        to.fd = fd;
     else close(fd);
 }
 
@@ -79,7 +80,8 @@ void notify_reloading(void) {
     struct timespec ts;
     char text[80];
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
+             (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
     say(text);
 }
 

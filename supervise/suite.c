@@ -33,10 +33,14 @@ enum {
 unsigned suite_count(const struct config *c, enum role role) {
     switch (role) {
     case ROLE_supervise:
-    case ROLE_tool: return 0;
-    case ROLE_smtpd: return (unsigned)c->smtpd_processes;
-    case ROLE_remote: return (unsigned)c->remote_processes;
-    default: return 1;
+    case ROLE_tool:
+        return 0;
+    case ROLE_smtpd:
+        return (unsigned)c->smtpd_processes;
+    case ROLE_remote:
+        return (unsigned)c->remote_processes;
+    default:
+        return 1;
     }
 }
 
@@ -119,8 +123,8 @@ static void on_started(void *ctx, struct channel *ch, const struct wire_started 
     (void)ch, (void)fd;
     if (p->state != PROC_STARTING) return;
     p->state = PROC_UP;
-    LOG(started, .program = str_of(role_table[p->role].program), .instance = p->instance, .pid = (uint64_t)p->pid,
-        .uid = p->uid, .note = m->note);
+    LOG(started, .program = str_of(role_table[p->role].program), .instance = p->instance,
+        .pid = (uint64_t)p->pid, .uid = p->uid, .note = m->note);
     for (size_t i = 0; i < s->proc_count; i++)
         if (s->procs[i]->state == PROC_UP && s->procs[i]->channel && role_linked(p->role, s->procs[i]->role))
             wire(p, s->procs[i]);
@@ -139,12 +143,13 @@ static void on_intruder(void *ctx, struct channel *ch, const struct wire_intrude
     struct proc *teller = ctx;
     (void)ch, (void)fd;
     struct proc *p = m->role < ROLE_COUNT ? find_proc(teller->suite, (enum role)m->role, m->instance) : NULL;
-    /* Only one to whom it is wired can have been wronged by it. A worker of deliver-local has no row here: its channel
-     * is closed, and that ends it. */
+    /* Only one to whom it is wired can have been wronged by it. A worker of deliver-local has no row here:
+     * its channel is closed, and that ends it. */
     if (!p || !role_linked(teller->role, p->role) || !p->pid || p->role == ROLE_local) return;
     char why[300];
     snprintf(why, sizeof why, "%s says: %.*s", role_table[teller->role].program, STR_ARGS(m->why));
-    LOG(intrusion, .peer = str_of(role_table[p->role].name), .instance = p->instance, .pid = (uint64_t)p->pid, .why = str_of(why));
+    LOG(intrusion, .peer = str_of(role_table[p->role].name), .instance = p->instance, .pid = (uint64_t)p->pid,
+        .why = str_of(why));
     kill_now(p);
 }
 
@@ -195,8 +200,8 @@ static void try_again(struct proc *p, const char *why, int64_t lived_ms) {
     struct suite *s = p->suite;
     p->state = PROC_WAITING;
     uint64_t wait = child_backoff(&p->ends, lived_ms);
-    LOG(ended, .program = str_of(role_table[p->role].program), .instance = p->instance, .pid = (uint64_t)p->pid,
-        .why = str_of(why), .again_ms = wait);
+    LOG(ended, .program = str_of(role_table[p->role].program), .instance = p->instance,
+        .pid = (uint64_t)p->pid, .why = str_of(why), .again_ms = wait);
     p->pid = 0;
     if (!s->ready && p->ends >= FIRST_TRIES) suite_stop(s, "a program cannot be started", EX_UNAVAILABLE);
     else loop_timer_in(s->loop, &p->start, (int64_t)wait);
@@ -293,8 +298,8 @@ static void ended(struct proc *p, int status) {
     p->channel = NULL;
     bool asked = p->state == PROC_STOPPING;
     if (asked && status != 0)
-        LOG(ended, .program = str_of(role_table[p->role].program), .instance = p->instance, .pid = (uint64_t)p->pid,
-            .why = buf_str(&why), .again_ms = 0);
+        LOG(ended, .program = str_of(role_table[p->role].program), .instance = p->instance,
+            .pid = (uint64_t)p->pid, .why = buf_str(&why), .again_ms = 0);
     if (s->stopping || p->retiring || p->again) {
         p->pid = 0;
         p->state = PROC_WAITING;

@@ -45,11 +45,11 @@ struct suite {
     struct listeners listeners;
     struct proc *procs[PROCS_MAX];
     size_t proc_count;
-    bool ready;   /* all were at work once */
+    bool ready; /* all were at work once */
     bool stopping;
-    size_t phase; /* of the stop */
-    const char *why;         /* of the stop */
-    int status;              /* exit status of posternd */
+    size_t phase;    /* of the stop */
+    const char *why; /* of the stop */
+    int status;      /* exit status of posternd */
     void (*on_ready)(struct suite *s);
     struct timer linger;
 };
@@ -58,14 +58,15 @@ struct suite {
 void suite_start(struct suite *s);
 void suite_stop(struct suite *s, const char *why, int status);
 void suite_reaped(struct suite *s, pid_t pid, int status); /* what waitpid said */
-/* Puts another configuration in force, as it is possible while running; the old one is freed then. False: nothing has
- * changed, err says why in one line; next is the caller's still. */
+/* Puts another configuration in force, as it is possible while running; the old one is freed then. False:
+ * nothing has changed, err says why in one line; next is the caller's still. */
 bool suite_change(struct suite *s, struct config *next, struct config_error *err);
 void suite_free(struct suite *s);
 
 /* How many processes of a role there shall be. */
 unsigned suite_count(const struct config *c, enum role role);
-/* Which roles stop in which phase of a stop (masks of ROLE_BIT), and how long they may take; 0 after the last. */
+/* Which roles stop in which phase of a stop (masks of ROLE_BIT), and how long they may take; 0 after the
+ * last. */
 uint32_t suite_phase(size_t phase, uint32_t *within_ms);
 
 #endif

@@ -1,4 +1,5 @@
-/* test_supervise.c: reading the configuration in a caged child, directories, locks, listeners, ends and waits. */
+/* test_supervise.c: reading the configuration in a caged child, directories, locks, listeners, ends and
+ * waits. */
 #include "common/arena.h"
 #include "supervise/child.h"
 #include "supervise/configure.h"
@@ -55,7 +56,8 @@ static void says_why_it_refuses_a_file(void **state) {
     snprintf(want, sizeof want, "%s:1: listne: no such setting; did you mean \"listen\"?", path);
     assert_string_equal(err.text, want);
     assert_null(configure_read(in_dir("none"), &err));
-    snprintf(want, sizeof want, "%s: cannot be opened: No such file or directory; posternd -c names another file", path);
+    snprintf(want, sizeof want,
+             "%s: cannot be opened: No such file or directory; posternd -c names another file", path);
     assert_string_equal(err.text, want);
     assert_null(configure_read(dir, &err));
     assert_non_null(strstr(err.text, "is no regular file"));
@@ -123,8 +125,10 @@ static void says_who_may_hold_a_port(void **state) {
     struct config *c = config_parse("f", str_of(text), &err);
     assert_non_null(c);
     assert_false(listen_bind("f", c, false, &none, &fresh, &err));
-    snprintf(want, sizeof want, "f:2: listen = 127.0.0.1:%u: Address already in use: another program holds it (see: ss -ltnp "
-             "'sport = :%u'), or name another port", ntohs(sa.sin_port), ntohs(sa.sin_port));
+    snprintf(want, sizeof want,
+             "f:2: listen = 127.0.0.1:%u: Address already in use: another program holds it (see: ss -ltnp "
+             "'sport = :%u'), or name another port",
+             ntohs(sa.sin_port), ntohs(sa.sin_port));
     assert_string_equal(err.text, want);
     assert_int_equal(fresh.n, 0);
     close(holder);
@@ -141,7 +145,8 @@ static void says_who_may_hold_a_port(void **state) {
 static void waits_longer_each_time(void **state) {
     static const uint64_t want[] = {100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000};
     unsigned ends = 0;
-    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) assert_int_equal(child_backoff(&ends, 59999), want[i]);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        assert_int_equal(child_backoff(&ends, 59999), want[i]);
     assert_int_equal(child_backoff(&ends, 60000), 100);
     assert_int_equal(child_backoff(&ends, 5), 200);
 }
@@ -195,7 +200,8 @@ static void stops_every_role_once(void **state) {
         seen |= roles;
     }
     struct config *c = config_new();
-    for (int r = 0; r < ROLE_COUNT; r++) assert_int_equal(suite_count(c, (enum role)r) > 0, (seen & ROLE_BIT(r)) != 0);
+    for (int r = 0; r < ROLE_COUNT; r++)
+        assert_int_equal(suite_count(c, (enum role)r) > 0, (seen & ROLE_BIT(r)) != 0);
     config_free(c);
 }
 
