@@ -90,6 +90,7 @@ def t_worker():
         home.mkdir()
         os.chown(home, 4711, 4711)
         data = b"Subject: w\r\n\r\nbody\r\n"
+        arrival = int(time.time() * 1000)  # of a message, whenever it is delivered: its name in the Maildir follows from it
 
         def begin():
             answer, sock = s.spawn(4711, 4711)
@@ -99,7 +100,7 @@ def t_worker():
             return c
 
         def job(c, number, mailbox, rcpts=("alice@me.test",), **fields):
-            values = dict(job=number, id=(9, number), arrival=int(time.time() * 1000), sender="a@there.test", size=len(data),
+            values = dict(job=number, id=(9, number), arrival=arrival, sender="a@there.test", size=len(data),
                           prefix="Received: x\r\n", user="alice", home=str(home), mailbox=mailbox, rcpts=len(rcpts))
             c.send("local_job", fd=sealed(data), **dict(values, **fields))
             for i, r in enumerate(rcpts):

@@ -213,9 +213,12 @@ while True:
     data, fds, _, _ = socket.recv_fds(me, 65536, 8)
     if not data: break
     for fd in fds:
-        peer = play.Channel(socket.socket(fileno=fd), "lookup")
-        if "%s" == "posternd": ch.send("mail_abort", id=(1, 1))
-        else: peer.send("mail_abort", id=(1, 1))  # only smtpd may say this, and to queue
+        try:
+            peer = play.Channel(socket.socket(fileno=fd), "lookup")
+            if "%s" == "posternd": ch.send("mail_abort", id=(1, 1))
+            else: peer.send("mail_abort", id=(1, 1))  # only smtpd may say this, and to queue
+        except Exception:
+            pass  # it was cut off; posternd's answer is to come
 """
 
 
@@ -235,7 +238,7 @@ def t_traitor():
         ok(wait_for(lambda: mx.events("intrusion", program="postern/posternd") and [l for l in mx.log().splitlines() if ": ended program=lookup" in l], 40),
            f"heard by {hearer}: it is named an intruder, and ended", mx.output(), mx.log()[-2000:])
         ended = [l for l in mx.log().splitlines() if ": ended program=lookup" in l]
-        ok("SIGKILL" in ended[0], "by posternd", ended)
+        ok("SIGKILL" in ended[0], "by posternd", ended, mx.output())
         ok(wait_for(lambda: len(starts(mx, "lookup")) > 1), "and started again")
         same(len(starts(mx, "resolve")), 1, "the program it spoke about lives on")
         mx.kill()
