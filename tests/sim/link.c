@@ -175,10 +175,14 @@ static bool next_message(const struct packet *k, size_t *at, struct message *m) 
     return true;
 }
 
-static void lose(struct world *w, struct packet *k, size_t at, size_t fds_done) {
+static void excuse_results(struct world *w, const struct packet *k, size_t at) {
     struct message m;
     while (next_message(k, &at, &m))
         if (m.type == WIRE_result) excuse_result(w, m.payload);
+}
+
+static void lose(struct world *w, struct packet *k, size_t at, size_t fds_done) {
+    excuse_results(w, k, at);
     packet_free(w, k, fds_done);
 }
 
@@ -309,6 +313,7 @@ static void links_die(struct process *p) {
         unsigned side = side_of(l, p->number);
         if (!l->alive[side]) continue;
         l->alive[side] = false;
+        for (const struct packet *k = l->way[side].first; k; k = k->next) excuse_results(w, k, 0);
         /* What this event had said so far counts as said: the real channel sends before it sleeps, or not
          * at all. */
         struct packet *said = l->way[!side].open, *unsaid = l->way[side].open;

@@ -404,8 +404,11 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
                                 .attempts = m->attempts,
                                 .next = m->next,
                                 .status = STATUS_OF(m)};
-    if (store_mark(q->store, m->id, &mark) == STORE_REFUSED)
-        world_fail(q->p->w, "the store refused mark %c of %s/%u", m->state, qid_format(m->id).c, m->index);
+    /* REFUSED: the split that made this recipient was lost with a queue and a dispatch; it will be made again. */
+    enum store_outcome outcome = store_mark(q->store, m->id, &mark);
+    if (outcome == STORE_REFUSED)
+        STORY(q->p->w, "queue: mark %c of %s/%u makes no sense", m->state, qid_format(m->id).c, m->index);
+    if (outcome == STORE_REFUSED) return;
     if (!faults_disk_dead(q->p->w) && m->state != 'L' && oracle_named(q->p->w, m->id, m->index, &leaf))
         oracle_stage(q->p->w, leaf, ST_MARKED);
 }
