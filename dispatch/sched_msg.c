@@ -178,7 +178,13 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     m->n++;
     if (w->index >= m->next_index && w->index < UINT32_MAX) m->next_index = w->index + 1;
     r->bad = !addr_parse(r->text, ADDR_POSTMASTER | ADDR_UTF8, m->arena, &r->addr, &why);
-    if (sched_recent(s, w->id, w->index)) {
+    if (w->parent < w->index && w->parent + 1 < m->n && m->r[w->parent].index == w->parent) { /* for loops of aliases */
+        r->parent_at = w->parent + 1;
+        r->depth = m->r[w->parent].depth < UINT8_MAX ? (uint8_t)(m->r[w->parent].depth + 1) : UINT8_MAX;
+    }
+    if (w->state != 'N' && w->state != 'L') {
+        r->state = RCPT_DONE; /* told so that an alias which leads to it again does not serve it again */
+    } else if (sched_recent(s, w->id, w->index)) {
         r->state = RCPT_DONE;
         m->again = true;
     } else if (sched_is_foreign(s, w->id, w->index)) {

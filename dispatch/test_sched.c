@@ -249,7 +249,8 @@ static void ready_rcpt(struct world *w, uint32_t n, uint32_t index, const char *
                                                      .rcpt = str_of(to),
                                                      .parent = UINT32_MAX,
                                                      .attempts = attempts,
-                                                     .next = next});
+                                                     .next = next,
+                                                     .state = attempts ? 'L' : 'N'});
 }
 
 static void ready_from(struct world *w, uint32_t n, const char *sender, int64_t arrival,
@@ -963,6 +964,45 @@ static void queue_had_not_read(void **state) {
     end(w);
 }
 
+/* What has ended is told too: an alias that leads to it again does not serve it again, and a loop that was begun
+ * before the restart is still seen. */
+static void ended_is_told(void **state) {
+    (void)state;
+    struct world *w = world();
+    w->open_fds++;
+    sched_ready(
+        w->s,
+        &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 3},
+        w->next_fd++);
+    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
+                               .id = mid(1), .rcpt = STR("a@x.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'D'});
+    ready_rcpt(w, 1, 1, "list@local.test", 0, 0);
+    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
+                               .id = mid(1), .index = 2, .rcpt = STR("b@y.test"), .parent = 1, .attempts = 1, .state = 'F'});
+    sched_ready_end(w->s, mid(1));
+    flow(w);
+    SAW(w, "mark 1/1 S 2000000\nexpanded 1 list@local.test\n");
+    assert_int_equal(w->splits, 0);
+    assert_int_equal(w->job_n, 0);
+    end(w);
+
+    w = world();
+    w->open_fds++;
+    sched_ready(
+        w->s,
+        &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 2},
+        w->next_fd++);
+    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
+                               .id = mid(1), .rcpt = STR("ping@local.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'S'});
+    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){.id = mid(1), .index = 1, .rcpt = STR("pong@local.test"), .state = 'N'});
+    sched_ready_end(w->s, mid(1));
+    flow(w);
+    for (int i = 0; i < 10; i++) at(w, 1000);
+    w->log[w->log_n] = '\0';
+    assert_non_null(strstr(w->log, "5.4.6"));
+    end(w);
+}
+
 /* Queue may answer a fetch with waiting: it could not read the message just now. */
 static void queue_cannot_read_now(void **state) {
     (void)state;
@@ -1198,6 +1238,7 @@ int main(void) {
         cmocka_unit_test(three_ways),
         cmocka_unit_test(batches),
         cmocka_unit_test(expansion),
+        cmocka_unit_test(ended_is_told),
         cmocka_unit_test(answers_of_lookup),
         cmocka_unit_test(failure_is_reported),
         cmocka_unit_test(no_report_of_a_report),

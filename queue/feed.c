@@ -73,9 +73,9 @@ static void tell_ready(struct queue *q, const struct control *c, int fd) {
             .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
-        if (r->state != 'N' && r->state != 'L') continue;
         SEND(ch, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
-             .parent = r->parent, .attempts = r->attempts, .next = r->next);
+             .parent = r->parent, .attempts = r->attempts, .next = r->next,
+             .state = (uint8_t)r->state);
     }
     SEND(ch, ready_end, .id = c->id);
 }

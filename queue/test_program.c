@@ -77,6 +77,7 @@ static void on_ready(void *ctx, struct channel *ch, const struct wire_ready *m, 
 
 static void on_ready_rcpt(void *ctx, struct channel *ch, const struct wire_ready_rcpt *m, int fd) {
     struct play *p = ctx;
+    if (m->state != 'N' && m->state != 'L') return; /* ended: told for expansions only */
     if (!p->told_rcpts++) p->first_index = m->index;
     copy(p->rcpt, sizeof p->rcpt, m->rcpt);
 }

@@ -101,9 +101,9 @@ static void tell_ready(struct queue *q, const struct control *c, int blob) {
             .body = c->body, .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
-        if (r->state != 'N' && r->state != 'L') continue;
         TELL(p, P_DISPATCH, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt,
-             .notify = r->notify, .parent = r->parent, .attempts = r->attempts, .next = r->next);
+             .notify = r->notify, .parent = r->parent, .attempts = r->attempts, .next = r->next,
+             .state = (uint8_t)r->state);
     }
     TELL(p, P_DISPATCH, ready_end, .id = c->id);
 }
