@@ -151,15 +151,18 @@ static ssize_t send_bytes(int fd, const char *bytes, size_t n, const int *fds, s
     return sendmsg(fd, &msg, MSG_NOSIGNAL);
 }
 
-/* Credit travels in a packet of its own, which needs no credit itself: two full sides cannot wait for each other. */
+/* Credit travels in a packet of its own, which needs no credit itself: two full sides cannot wait for each other. More
+ * than a window may be owed, since the packet that used up the credit was full: the peer takes no more at a time. */
 static bool send_credit(struct channel *ch) {
-    char mem[64];
-    struct buf b = BUF(mem);
-    if (!ch->greeted || ch->owed < ch->held + CREDIT_STEP) return true;
-    unsigned more = ch->owed - ch->held;
-    wire_encode(&b, WIRE_credit, &(struct wire_credit){.more = more});
-    if (send_bytes(ch->fd, mem, b.n, NULL, 0) < 0) return false;
-    ch->owed -= more;
+    while (ch->greeted && ch->owed >= ch->held + CREDIT_STEP) {
+        char mem[64];
+        struct buf b = BUF(mem);
+        unsigned more = ch->owed - ch->held;
+        if (more > CREDIT_WINDOW) more = CREDIT_WINDOW;
+        wire_encode(&b, WIRE_credit, &(struct wire_credit){.more = more});
+        if (send_bytes(ch->fd, mem, b.n, NULL, 0) < 0) return false;
+        ch->owed -= more;
+    }
     return true;
 }
 

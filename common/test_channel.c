@@ -138,6 +138,21 @@ static void test_credit(void **state) {
     finish(&p);
 }
 
+/* The packet that uses up the credit may be full, so that more than a window is owed: no reason to take offence. */
+static void test_credit_overdrawn(void **state) {
+    (void)state;
+    struct pair p = make(ROLE_dispatch);
+    join(&p, ROLE_dispatch);
+    spin(&p);
+    SEND(p.dispatch.ch, fetch, .id = {1, 1});
+    spin(&p);
+    for (uint32_t i = 2; i <= 60000; i++) SEND(p.dispatch.ch, fetch, .id = {1, i});
+    for (int i = 0; i < 5000 && p.queue.got < 60000 && !p.dispatch.closed; i++) loop_once(p.loop, 0);
+    assert_int_equal(p.dispatch.closed, 0);
+    assert_int_equal(p.queue.got, 60000);
+    finish(&p);
+}
+
 /* Held credit keeps the peer waiting until it is released. */
 static void test_hold(void **state) {
     (void)state;
@@ -290,7 +305,7 @@ static void test_fake_clock(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages_and_descriptors), cmocka_unit_test(test_credit), cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_messages_and_descriptors), cmocka_unit_test(test_credit), cmocka_unit_test(test_credit_overdrawn), cmocka_unit_test(test_hold),
         cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_instance), cmocka_unit_test(test_timers),
         cmocka_unit_test(test_fake_clock),
     };
