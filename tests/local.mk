@@ -18,9 +18,28 @@ scenarios = \
 	tests/t_netns.py \
 	tests/t_pickup.py \
 	tests/t_posternd.py \
+	tests/t_power.py \
 	tests/t_queue.py \
 	tests/t_sendmail.py \
 	tests/t_submit.py \
 	tests/t_tools.py
 dist_check_SCRIPTS += $(scenarios)
 TESTS += $(scenarios)
+
+# The proof on the real disk (tests/power.py; docs/RELIABILITY.md has the results). t_power.py is the short form.
+check_PROGRAMS += tests/fault
+EXTRA_DIST += tests/load.py tests/power.py
+CUTS = 500
+MINUTES = 10
+FS = ext4
+PROOF = srcdir='$(abs_top_srcdir)' builddir='$(abs_top_builddir)' PYTHONDONTWRITEBYTECODE=1 \
+	$(PYTHON3) $(abs_top_srcdir)/tests/power.py
+power: all $(check_PROGRAMS)
+	$(PROOF) cuts --count $(CUTS) --fs $(FS) $(POWER_FLAGS)
+storm: all
+	$(PROOF) storm --minutes $(MINUTES)
+diskfull: all $(check_PROGRAMS)
+	$(PROOF) full
+diskerrors: all $(check_PROGRAMS)
+	$(PROOF) errors
+.PHONY: power storm diskfull diskerrors

@@ -2,15 +2,16 @@
 import re
 import socket
 import threading
+import time
 
 
 class Sink:
     """Listens on 127.0.0.1:port (0: any). behave maps a verb (or 'connect', 'dot') to a reply, or to 'close', 'hang'.
-    caps are the EHLO words. messages: list of (sender, [rcpts], bytes)."""
+    caps are the EHLO words. messages: list of (sender, [rcpts], bytes); taken: list of (monotonic time, [rcpts], bytes)."""
 
     def __init__(self, port=0, behave=None, caps=("PIPELINING", "8BITMIME", "SIZE 10000000", "ENHANCEDSTATUSCODES")):
         self.behave, self.caps = behave or {}, caps
-        self.messages, self.sessions, self.lines = [], 0, []
+        self.messages, self.taken, self.sessions, self.lines = [], [], 0, []
         self.server = socket.socket()
         self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.server.bind(("127.0.0.1", port))
@@ -83,6 +84,7 @@ class Sink:
                     return
                 if self.answer(conn, "dot", "250 2.0.0 taken", b"".join(data)).startswith("2"):
                     self.messages.append((sender, rcpts, b"".join(data)))
+                    self.taken.append((time.monotonic(), rcpts, b"".join(data)))
                 sender, rcpts = None, []
             elif verb == "QUIT":
                 conn.sendall(b"221 2.0.0 bye\r\n")
