@@ -215,7 +215,7 @@ static int probe(struct store *s) {
 
 void store_heal(struct store *s) {
     int error;
-    if (!s->stopped || !roomy(s, &error) || probe(s) != 0) return;
+    if (!s->stopped || !roomy(s, &error) || probe(s) != 0 || !trash_empty(s)) return;
     store_commit(s, true); /* marks first: what is on record counts more than what is new */
     for (const struct entry *e = s->dirty; e; e = e->dirty_next)
         if (e->suspect || e->retire) return;

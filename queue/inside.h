@@ -63,7 +63,7 @@ struct entry {
     char few[CACHED_STATES];
 };
 
-struct limbo { /* data files whose control file is unlinked, but not yet durably so */
+struct ids {
     struct qid *v;
     size_t n, cap;
 };
@@ -81,7 +81,8 @@ struct store {
     unsigned batch_n;
     struct entry *dirty;
     size_t dirty_n;
-    struct limbo limbo;
+    struct ids limbo; /* their control file is unlinked, but not yet durably so; then the data file goes */
+    struct ids trash; /* refused, but their control file could not be unlinked */
     bool dir_dirty[DISK_DIRS];
     unsigned dirs_dirty;
     bool sync_everything; /* what recovery found may not be durable yet */
@@ -113,12 +114,14 @@ void told_trouble(struct store *s, const char *what, struct str name, int error)
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);
 void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
+bool trash_empty(struct store *s); /* false: the disk does not let us */
 
 /* marks.c */
 void entry_clean(struct store *s, struct entry *e); /* its marks are durable, or do not matter any more */
 void marks_rewrite(struct store *s);                /* suspects, and retirements that failed */
 struct entry *entry_from(struct store *s, const struct control *c); /* PLACE_SOIL */
 void limbo_add(struct store *s, struct qid id);
+void ids_add(struct ids *ids, struct qid id);
 int part_unlink(struct store *s, struct qid id, char part);
 
 /* walk.c */

@@ -67,11 +67,32 @@ void draft_free(struct store *s, struct draft *d) {
     free(d);
 }
 
-/* Control first: if only one of the two unlinks survives a crash, what is left is S1, which is no message. */
+/* Control first: if only one of the two unlinks survives a crash, what is left is S1, which is no message. A control
+ * file that cannot be unlinked would be a message that was refused: it is tried again before intake resumes. */
 void draft_discard(struct store *s, struct draft *d) {
-    if (d->control_made) part_unlink(s, d->c.id, 'c');
-    if (d->data_made) part_unlink(s, d->c.id, 'd');
+    struct qid id = d->c.id;
+    bool data = d->data_made;
+    int error = d->control_made ? part_unlink(s, id, 'c') : 0;
     draft_free(s, d);
+    if (error && error != ENOENT) {
+        ids_add(&s->trash, id);
+        intake_stop(s, error, "unlinking a control file");
+        return;
+    }
+    if (!data) return;
+    error = part_unlink(s, id, 'd');
+    if (error && error != ENOENT) limbo_add(s, id); /* again with the next commit */
+}
+
+bool trash_empty(struct store *s) {
+    while (s->trash.n) {
+        struct qid id = s->trash.v[s->trash.n - 1];
+        int error = part_unlink(s, id, 'c');
+        if (error && error != ENOENT) return false;
+        s->trash.n--;
+        limbo_add(s, id);
+    }
+    return true;
 }
 
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch) {

@@ -83,9 +83,13 @@ static void append_mark(struct store *s, struct entry *e, const struct control_m
 
 /* ---- Retirement ---------------------------------------------------------------------------------------- */
 
+void ids_add(struct ids *ids, struct qid id) {
+    ids->v = xgrow(ids->v, &ids->cap, ids->n + 1, sizeof *ids->v);
+    ids->v[ids->n++] = id;
+}
+
 void limbo_add(struct store *s, struct qid id) {
-    s->limbo.v = xgrow(s->limbo.v, &s->limbo.cap, s->limbo.n + 1, sizeof *s->limbo.v);
-    s->limbo.v[s->limbo.n++] = id;
+    ids_add(&s->limbo, id);
 }
 
 int part_unlink(struct store *s, struct qid id, char part) {

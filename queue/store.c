@@ -204,6 +204,7 @@ void store_free(struct store *s) {
     }
     free(s->table);
     free(s->limbo.v);
+    free(s->trash.v);
     free(s);
 }
 

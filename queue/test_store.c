@@ -464,6 +464,28 @@ static void stops_and_heals(void **state) {
     world_free(&w);
 }
 
+/* What was refused is no message, also when the disk did not let its files go at first. */
+static void refused_is_gone(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 6);
+    leased(&w, 1700000000000);
+    disk_fake_fail_kinds(w.disk, FAKE_SYNCS | FAKE_UNLINK, EIO);
+    receive(&w, false);
+    store_commit(w.store, false);
+    assert_true(w.m[0].answered && !w.m[0].acked);
+    int folder = folder_of(w.m[0].id);
+    assert_int_equal(disk_fake_files(w.disk, folder), 2);
+    store_heal(w.store);
+    assert_true(store_stopped(w.store));
+    disk_fake_fail_kinds(w.disk, 0, 0);
+    store_heal(w.store);
+    assert_false(store_stopped(w.store));
+    commit_all(&w);
+    assert_int_equal(disk_fake_files(w.disk, folder), 0);
+    world_free(&w);
+}
+
 /* A mark whose sync failed reads well from memory after the program was killed, and is gone when the power
  * fails: the next life must not build on it. */
 static void marks_of_an_earlier_life(void **state) {
@@ -590,6 +612,7 @@ int main(void) {
         cmocka_unit_test(mutants_are_caught),
         cmocka_unit_test(fault_at_every_operation),
         cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(refused_is_gone),
         cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
         cmocka_unit_test(foreign_things_are_set_aside),

@@ -499,7 +499,7 @@ def full_disk(images, what="blocks", seconds=60):
     before = len(load.acked)
     same(len(f.mx.events("intake_stopped")), 1, f"{what}: intake_stopped is logged once")
     os.kill(f.mx.pids("queue")[0], signal.SIGKILL)
-    f.mx.wait_event("program_died", 5)
+    f.mx.wait_event("ended", 5)
     more = f.load([["alice@mx.test"]], senders=2, sizes=(100, 200))
     time.sleep(1)
     more.end()
