@@ -67,8 +67,9 @@ void draft_free(struct store *s, struct draft *d) {
     free(d);
 }
 
-/* Control first: if only one of the two unlinks survives a crash, what is left is S1, which is no message. A control
- * file that cannot be unlinked would be a message that was refused: it is tried again before intake resumes. */
+/* Control first: if only one of the two unlinks survives a crash, what is left is S1, which is no message. A
+ * control file that cannot be unlinked would be a message although it was refused: it is tried again before
+ * intake resumes. */
 void draft_discard(struct store *s, struct draft *d) {
     struct qid id = d->c.id;
     bool data = d->data_made;

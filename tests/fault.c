@@ -2,13 +2,14 @@
  *
  *     fault PID RESULT CALL[,CALL...] [AFTER]
  *
- * RESULT is the name of an errno (EIO, ENOSPC), or "lie": the call is not made and seems to have succeeded. CALL is one
- * of fsync fdatasync syncfs pwrite64 write openat unlinkat fallocate sync_file_range. The first AFTER of them are let
- * through. Says "ready" when it has taken hold, and at its end (SIGTERM, or that of the process) how many it has faked.
+ * RESULT is the name of an errno (EIO, ENOSPC), or "lie": the call is not made and seems to have succeeded.
+ * CALL is one of the names in the table below. The first AFTER of them are let through. Says "ready" when it
+ * has taken hold, and at its end (SIGTERM, or that of the process) how many it has faked.
  *
- * It does what `strace -e inject` does, in a way that a strict seccomp filter allows: strace skips a call by turning
- * its number into -1, for which the cages of the suite kill. Here the call keeps its number, and is made with -1 for
- * its descriptor, so that it does nothing; then the result is replaced. Only for x86-64; exits with 77 elsewhere. */
+ * It does what `strace -e inject` does, in a way that a strict seccomp filter allows: strace skips a call by
+ * turning its number into -1, for which the cages of the suite kill. Here the call keeps its number, and is
+ * made with -1 for its descriptor, so that it does nothing; then the result is replaced. Only for x86-64;
+ * exits with 77 elsewhere. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -41,9 +42,16 @@ static const struct name {
     const char *name;
     long nr;
 } names[] = {
-    {"fsync", SYS_fsync},       {"fdatasync", SYS_fdatasync}, {"syncfs", SYS_syncfs},       {"pwrite64", SYS_pwrite64},
-    {"write", SYS_write},       {"openat", SYS_openat},       {"unlinkat", SYS_unlinkat},   {"fallocate", SYS_fallocate},
+    {"fsync", SYS_fsync},
+    {"fdatasync", SYS_fdatasync},
+    {"syncfs", SYS_syncfs},
     {"sync_file_range", SYS_sync_file_range},
+    {"write", SYS_write},
+    {"pwrite64", SYS_pwrite64},
+    {"pwritev", SYS_pwritev},
+    {"fallocate", SYS_fallocate},
+    {"openat", SYS_openat},
+    {"unlinkat", SYS_unlinkat},
 };
 
 static struct thread threads[THREADS_MAX];
@@ -106,7 +114,8 @@ static void enter(struct thread *t, struct user_regs_struct *regs) {
     t->first = regs->rdi;
     t->second = regs->rsi;
     regs->rdi = (unsigned long long)-1;
-    if (regs->orig_rax == SYS_openat || regs->orig_rax == SYS_unlinkat) regs->rsi = 0; /* an absolute path needs no fd */
+    bool names = regs->orig_rax == SYS_openat || regs->orig_rax == SYS_unlinkat;
+    if (names) regs->rsi = 0; /* an absolute path needs no descriptor */
     ptrace(PTRACE_SETREGS, t->tid, 0, regs);
 }
 
@@ -177,7 +186,8 @@ int main(int argc, char **argv) {
     siginfo_t info;
     bool ok = argc == 4 || argc == 5;
     if (ok) ok = set_result(argv[2]);
-    for (char *at, *word = ok ? strtok_r(argv[3], ",", &at) : NULL; ok && word; word = strtok_r(NULL, ",", &at)) ok = add_call(word);
+    char *at, *word = ok ? strtok_r(argv[3], ",", &at) : NULL;
+    for (; ok && word; word = strtok_r(NULL, ",", &at)) ok = add_call(word);
     if (!ok) {
         fprintf(stderr, "usage: fault PID RESULT CALL[,CALL...] [AFTER]\n");
         return 64;
