@@ -41,7 +41,7 @@ struct thread {
 static const struct name {
     const char *name;
     long nr;
-} names[] = {
+} known_calls[] = {
     {"fsync", SYS_fsync},
     {"fdatasync", SYS_fdatasync},
     {"syncfs", SYS_syncfs},
@@ -67,9 +67,9 @@ static void fail(const char *what) {
 }
 
 static bool add_call(const char *name) {
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(name, names[i].name) != 0 || call_count == CALLS_MAX) continue;
-        calls[call_count++] = names[i].nr;
+    for (size_t i = 0; i < sizeof known_calls / sizeof known_calls[0]; i++) {
+        if (strcmp(name, known_calls[i].name) != 0 || call_count == CALLS_MAX) continue;
+        calls[call_count++] = known_calls[i].nr;
         return true;
     }
     return false;
@@ -114,8 +114,8 @@ static void enter(struct thread *t, struct user_regs_struct *regs) {
     t->first = regs->rdi;
     t->second = regs->rsi;
     regs->rdi = (unsigned long long)-1;
-    bool names = regs->orig_rax == SYS_openat || regs->orig_rax == SYS_unlinkat;
-    if (names) regs->rsi = 0; /* an absolute path needs no descriptor */
+    bool by_name = regs->orig_rax == SYS_openat || regs->orig_rax == SYS_unlinkat;
+    if (by_name) regs->rsi = 0; /* an absolute path needs no descriptor */
     ptrace(PTRACE_SETREGS, t->tid, 0, regs);
 }
 
