@@ -242,7 +242,7 @@ static void test_instance(void **state) {
         channel_expect(p.queue.ch, said);
         spin(&p);
         assert_int_equal(p.queue.closed, said != 3);
-        assert_int_equal(channel_instance(p.queue.ch), said);
+        if (said == 3) assert_int_equal(channel_instance(p.queue.ch), said); /* the others are freed */
         finish(&p);
     }
     log_capture(NULL, NULL);
