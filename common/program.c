@@ -5,11 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -115,6 +117,12 @@ static void supervise_gone(void *ctx, struct channel *ch, const char *why) {
     (void)ch, (void)why;
     me->supervise = NULL;
     begin_stop(me, 2000);
+}
+
+unsigned program_files(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > UINT_MAX) return UINT_MAX;
+    return (unsigned)r.rlim_cur;
 }
 
 /* ---- Control sockets ---- */

@@ -58,6 +58,8 @@ struct channel *program_channel(struct self *me, int fd, enum role expect);
 /* Accepts one tool at a control socket; NULL: nobody waits, or he was sent away, since no user may have so many
  * connections that others are not heard (*more: there may be another). peer_gone tells its end. */
 struct channel *program_tool(struct self *me, int listener, bool *more);
+/* How many descriptors this process may have: its row of roles.def, or less where the machine does not give so many. */
+unsigned program_files(void);
 /* Is he root, or the user who runs this (private) instance? The kernel says who he is. */
 bool program_admin(const struct self *me, const struct channel *ch);
 

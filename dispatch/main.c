@@ -32,6 +32,8 @@ enum {
     JOBS_PER_REMOTE = 500,
     WORKERS_MAX = 100,
     IN_HAND_MAX = 20000, /* descriptors: RLIMIT_NOFILE of roles.def, twice over for jobs */
+    IN_HAND_MIN = 20,
+    OTHER_FILES = 300, /* workers, tools, what one packet brings, our own */
     OWN_MAX = 256,
     CHUNK_MAX = 1024 * 1024,
     FLUSH_AFTER_MS = 3000, /* the host table is written that long after the first change */
@@ -752,6 +754,13 @@ static size_t find_own(struct shell *sh, const struct config *c) {
     return n;
 }
 
+/* Where a machine gives few descriptors we take less in hand: a packet that cannot be received whole looks like
+ * the work of an intruder. deliver-smtp stands under the same limit, with a socket for each job. */
+static size_t few(size_t most) {
+    size_t files = program_files(), n = files > OTHER_FILES ? (files - OTHER_FILES) / 3 : 0;
+    return n < IN_HAND_MIN ? IN_HAND_MIN : n < most ? n : most;
+}
+
 static struct sched_config sched_settings(struct shell *sh) {
     const struct config *c = sh->me->config;
     return (struct sched_config){
@@ -762,10 +771,10 @@ static struct sched_config sched_settings(struct shell *sh) {
         .worker_idle = (int64_t)c->worker_idle,
         .concurrency = (unsigned)c->destination_concurrency,
         .rcpts_per_job = (unsigned)c->recipients_per_delivery,
-        .jobs_per_remote = JOBS_PER_REMOTE,
+        .jobs_per_remote = (unsigned)few(JOBS_PER_REMOTE),
         .remote_processes = (unsigned)c->remote_processes,
         .worker_max = WORKERS_MAX,
-        .in_hand_max = IN_HAND_MAX,
+        .in_hand_max = few(IN_HAND_MAX),
         .smtp_port = (uint16_t)c->smtp_port,
         .allow_loopback = c->allow_loopback,
         .hostname = str_of(c->hostname),

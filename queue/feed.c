@@ -120,6 +120,13 @@ static void backlog_add(struct queue *q, struct qid id) {
     else q->tell_again = true;
 }
 
+/* A memory file is memory as long as dispatch works on the message. Of large ones it gets only some hundreds, else
+ * whoever sends much to slow hosts would fill the memory of the machine; of the others it gets the data file. */
+static bool too_much_memory(const struct queue *q, const struct control *c) {
+    enum { SMALL = 16 * 1024, LARGE_MAX = 500 };
+    return c->size > SMALL && store_hands(q->store) > LARGE_MAX;
+}
+
 void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     if (q->dispatch && (q->recovery || q->telling || q->tell_again)) set_add(&q->told, c->id);
     if (!takes_more(q)) {
@@ -127,6 +134,10 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
         if (memfd >= 0) close(memfd);
         if (q->dispatch) backlog_add(q, c->id);
         return;
+    }
+    if (memfd >= 0 && too_much_memory(q, c)) {
+        close(memfd);
+        memfd = -1;
     }
     int error = memfd < 0 ? store_open_part(q->store, c->id, 'd', &memfd) : 0;
     if (!error) {

@@ -150,7 +150,8 @@ void store_begin(struct store *s, const struct control *head, void *owner) {
         answer_unborn(s, head->id, owner, status_of_errno(s->stopped_for_room ? ENOSPC : EIO));
         return;
     }
-    if (!s->opened || s->draft_count >= DRAFTS_MAX || entry_find(s, head->id)) {
+    unsigned most = s->config.drafts && s->config.drafts < DRAFTS_MAX ? s->config.drafts : DRAFTS_MAX;
+    if (!s->opened || s->draft_count >= most || entry_find(s, head->id)) {
         answer_unborn(s, head->id, owner,
                       status_make(451, "4.3.2", "The mail queue is busy, try again later"));
         return;

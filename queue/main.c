@@ -98,11 +98,19 @@ static void give_leases(struct queue *q) {
     for (struct peer *p = q->peers; p; p = p->next) give_lease(q, p);
 }
 
-static bool open_store(struct queue *q) {
+/* Where the machine gives few descriptors fewer messages can come in at a time. */
+static struct store_config settings(const struct queue *q) {
+    enum { OTHER_FILES = 200, DRAFTS_MIN = 16 };
     const struct config *c = q->me->config;
-    struct store_config config = {.free_space = c->free_space,
-                                  .message_size = c->message_size_limit + CHUNK_MAX,
-                                  .recipients = c->recipient_limit};
+    unsigned files = program_files(), drafts = files > OTHER_FILES ? (files - OTHER_FILES) / 4 : 0;
+    return (struct store_config){.free_space = c->free_space,
+                                 .message_size = c->message_size_limit + CHUNK_MAX,
+                                 .recipients = c->recipient_limit,
+                                 .drafts = drafts < DRAFTS_MIN ? DRAFTS_MIN : drafts};
+}
+
+static bool open_store(struct queue *q) {
+    struct store_config config = settings(q);
     struct store_user user = {.ctx = q,
                               .answer = receive_answer,
                               .retired = on_retired,
@@ -238,12 +246,9 @@ static void begin(struct self *me) {
 }
 
 static void reconfigured(struct self *me, const struct config *old) {
-    const struct config *c = me->config;
+    struct store_config config = settings(queue_of(me));
     (void)old;
-    store_configure(queue_of(me)->store,
-                    &(struct store_config){.free_space = c->free_space,
-                                           .message_size = c->message_size_limit + CHUNK_MAX,
-                                           .recipients = c->recipient_limit});
+    store_configure(queue_of(me)->store, &config);
 }
 
 /* What has not been committed was not promised; marks are made durable. */

@@ -21,6 +21,7 @@ struct store_config {
     uint64_t free_space;   /* octets below which intake stops */
     uint64_t message_size; /* of the data of one message */
     uint64_t recipients;   /* of one message as it comes in */
+    unsigned drafts;       /* at a time, 0: the most; each holds three descriptors with that of the shell */
 };
 
 struct store_user {

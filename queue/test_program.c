@@ -34,7 +34,7 @@ struct play {
     struct qid ready_id, waiting_id;
     uint32_t ready_rcpts, first_index;
     int64_t waiting_next;
-    unsigned told_rcpts;
+    unsigned told_rcpts, in_memory;
     char data[256], sender[64], rcpt[64];
     unsigned shown, shown_rcpts, files, ctl_done;
     uint16_t ctl_code;
@@ -70,6 +70,7 @@ static void on_ready(void *ctx, struct channel *ch, const struct wire_ready *m, 
     p->ready_rcpts = m->rcpts;
     p->told_rcpts = 0;
     copy(p->sender, sizeof p->sender, m->sender);
+    p->in_memory += (fcntl(fd, F_GET_SEALS) & F_SEAL_WRITE) != 0 && fcntl(fd, F_GET_SEALS) > 0;
     ssize_t n = pread(fd, p->data, sizeof p->data - 1, 0);
     p->data[n > 0 ? n : 0] = '\0';
     close(fd);
@@ -424,6 +425,21 @@ static void last_words(void **state) {
     assert_int_equal(p->first_index, N);
 }
 
+/* Large messages that dispatch cannot get rid of do not stay in memory. */
+static void memory_is_bounded(void **state) {
+    struct play *p = *state;
+    static char text[20001];
+    enum { N = 600 };
+    leases(p);
+    memset(text, 'x', 20000);
+    for (uint32_t i = 1; i <= N; i++) {
+        send_mail(p, (struct qid){p->smtpd_lease, i}, text, 1, "client [192.0.2.1]");
+        if (i % 30 == 0) until(p, &p->ready_end, i, "ready");
+    }
+    assert_true(p->in_memory >= 400 && p->in_memory < 510);
+    assert_int_equal(p->data[0], 'x');
+}
+
 static void splits(void **state) {
     struct play *p = *state;
     leases(p);
@@ -589,6 +605,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_message_goes_through, setup, teardown),
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(last_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(splits, setup, teardown),
         cmocka_unit_test_setup_teardown(dispatch_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses, setup, teardown),

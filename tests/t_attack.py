@@ -2,9 +2,11 @@
 """Hostile neighbours: local users at the control sockets, programs that an attacker owns."""
 import contextlib
 import select
+import threading
 
 import play
 from harness import *
+from sink import Sink
 
 
 @contextlib.contextmanager
@@ -83,5 +85,32 @@ def t_control_crowd():
             s.close()
 
 
+def t_few_descriptors():
+    """A machine that gives few descriptors: mail waits its turn, and no program takes another for an intruder."""
+    sink = Sink(behave={"dot": lambda a: time.sleep(0.1)})
+    on_cleanup(sink.close)
+    mx = Postern(start=False, retry_first="300ms", retry_max="500ms")
+    plain = mx.command
+    mx.command = lambda *argv: ["prlimit", "--nofile=400:400"] + plain(*argv)
+    mx.start()
+    mx.command = plain
+    mx.routes(f"far.test smtp:[127.0.0.1]:{sink.port}\n")
+    accepted = []
+
+    def send():
+        with mx.smtp() as s:
+            s.cmd("EHLO load.test")
+            for _ in range(220):
+                accepted.append(s.message("x@client.test", ["u@far.test"], message())[0] == 250)
+
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    ok(wait_for(lambda: len(sink.messages) >= sum(accepted), 40), f"all of {sum(accepted)} messages are delivered", len(sink.messages))
+    same(mx.events("intrusion"), [], "nobody was taken for an intruder")
+
+
 if __name__ == "__main__":
-    main(t_control_flood, t_control_crowd)
+    main(t_control_flood, t_control_crowd, t_few_descriptors)
