@@ -87,7 +87,8 @@ def t_control_crowd():
 
 def t_few_descriptors():
     """A machine that gives few descriptors: mail waits its turn, and no program takes another for an intruder."""
-    sink = Sink(behave={"dot": lambda a: time.sleep(0.1)})
+    gate = threading.Event()
+    sink = Sink(behave={"connect": lambda a: gate.wait(60) and None})
     on_cleanup(sink.close)
     mx = Postern(start=False, retry_first="300ms", retry_max="500ms")
     plain = mx.command
@@ -108,6 +109,7 @@ def t_few_descriptors():
         t.start()
     for t in threads:
         t.join()
+    gate.set()
     ok(wait_for(lambda: len(sink.messages) >= sum(accepted), 40), f"all of {sum(accepted)} messages are delivered", len(sink.messages))
     same(mx.events("intrusion"), [], "nobody was taken for an intruder")
 
