@@ -1,3 +1,5 @@
+#include "build-config.h"
+
 #include "common/program.h"
 
 #include "common/arena.h"
@@ -199,11 +201,24 @@ static const struct wire_handlers from_supervise = {
 
 static int usage(const struct program *p, FILE *to, int status) {
     const struct role_info *r = &role_table[p->role];
-    fprintf(to, "usage: %s [--help | --version]\n%s\nIt is started by posternd(8); by hand it does nothing. See postern-%s(8).\n",
+    fprintf(to,
+            "usage: %s [--help | --version]\n%s\n"
+            "It is started by posternd(8); by hand it does nothing. See postern-%s(8).\n",
             r->program, p->purpose, r->program);
     return status;
 }
 
+/* What somebody who starts it by hand may ask; -1: nothing of that. */
+static int answer_by_hand(const struct program *p, const char *word) {
+    const char *name = role_table[p->role].program;
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return usage(p, stdout, EX_OK);
+    if (strcmp(word, "--version") != 0) {
+        fprintf(stderr, "%s: %s: unknown option\n", name, word);
+        return -1;
+    }
+    printf("%s of Postern %s\n", name, PACKAGE_VERSION);
+    return EX_OK;
+}
 
 static bool enter_cage(struct start *s) {
     const char *paths[16] = {NULL};
@@ -261,14 +276,12 @@ static int run(struct start *s) {
 int program_main(const struct program *p, int argc, char **argv) {
     static struct start s;
     struct stat st;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) return usage(p, stdout, EX_OK);
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        printf("%s of Postern\n", role_table[p->role].program);
-        return EX_OK;
-    }
+    int answer = argc == 2 ? answer_by_hand(p, argv[1]) : -1;
+    if (answer >= 0) return answer;
     uint64_t instance = 0;
-    if (argc == 3 && strcmp(argv[1], "-i") == 0 && !str_to_u64(str_of(argv[2]), 1000, &instance)) return usage(p, stderr, EX_USAGE);
-    if (argc != 3 || fstat(FD_SUPERVISE, &st) != 0 || !S_ISSOCK(st.st_mode)) return usage(p, stderr, EX_USAGE);
+    if (argc != 3 || strcmp(argv[1], "-i") != 0 || !str_to_u64(str_of(argv[2]), 1000, &instance) ||
+        fstat(FD_SUPERVISE, &st) != 0 || !S_ISSOCK(st.st_mode))
+        return usage(p, stderr, EX_USAGE);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches posternd, which stops us in order */
     umask(077);

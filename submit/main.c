@@ -5,6 +5,8 @@
  * socket, where the kernel (SO_PEERCRED) tells smtpd who is there, and create files in the drop
  * directory, which it cannot list. A mail that it reported as taken (exit status 0) is durable: smtpd has
  * answered 250, or the file is synced. */
+#include "build-config.h"
+
 #include "submit/modes.h"
 #include "tools/settings.h"
 
@@ -51,7 +53,7 @@ int main(int argc, char **argv) {
         return EX_USAGE;
     }
     if (o.mode == MODE_HELP) return fputs(usage, stdout) < 0;
-    if (o.mode == MODE_VERSION) return puts("sendmail of Postern") < 0;
+    if (o.mode == MODE_VERSION) return puts("sendmail of Postern " PACKAGE_VERSION) < 0;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a write beyond RLIMIT_FSIZE then fails, and is reported */
     if (!load(&s, o.config)) return EX_CONFIG;

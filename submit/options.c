@@ -166,10 +166,19 @@ static bool wrong(struct options *o, char letter, const char *value, const char 
     return false;
 }
 
+static bool wrong_word(struct options *o, const char *word) {
+    struct buf b = BUF(o->why);
+    buf_add_escaped(&b, str_sub(str_of(word), 0, 40));
+    buf_adds(&b, ": unknown option");
+    buf_cstr(&b);
+    return false;
+}
+
 /* One word that begins with '-': flags, the last of which may take the rest of the word or the next word. */
 static bool word(struct options *o, int argc, char **argv, int *at) {
     for (const char *p = argv[*at] + 1; *p; p++) {
         const struct option *opt = find(*p);
+        if (!opt && argv[*at][1] == '-') return wrong_word(o, argv[*at]);
         if (!opt) return wrong(o, *p, NULL, "unknown option");
         const char *value = opt->takes == FLAG ? NULL : p + 1;
         if (opt->takes == VALUE && !*value) {

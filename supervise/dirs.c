@@ -32,7 +32,10 @@ static bool says(struct buf *why, const char *what) {
 }
 
 static bool is_ours(const struct stat *st, uid_t uid, mode_t mode, struct buf *why) {
-    if (st->st_uid != uid)
+    if (st->st_uid != uid && geteuid() != 0)
+        buf_addf(why, "belongs to UID %u, not to you (UID %u): start posternd as root, or name a directory of your own",
+                 (unsigned)st->st_uid, (unsigned)uid);
+    else if (st->st_uid != uid)
         buf_addf(why, "belongs to UID %u, but must belong to UID %u: chown it, or name another directory",
                  (unsigned)st->st_uid, (unsigned)uid);
     else if (st->st_mode & 022 & ~mode)

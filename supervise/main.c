@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "supervise/configure.h"
 #include "supervise/dirs.h"
+#include "supervise/harden.h"
 #include "supervise/notify.h"
 #include "supervise/suite.h"
 
@@ -69,7 +70,7 @@ static int parse_options(struct options *o, int argc, char **argv) {
                                           {0}};
     int c;
     *o = (struct options){.file = POSTERN_CONF};
-    while ((c = getopt_long(argc, argv, "c:f", words, NULL)) != -1) switch (c) {
+    while ((c = getopt_long(argc, argv, "c:fh", words, NULL)) != -1) switch (c) {
         case 'c':
             o->file = optarg;
             break;
@@ -119,10 +120,18 @@ static int connect_syslog(void) {
     return -1;
 }
 
+static const char *log_remedy(int error) {
+    if (error == ENOENT) return "make the directory that it is to lie in, or name another file";
+    if (error == EACCES) return "start posternd as root, or name a file that you may write";
+    return "name another file, or set log = syslog";
+}
+
 static bool open_log(struct posternd *d, struct config_error *err) {
     const struct config *c = d->suite.config;
-    const char *log = d->options.foreground && !config_line(c, "log") ? "stderr" : c->log;
-    char why[200];
+    /* -f is said by somebody at a terminal, who wants to see; or by a service manager, who does not. */
+    bool seen = d->options.foreground && !getenv("NOTIFY_SOCKET");
+    const char *log = seen && !config_line(c, "log") ? "stderr" : c->log;
+    char why[300];
     if (strcmp(log, "stderr") == 0) d->suite.log_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
     else if (strcmp(log, "syslog") == 0) d->suite.log_fd = connect_syslog();
     else d->suite.log_fd = open(log + 5, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
@@ -132,7 +141,10 @@ static bool open_log(struct posternd *d, struct config_error *err) {
         log_open(d->suite.log_fd, "postern/posternd", c->hostname);
         return true;
     }
-    snprintf(why, sizeof why, "%s; set log = stderr or log = file:PATH", strerror(errno));
+    if (strcmp(log, "syslog") == 0)
+        snprintf(why, sizeof why, "/dev/log: %s: start a system logger, or set log = file:PATH",
+                 strerror(errno));
+    else snprintf(why, sizeof why, "%s: %s", strerror(errno), log_remedy(errno));
     config_blame(err, d->file, config_line(c, "log"), STR("log"), str_of(log), why);
     return false;
 }
@@ -276,6 +288,7 @@ int main(int argc, char **argv) {
     int status = parse_options(&d.options, argc, argv);
     if (status) return status;
     tidy_descriptors();
+    harden();
     signal(SIGPIPE, SIG_IGN);
     umask(022);
     if (!realpath(d.options.file, d.file)) snprintf(d.file, sizeof d.file, "%s", d.options.file);

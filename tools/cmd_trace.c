@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 enum { EVENTS_MAX = 2000 };
 
@@ -74,7 +75,7 @@ static bool concerns(const struct trace *t, const struct log_line *l) {
 }
 
 static int read_log(struct trace *t, const char *file) {
-    FILE *f = fopen(file, "re");
+    FILE *f = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
     char *line = NULL;
     size_t cap = 0;
     ssize_t n;
@@ -86,7 +87,7 @@ static int read_log(struct trace *t, const char *file) {
         if (concerns(t, &l)) keep(t, &l);
     }
     free(line);
-    fclose(f);
+    if (f != stdin) fclose(f);
     return EX_OK;
 }
 
@@ -117,9 +118,13 @@ static void print(const struct trace *t) {
     if (t->left_out) printf("and %zu later events\n", t->left_out);
 }
 
+/* Where rsyslog of Debian puts the lines of facility mail. */
+static const char syslog_file[] = "/var/log/mail.log";
+
 static const char *log_file(const struct tool *t) {
     const char *log = t->config->log;
     if (t->log) return t->log;
+    if (strcmp(log, "syslog") == 0 && access(syslog_file, F_OK) == 0) return syslog_file;
     return strncmp(log, "file:", 5) == 0 ? log + 5 : NULL;
 }
 
@@ -129,7 +134,9 @@ int run_trace(struct tool *t) {
     if (!qid_parse(str_of(t->words[0]), &trace.id))
         return tool_fail(EX_USAGE, "%s: not a queue id", t->words[0]);
     if (!file)
-        return tool_fail(EX_USAGE, "log = %s: set it to file:PATH, or name a copy with --log FILE",
+        return tool_fail(EX_USAGE,
+                         "log = %s: set it to file:PATH, or name a copy with --log FILE, or pipe the journal in: "
+                         "journalctl -o short-iso-precise | postern trace ID --log -",
                          t->config->log);
     int status = read_log(&trace, file);
     if (status == EX_OK && !trace.n)

@@ -10,17 +10,30 @@ static bool number(struct str s, size_t from, size_t to, int *out) {
     return true;
 }
 
+/* "Z", or what a system logger writes: "+01:00", "+0100". In seconds. */
+static bool parse_zone(struct str s, int *east) {
+    int hours, minutes;
+    *east = 0;
+    if (str_eq(s, STR("Z"))) return true;
+    if (!s.n || (s.p[0] != '+' && s.p[0] != '-') || !number(s, 1, 3, &hours)) return false;
+    if (s.n != 5 && (s.n != 6 || s.p[3] != ':')) return false;
+    if (!number(s, s.n - 2, s.n, &minutes)) return false;
+    *east = (hours * 60 + minutes) * (s.p[0] == '-' ? -60 : 60);
+    return true;
+}
+
 /* "2026-11-21T09:30:00.123456Z" */
 static bool parse_time(struct str s, int64_t *us) {
     struct tm tm = {0};
     uint64_t fraction;
-    if (s.n != 27 || s.p[10] != 'T' || s.p[19] != '.' || s.p[26] != 'Z') return false;
+    int east;
+    if (s.n < 27 || s.p[10] != 'T' || s.p[19] != '.' || !parse_zone(str_sub(s, 26, s.n), &east)) return false;
     if (!number(s, 0, 4, &tm.tm_year) || !number(s, 5, 7, &tm.tm_mon) || !number(s, 8, 10, &tm.tm_mday) ||
         !number(s, 11, 13, &tm.tm_hour) || !number(s, 14, 16, &tm.tm_min) || !number(s, 17, 19, &tm.tm_sec) ||
         !str_to_u64(str_sub(s, 20, 26), 999999, &fraction))
         return false;
     tm.tm_year -= 1900, tm.tm_mon -= 1;
-    *us = (int64_t)timegm(&tm) * 1000000 + (int64_t)fraction;
+    *us = ((int64_t)timegm(&tm) - east) * 1000000 + (int64_t)fraction;
     return true;
 }
 

@@ -3,6 +3,8 @@
  * It has the rights of its caller. What it asks of the suite goes over the control sockets in the run
  * directory, where SO_PEERCRED tells queue and dispatch who asks; the rest it reads from files that the
  * caller may read. */
+#include "build-config.h"
+
 #include "tools/command.h"
 
 #include <fcntl.h>
@@ -56,11 +58,11 @@ int tool_running(const struct config *c) {
 }
 
 static int usage(FILE *to, int status) {
-    fputs("usage: postern [-c FILE] COMMAND [ARGUMENTS]\n\n", to);
+    fputs("usage: postern [-c FILE] COMMAND [ARGUMENTS]\n       postern --help | --version\n\n", to);
     for (size_t i = 0; i < command_count; i++) {
         const struct command *c = &commands[i];
-        fprintf(to, "  %-7s %s%s\n          %s%s\n", c->name, c->arguments,
-                c->flags & TAKES_JSON ? " [--json]" : "", c->sentence, "");
+        fprintf(to, "  %s%s%s%s\n          %s\n", c->name, *c->arguments ? " " : "", c->arguments,
+                c->flags & TAKES_JSON ? " [--json]" : "", c->sentence);
     }
     fputs("\nThe configuration is FILE, else $POSTERN_CONFIG, else " POSTERN_CONF ". See postern(8).\n", to);
     return status;
@@ -143,6 +145,8 @@ static int run(struct tool *t, const struct command *c) {
 int main(int argc, char **argv) {
     static struct tool t;
     signal(SIGPIPE, SIG_DFL);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return puts("postern of Postern " PACKAGE_VERSION) < 0 ? EX_IOERR : EX_OK;
     if (!take_words(&t, argc, argv)) return EX_USAGE;
     if (!t.word_count) return t.help ? usage(stdout, EX_OK) : usage(stderr, EX_USAGE);
     const struct command *c = find(t.words[0]);

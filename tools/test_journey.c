@@ -24,6 +24,14 @@ static void lines(void **state) {
     assert_int_equal(log_number(&l, "rcpts"), 2);
     assert_int_equal(log_number(&l, "from"), 0);
     assert_true(log_field(&l, "rom").p == NULL);
+    /* The same moment as system loggers write it. */
+    static const char *const zones[] = {"10:30:00.123456+01:00", "08:00:00.123456-0130", "09:30:00.123456+0000"};
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "2026-11-21T%s mx postern/queue[1]: listening", zones[i]);
+        assert_true(log_line_parse(str_of(line), &l));
+        assert_int_equal(l.us, 1795253400123456);
+    }
     assert_true(log_line_parse(STR(HEAD "listening name=127.0.0.1:25"), &l));
     assert_true(!l.has_id && str_eq(l.event, STR("listening")));
     static const char *const others[] = {
@@ -31,6 +39,9 @@ static void lines(void **state) {
         "x",
         "2026-11-21T09:30:00.123456Z mx postern/queue[123]:",
         "2026-11-21 09:30:00 mx postern/queue[1]: x",
+        "2026-11-21T09:30:00.123456+1 mx postern/queue[1]: x",
+        "2026-11-21T09:30:00.123456+01:0x mx postern/queue[1]: x",
+        "2026-11-21T09:30:00.123456 mx postern/queue[1]: x",
         "2026-11-21T09:30:00.12345xZ mx postern/queue[1]: x",
         "2026-11-21T09:30:00.123456Z mx postern/queue: x",
         "2026-11-21T09:30:00.123456Z mx postern/queue[x]: x",
