@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,8 @@
 enum {
     RCPTS_MAX = 1000,   /* of one job, as recipients-per-delivery */
     JOB_MAX = 4u << 20, /* octets of envelope */
-    FRESH_MS = 1000,    /* younger than this, a message cannot have been delivered by one who died since */
+    FRESH_MS = 1000,    /* what is older, or came before we did, may have been delivered by one who died since */
+    SLACK_MS = 100,
     FD_CHANNEL = 3,
 };
 
@@ -42,6 +44,7 @@ struct worker {
     struct loop *loop;
     struct channel *dispatch;
     struct arena *arena; /* of the job in hand */
+    int64_t since;       /* when it began, ms since 1970 */
     bool busy;           /* a job was begun, its recipients are coming */
     uint32_t job, expected;
     uint32_t index[RCPTS_MAX];
@@ -134,6 +137,11 @@ static int64_t clock_us(void) {
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+static bool dispatch_is_dead(void) {
+    struct pollfd p = {.fd = FD_CHANNEL, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 static void deliver(struct worker *w) {
     struct delivery *d = &w->delivery;
     struct status s;
@@ -141,7 +149,11 @@ static void deliver(struct worker *w) {
     d->index = w->index[0];
     d->message.rcpt = w->rcpt;
     d->message.rcpts = w->expected;
-    d->maybe_again = loop_wall_ms(w->loop) - d->message.arrival > FRESH_MS;
+    /* Nor do we deliver what is left in the channel of a dispatch that is dead: nobody would hear of it, and its
+     * successor has another worker do it at the same time. */
+    if (dispatch_is_dead()) leave(EX_OK);
+    d->maybe_again = d->message.arrival < w->since + SLACK_MS ||
+                     loop_wall_ms(w->loop) - d->message.arrival > FRESH_MS;
     bool caged = enter_cage(w, &s);
     if (caged) s = delivery_run(d, w->mailbox);
     int64_t took = clock_us() - begin;
@@ -215,6 +227,7 @@ void worker_run(int channel_fd, uid_t uid, gid_t gid) {
     w->gid = gid;
     w->delivery.data = -1;
     w->loop = loop_new();
+    w->since = loop_wall_ms(w->loop);
     w->arena = arena_new(JOB_MAX);
     w->dispatch = channel_new(w->loop, FD_CHANNEL, ROLE_local, 0, ROLE_dispatch, &user, w);
     SEND(w->dispatch, synced, .unused = 0);

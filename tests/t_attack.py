@@ -114,5 +114,34 @@ def t_few_descriptors():
     same(mx.events("intrusion"), [], "nobody was taken for an intruder")
 
 
+def t_dispatch_dies_over_an_mbox():
+    """An mbox has no names by which a second copy is known, and the next worker is there before the last has ended."""
+    mx = Postern(mailbox="mbox:%m/%u", retry_first="300ms", retry_max="600ms")
+    accepted, stop = [], threading.Event()
+
+    def send(who):
+        with mx.smtp() as s:
+            s.cmd("EHLO load.test")
+            while not stop.is_set():
+                name = f"m-{who}-{len(accepted)}"
+                if s.message("x@client.test", ["alice@mx.test"], message(name))[0] == 250:
+                    accepted.append(name)
+
+    threads = [threading.Thread(target=send, args=(i,)) for i in range(3)]
+    for t in threads:
+        t.start()
+    for _ in range(6):
+        time.sleep(0.5)
+        for p in mx.pids("dispatch"):
+            os.kill(p, signal.SIGKILL)
+        wait_for(lambda: mx.pids("dispatch"), 10)
+    stop.set()
+    for t in threads:
+        t.join()
+    ok(wait_for(lambda: mx.queue_count() == 0, 30), "the queue empties")
+    got = re.findall(rb"(?m)^Subject: (m-\S+)", (mx.dir / "mail/alice").read_bytes())
+    same((len(set(got)), len(got)), (len(accepted), len(accepted)), "each message is there once")
+
+
 if __name__ == "__main__":
-    main(t_control_flood, t_control_crowd, t_few_descriptors)
+    main(t_control_flood, t_control_crowd, t_few_descriptors, t_dispatch_dies_over_an_mbox)
