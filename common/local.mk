@@ -36,7 +36,9 @@ common_libcommon_a_SOURCES = \
 	common/timers.h \
 	common/wire.c \
 	common/wire.def \
-	common/wire.h
+	common/wire.h \
+	common/xtext.c \
+	common/xtext.h
 
 # The unit tests: cmocka programs, TAP on standard output.
 common_tests = \
@@ -46,7 +48,8 @@ common_tests = \
 	common/test_config \
 	common/test_net \
 	common/test_str \
-	common/test_values
+	common/test_values \
+	common/test_xtext
 check_PROGRAMS += $(common_tests)
 TESTS += $(common_tests)
 common_test_addr_LDADD = $(TEST_LIBS)
@@ -56,6 +59,7 @@ common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
 common_test_values_LDADD = $(TEST_LIBS)
+common_test_xtext_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
 if FUZZ

@@ -2,6 +2,7 @@
 
 #include "common/arena.h"
 #include "common/smtpcaps.h"
+#include "common/xtext.h"
 #include "deliver-smtp/body.h"
 #include "deliver-smtp/ehlo.h"
 #include "deliver-smtp/reply.h"
@@ -11,9 +12,11 @@
 #include <string.h>
 
 enum {
-    OUT_MAX = 65536,   /* octets that wait for the shell: a flight of commands, or a run of the message */
-    RUN_MAX = 16384,   /* of the message, read at once; stuffing may double it */
-    COMMAND_MAX = 600, /* "RCPT TO:<" + ADDR_TEXT_MAX + ">" CRLF, and MAIL with its parameters */
+    OUT_MAX = 65536, /* octets that wait for the shell: a flight of commands, or a run of the message */
+    RUN_MAX = 16384, /* of the message, read at once; stuffing may double it */
+    ORCPT_MAX = 500,
+    ENVID_MAX = 100,
+    COMMAND_MAX = 600 + 3 * ORCPT_MAX, /* "RCPT TO:<" + ADDR_TEXT_MAX + ">" CRLF, parameters as xtext */
     NAME_KEPT = 128,
     GREETING_KEPT = 200,
     QUIT_MS = 2000, /* its answer is of no use to anybody; RFC 5321 4.1.1.10 wants us to wait all the same */
@@ -164,6 +167,7 @@ static void over(struct client *c, const struct status *why) {
 
 static void settle(struct client *c, struct client_rcpt *r, struct status s) {
     r->settled = true;
+    r->reports = c->server.caps & CAP_DSN;
     r->status = s;
     r->status.text = str_dup(c->mail->arena, s.text);
 }
@@ -176,6 +180,7 @@ static void settle_rest(struct client *c, struct status s, bool accepted_only) {
         if (r->settled || (accepted_only && !r->accepted)) continue;
         if (!text.n) text = s.text = str_dup(c->mail->arena, s.text); /* one copy for all of them */
         r->settled = true;
+        r->reports = c->server.caps & CAP_DSN;
         r->status = s;
     }
 }
@@ -372,6 +377,32 @@ void client_begin(struct client *c, struct client_mail *m) {
     end(c, s, true);
 }
 
+/* RFC 3461 4.3, 4.4 */
+static void say_return(struct buf *b, const struct client_mail *m) {
+    static const char *const words[] = {"", " RET=FULL", " RET=HDRS"};
+    if (m->ret < 3) buf_adds(b, words[m->ret]);
+    if (!m->envid.n || m->envid.n > ENVID_MAX) return;
+    buf_adds(b, " ENVID=");
+    xtext_encode(b, m->envid);
+}
+
+/* RFC 3461 4.1, 4.2 */
+static void say_notify(struct buf *b, const struct client_rcpt *r) {
+    static const char *const words[] = {"NEVER", "SUCCESS", "FAILURE", "DELAY"};
+    const char *between = " NOTIFY=";
+    for (unsigned i = 0; i < 4; i++) {
+        if (!(r->notify & 1u << i)) continue;
+        buf_adds(b, between);
+        buf_adds(b, words[i]);
+        between = ",";
+    }
+    ptrdiff_t semi = str_chr(r->orcpt, ';');
+    if (semi < 0 || r->orcpt.n > ORCPT_MAX) return;
+    buf_adds(b, " ORCPT=");
+    buf_add(b, str_sub(r->orcpt, 0, (size_t)semi + 1));
+    xtext_encode(b, str_sub(r->orcpt, (size_t)semi + 1, r->orcpt.n));
+}
+
 static void say_mail(struct client *c) {
     struct buf b = out_room(c, COMMAND_MAX);
     buf_adds(&b, "MAIL FROM:<");
@@ -383,6 +414,7 @@ static void say_mail(struct client *c) {
     }
     if ((c->eight_bit || c->mail->eight_bit) && (c->server.caps & CAP_8BITMIME))
         buf_adds(&b, " BODY=8BITMIME");
+    if (c->server.caps & CAP_DSN) say_return(&b, c->mail);
     buf_adds(&b, "\r\n");
     out_add(c, &b);
 }
@@ -391,7 +423,9 @@ static void say_rcpt(struct client *c, const struct client_rcpt *r) {
     struct buf b = out_room(c, COMMAND_MAX);
     buf_adds(&b, "RCPT TO:<");
     buf_add(&b, r->address);
-    buf_adds(&b, ">\r\n");
+    buf_addc(&b, '>');
+    if (c->server.caps & CAP_DSN) say_notify(&b, r);
+    buf_adds(&b, "\r\n");
     out_add(c, &b);
 }
 

@@ -42,6 +42,9 @@ struct client_server {
 
 struct client_rcpt {
     struct str address;   /* as addr_format writes it: goes between < and > */
+    struct str orcpt;     /* RFC 3461: type;address, plain; or empty */
+    uint8_t notify;       /* bits as in wire.def */
+    bool reports;         /* out: the server offers DSN, so what notify asks for is its duty now */
     bool settled;         /* in: true leaves this recipient out. out: status is final */
     bool accepted;        /* for the engine: RCPT was taken */
     struct status status; /* text in the arena of the mail */
@@ -50,6 +53,8 @@ struct client_rcpt {
 /* One transaction. All of it is the caller's and must stay until end was called. */
 struct client_mail {
     struct str sender; /* as addr_format writes it; empty is the null reverse-path */
+    uint8_t ret;       /* RFC 3461: 0 not given, 1 FULL, 2 HDRS */
+    struct str envid;  /* plain; or empty */
     bool eight_bit;    /* declared BODY=8BITMIME by whoever gave it */
     struct str prefix; /* header fields in front of the data, CRLF lines */
     uint64_t size;     /* octets of prefix and data together */

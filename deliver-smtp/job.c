@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ARENA_BASE = 64 * 1024, ARENA_A_RCPT = 3072, ARENA_A_HOST = 2048 };
+enum { ARENA_BASE = 64 * 1024, ARENA_A_RCPT = 3600, ARENA_A_HOST = 2048 };
 
 struct job *job_new(const struct wire_job *m, int fd) {
     const char *why;
@@ -30,7 +30,9 @@ struct job *job_new(const struct wire_job *m, int fd) {
     j->rcpt_count = m->rcpts;
     j->hosts = arena_alloc(j->arena, m->hosts * sizeof *j->hosts);
     j->rcpts = arena_alloc(j->arena, m->rcpts * sizeof *j->rcpts);
-    j->mail = (struct client_mail){.eight_bit = m->body != 0,
+    j->mail = (struct client_mail){.ret = m->ret,
+                                   .envid = str_dup(j->arena, m->envid),
+                                   .eight_bit = m->body != 0,
                                    .prefix = str_dup(j->arena, m->prefix),
                                    .size = m->size,
                                    .arena = j->arena,
@@ -52,12 +54,21 @@ bool job_add_host(struct job *j, const struct wire_job_host *m) {
     return true;
 }
 
+static size_t type_end(struct str orcpt) {
+    ptrdiff_t semi = str_chr(orcpt, ';');
+    return semi < 0 ? orcpt.n : (size_t)semi;
+}
+
 bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m) {
     if (j->mail.count == j->rcpt_count) return false;
     const char *why;
     struct addr to;
     struct client_rcpt *r = &j->mail.rcpts[j->mail.count];
     j->rcpts[j->mail.count++].index = m->index;
+    r->notify = m->notify;
+    /* Its type goes into a command as it is; the rest as xtext. */
+    if (str_is_print(m->orcpt) && str_chr(str_sub(m->orcpt, 0, type_end(m->orcpt)), ' ') < 0)
+        r->orcpt = str_dup(j->arena, m->orcpt);
     if (addr_parse(m->rcpt, 0, j->arena, &to, &why)) {
         r->address = addr_text(j->arena, &to);
         return true;
@@ -152,7 +163,8 @@ void job_running(const struct job *j, struct channel *ch) {
 void job_report(const struct job *j, struct channel *ch) {
     for (size_t i = 0; i < j->mail.count; i++)
         SEND(ch, result, .job = j->number, .id = j->id, .index = j->rcpts[i].index,
-             .host = j->rcpts[i].said_by, WIRE_STATUS(j->mail.rcpts[i].status));
+             .host = j->rcpts[i].said_by, .reports = j->mail.rcpts[i].reports,
+             WIRE_STATUS(j->mail.rcpts[i].status));
     SEND(ch, job_done, .job = j->number, .connect_us = j->connect_us, .transmit_us = j->transmit_us,
          .reused = j->reused);
 }

@@ -42,6 +42,16 @@ static const struct story stories[] = {
      {HELLO, "250 ok\r\n250 ok\r\n354 go\r\n", "250 2.0.0 taken\r\n", "221 bye\r\n"},
      E FLIGHT1 STUFFED "QUIT\r\n",
      "ready|0:250 2.0.0 taken|settled alive|over"},
+    {"reports are the next host's",
+     2,
+     1,
+     NULL,
+     {"220 mx\r\n", "250-mx\r\n250-DSN\r\n250 PIPELINING\r\n", "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+      "250 2.0.0 taken\r\n", "221 bye\r\n"},
+     E "MAIL FROM:<s@a.test> RET=HDRS ENVID=a+2Bb+20c\r\n"
+       "RCPT TO:<r0@b.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+3Dy+20@o.test\r\nRCPT "
+       "TO:<r1@b.test>\r\nDATA\r\n" STUFFED "QUIT\r\n",
+     "ready|0:250 2.0.0 taken|1:250 2.0.0 taken|settled alive|over"},
     {"without PIPELINING one by one",
      2,
      1,
@@ -416,7 +426,12 @@ static void begin(struct play *p) {
     memset(p->rcpts, 0, sizeof p->rcpts);
     p->rcpts[0].address = STR("r0@b.test");
     p->rcpts[1].address = STR("r1@b.test");
+    /* Said only to servers with DSN. */
+    p->rcpts[0].notify = 6;
+    p->rcpts[0].orcpt = STR("rfc822;x=y @o.test");
     p->mail = (struct client_mail){.sender = STR("s@a.test"),
+                                   .ret = 2,
+                                   .envid = STR("a+b c"),
                                    .size = p->text.n,
                                    .rcpts = p->rcpts,
                                    .count = p->story->rcpts,

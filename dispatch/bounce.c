@@ -106,6 +106,35 @@ static const char *meaning_of(const struct status *st) {
     return m->text;
 }
 
+/* One row for each sched_action. */
+static const struct tale {
+    const char *action, *subject, *one, *more;
+} tales[] = {
+    [SCHED_HAS_FAILED] = {"failed", "Undelivered mail returned to sender",
+                          "could not be delivered to the address below. This is final: it\r\n"
+                          "will not be tried again. The reason stands beside it.",
+                          "could not be delivered to the addresses below. This is final: it\r\n"
+                          "will not be tried again. The reason stands beside each."},
+    [SCHED_WAS_DELIVERED] = {"delivered", "Mail was delivered",
+                             "was put into the mailbox of the recipient below.\r\nYou asked to be told.",
+                             "was put into the mailboxes of the recipients below.\r\nYou asked to be told."},
+    [SCHED_WAS_RELAYED] =
+        {"relayed", "Mail was passed on",
+         "was passed on for the recipient below to a mail system that\r\n"
+         "sends no reports itself. What became of it there you will hear only if it fails.",
+         "was passed on for the recipients below to a mail system that\r\n"
+         "sends no reports itself. What became of it there you will hear only if it fails."},
+    [SCHED_WAS_EXPANDED] = {"expanded", "Mail was passed on to several addresses",
+                            "was passed on to those for whom the address below stands.\r\n"
+                            "You will hear more only if something fails.",
+                            "was passed on to those for whom the addresses below stand.\r\n"
+                            "You will hear more only if something fails."},
+};
+
+static const struct tale *tale_of(const struct bounce *b) {
+    return &tales[b->failed[0].action];
+}
+
 static void add_header(struct buf *out, const struct bounce *b, struct str boundary, bool eight) {
     buf_adds(out, "Date: ");
     bounce_date(out, b->now);
@@ -113,7 +142,9 @@ static void add_header(struct buf *out, const struct bounce *b, struct str bound
     buf_add(out, b->hostname);
     buf_adds(out, ">\r\nTo: <");
     add_clean(out, b->sender);
-    buf_adds(out, ">\r\nSubject: Undelivered mail returned to sender\r\nMessage-ID: <");
+    buf_adds(out, ">\r\nSubject: ");
+    buf_adds(out, tale_of(b)->subject);
+    buf_adds(out, "\r\nMessage-ID: <");
     buf_adds(out, qid_format(b->id).c);
     buf_addc(out, '@');
     buf_add(out, b->hostname);
@@ -148,8 +179,10 @@ static void add_human_rcpt(struct buf *out, const struct sched_failed *f) {
     add_code(out, &f->status);
     buf_addc(out, ' ');
     add_wrapped(out, 40, "    ", f->status.text);
-    buf_adds(out, "    ");
-    add_wrapped(out, 4, "    ", str_of(meaning_of(&f->status)));
+    if (f->action == SCHED_HAS_FAILED) {
+        buf_adds(out, "    ");
+        add_wrapped(out, 4, "    ", str_of(meaning_of(&f->status)));
+    }
     buf_adds(out, "\r\n");
 }
 
@@ -158,11 +191,9 @@ static void add_human(struct buf *out, const struct bounce *b, struct str bounda
     buf_adds(out, "This is the mail system at ");
     buf_add(out, b->hostname);
     buf_addf(out,
-             ".\r\n\r\nYour message could not be delivered to the address%s below. This is final: it\r\n"
-             "will not be tried again. %s\r\nOther recipients of the message, if there are any, are not "
+             ".\r\n\r\nYour message %s\r\nOther recipients of the message, if there are any, are not "
              "affected.\r\n\r\n",
-             b->count == 1 ? "" : "es",
-             b->count == 1 ? "The reason stands beside it." : "The reason stands beside each.");
+             b->count == 1 ? tale_of(b)->one : tale_of(b)->more);
     for (size_t i = 0; i < b->count; i++) add_human_rcpt(out, &b->failed[i]);
     buf_adds(out, "If you need help, send this whole message to the postmaster there or at ");
     buf_add(out, b->hostname);
@@ -177,14 +208,22 @@ static struct str host_name(struct str host) {
     return at > 0 ? str_sub(host, 0, (size_t)at) : host;
 }
 
+static bool has_eight(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 0x7e) return true;
+    return false;
+}
+
 static void add_status_rcpt(struct buf *out, const struct sched_failed *f) {
     if (f->orcpt.n) { /* RFC 3461 4.2: type;address as it was given */
         buf_adds(out, "\r\nOriginal-Recipient: ");
         add_clean(out, f->orcpt);
     }
-    buf_adds(out, "\r\nFinal-Recipient: rfc822; ");
+    buf_adds(out, has_eight(f->rcpt) ? "\r\nFinal-Recipient: utf-8; " : "\r\nFinal-Recipient: rfc822; ");
     add_clean(out, f->rcpt);
-    buf_adds(out, "\r\nAction: failed\r\nStatus: ");
+    buf_adds(out, "\r\nAction: ");
+    buf_adds(out, tales[f->action].action);
+    buf_adds(out, "\r\nStatus: ");
     add_code(out, &f->status);
     if (f->status.remote && f->host.n) {
         buf_adds(out, "\r\nRemote-MTA: dns; ");
@@ -198,7 +237,12 @@ static void add_status_rcpt(struct buf *out, const struct sched_failed *f) {
 }
 
 static void add_status(struct buf *out, const struct bounce *b, struct str boundary, bool eight) {
-    add_part(out, boundary, "message/delivery-status", eight);
+    add_part(out, boundary, b->utf8 ? "message/global-delivery-status" : "message/delivery-status", eight);
+    if (b->envid.n) { /* RFC 3464 2.2.1 */
+        buf_adds(out, "Original-Envelope-Id: ");
+        add_clean(out, b->envid);
+        buf_adds(out, "\r\n");
+    }
     buf_adds(out, "Reporting-MTA: dns; ");
     buf_add(out, b->hostname);
     buf_adds(out, "\r\nX-Postern-Queue-ID: ");
@@ -210,7 +254,10 @@ static void add_status(struct buf *out, const struct bounce *b, struct str bound
 }
 
 static void add_original(struct buf *out, const struct bounce *b, struct str boundary, bool eight) {
-    add_part(out, boundary, "text/rfc822-headers", eight);
+    /* RFC 6533 6.3, 6.2 with SMTPUTF8 */
+    static const char *const types[2][2] = {{"text/rfc822-headers", "message/global-headers"},
+                                            {"message/rfc822", "message/global"}};
+    add_part(out, boundary, types[b->full][b->utf8], eight);
     buf_add(out, b->prefix);
     buf_add(out, b->header);
     if (b->cut) buf_adds(out, "X-Postern-Note: the rest of the header was left out\r\n");
@@ -221,12 +268,6 @@ static void add_original(struct buf *out, const struct bounce *b, struct str bou
 
 static bool has(struct str s, struct str what) {
     return s.n && memmem(s.p, s.n, what.p, what.n);
-}
-
-static bool has_eight(struct str s) {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 0x7e) return true;
-    return false;
 }
 
 /* A boundary that nobody could write into his message before: its id is ours. Still, it is looked for. */

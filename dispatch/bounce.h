@@ -1,4 +1,5 @@
-/* bounce.h: the message that tells a sender what could not be delivered (RFC 3464 in a multipart/report of
+/* bounce.h: the message that tells a sender what could not be delivered, or what was, if he asked (RFC 3461;
+ * RFC 3464 in a multipart/report of
  * RFC 6522).
  *
  * Pure: it is given the time, the failures and the header of the original, and gives the text. */
@@ -8,7 +9,10 @@
 #include "common/qid.h"
 #include "dispatch/sched.h"
 
-enum { BOUNCE_HEADER_MAX = 65536 }; /* as much of the original's header is sent back */
+enum {
+    BOUNCE_HEADER_MAX = 65536,     /* as much of the original's header is sent back */
+    BOUNCE_FULL_MAX = 1024 * 1024, /* with RET=FULL messages up to this size come back whole */
+};
 
 struct bounce {
     struct str hostname;
@@ -17,8 +21,11 @@ struct bounce {
     int64_t now, arrival;      /* ms since 1970 */
     struct str sender;         /* of the original: who gets this */
     struct str prefix, header; /* of the original: what Postern added, and its own; CRLF lines */
+    struct str envid;          /* of MAIL, without xtext; or empty */
     bool cut;                  /* the header was longer */
-    const struct sched_failed *failed;
+    bool full;                 /* header is the whole message */
+    bool utf8;                 /* it came with SMTPUTF8: so does this (RFC 6533) */
+    const struct sched_failed *failed; /* at least one; all with the same action */
     size_t count;
 };
 

@@ -127,6 +127,20 @@ static struct str read_header(int fd, char *mem, bool *cut) {
     return (struct str){mem, length};
 }
 
+/* RET=FULL (RFC 3461 4.3): all of it, when it is of a size that one report can carry. */
+static bool read_full(const struct sched_mail *mail, char *mem, struct str *out) {
+    if (mail->size > BOUNCE_FULL_MAX) return false;
+    size_t n = 0;
+    while (n < mail->size) {
+        ssize_t k = pread(mail->fd, mem + n, mail->size - n, (off_t)n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return false;
+        n += (size_t)k;
+    }
+    *out = (struct str){mem, n};
+    return true;
+}
+
 static int sealed_memfd(struct str s) {
     int fd = memfd_create("report", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     while (fd >= 0 && s.n) {
@@ -164,8 +178,8 @@ static bool send_report(struct shell *sh, const struct bounce *b, struct str tex
     bounce_date(&trace, b->now);
     buf_adds(&trace, "\r\n");
     if (trace.failed) trace.n = 0;
-    SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE, .body = eight,
-         .origin = STR("failure report"), .about = b->about);
+    SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE,
+         .body = (uint8_t)(eight | (b->utf8 ? 2 : 0)), .origin = STR("failure report"), .about = b->about);
     SEND(sh->queue, mail_rcpt, .id = b->id, .index = 0, .rcpt = b->sender);
     if (!send_chunks(sh, b->id, text)) {
         SEND(sh->queue, mail_abort, .id = b->id);
@@ -182,7 +196,8 @@ static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sch
     struct shell *sh = ctx;
     bool eight, ok = false;
     if (!sh->queue || !sh->lease || sh->serial == UINT32_MAX) return false;
-    char *header = xmalloc(BOUNCE_HEADER_MAX);
+    bool full = mail->ret == 1 && v[0].action == SCHED_HAS_FAILED;
+    char *header = xmalloc(full ? BOUNCE_FULL_MAX : BOUNCE_HEADER_MAX);
     struct bounce b = {.hostname = str_of(sh->me->config->hostname),
                        .id = {sh->lease, ++sh->serial},
                        .about = mail->id,
@@ -190,9 +205,12 @@ static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sch
                        .arrival = mail->arrival,
                        .sender = mail->sender,
                        .prefix = mail->prefix,
+                       .envid = mail->envid,
+                       .utf8 = mail->body & 2,
                        .failed = v,
                        .count = n};
-    b.header = read_header(mail->fd, header, &b.cut);
+    b.full = full && read_full(mail, header, &b.header);
+    if (!b.full) b.header = read_header(mail->fd, header, &b.cut);
     size_t room = bounce_room(&b);
     char *text = xmalloc(room);
     struct buf out = buf_on(text, room);
@@ -239,7 +257,8 @@ static void send_remote(struct channel *ch, const struct sched_job *j, int fd) {
     const struct sched_mail *m = j->mail;
     SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body,
             .size = m->size + m->prefix.n, .prefix = m->prefix, .destination = j->destination,
-            .hosts = (uint32_t)j->host_count, .rcpts = (uint32_t)j->rcpt_count);
+            .hosts = (uint32_t)j->host_count, .rcpts = (uint32_t)j->rcpt_count, .ret = m->ret,
+            .envid = m->envid);
     for (size_t i = 0; i < j->host_count; i++) {
         const struct sched_host *h = &j->hosts[i];
         SEND(ch, job_host, .job = j->job, .name = str_sub(h->name, 0, 260), .family = h->ip.family,
@@ -268,7 +287,8 @@ static void op_job(void *ctx, const struct sched_job *j) {
     if (j->local) send_local(ch, j, fd);
     else send_remote(ch, j, fd);
     for (size_t i = 0; i < j->rcpt_count; i++)
-        SEND(ch, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt);
+        SEND(ch, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt,
+             .orcpt = j->rcpts[i].orcpt, .notify = j->rcpts[i].notify);
 }
 
 static void op_worker_start(void *ctx, uint32_t uid, uint32_t gid) {
@@ -355,6 +375,13 @@ static void log_deferred(const struct sched_event *e, struct event_text *t) {
         .status = status_of(e, t));
 }
 
+static void log_reported(const struct sched_event *e, struct event_text *t) {
+    static const char *const words[] = {"failed", "delivered", "relayed", "expanded"};
+    struct qid_text id = qid_format(e->bounce);
+    (void)t;
+    LOG(reported, .id = e->id, .to = e->to, .action = str_of(words[e->action]), .bounce = str_of(id.c));
+}
+
 static void log_bounced(const struct sched_event *e, struct event_text *t) {
     bool none = qid_eq(e->bounce, QID_NONE);
     struct qid_text id = qid_format(e->bounce);
@@ -373,8 +400,9 @@ static void log_host_down(const struct sched_event *e, struct event_text *t) {
 
 static void op_event(void *ctx, const struct sched_event *e) {
     static void (*const writers[])(const struct sched_event *, struct event_text *) = {
-        [SCHED_ROUTED] = log_routed,   [SCHED_DELIVERED] = log_delivered, [SCHED_DEFERRED] = log_deferred,
-        [SCHED_BOUNCED] = log_bounced, [SCHED_EXPANDED] = log_expanded,   [SCHED_HOST_DOWN] = log_host_down,
+        [SCHED_ROUTED] = log_routed,       [SCHED_DELIVERED] = log_delivered, [SCHED_DEFERRED] = log_deferred,
+        [SCHED_BOUNCED] = log_bounced,     [SCHED_REPORTED] = log_reported,   [SCHED_EXPANDED] = log_expanded,
+        [SCHED_HOST_DOWN] = log_host_down,
     };
     struct event_text t;
     (void)ctx;

@@ -52,8 +52,8 @@ struct sched_config {
 struct sched_mail {
     struct qid id;
     int64_t arrival;
-    struct str sender, prefix;
-    uint8_t body;
+    struct str sender, prefix, envid;
+    uint8_t body, ret; /* bits, as in wire.def */
     uint64_t size;
     int fd; /* the shell's handle of the data; it stays the scheduler's until release */
 };
@@ -67,7 +67,8 @@ struct sched_host {
 
 struct sched_job_rcpt {
     uint32_t index;
-    struct str rcpt;
+    struct str rcpt, orcpt;
+    uint8_t notify;
 };
 
 struct sched_job {
@@ -86,10 +87,16 @@ struct sched_job {
     struct str user, home, mailbox;
 };
 
+/* What a report says of a recipient (RFC 3464 2.3.3). */
+enum sched_action { SCHED_HAS_FAILED, SCHED_WAS_DELIVERED, SCHED_WAS_RELAYED, SCHED_WAS_EXPANDED };
+/* wire.def's notify (RFC 3461 4.1) */
+enum sched_notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
+
 struct sched_failed {
     uint32_t index;
     struct str rcpt, orcpt, host;
     struct status status;
+    enum sched_action action;
 };
 
 /* Who reports: the deliver-smtp of this instance, or the worker of this UID. It may only speak of its own
@@ -111,6 +118,7 @@ enum sched_what {
     SCHED_DELIVERED,
     SCHED_DEFERRED,
     SCHED_BOUNCED,
+    SCHED_REPORTED, /* of a success that was asked for; .action says which */
     SCHED_EXPANDED,
     SCHED_HOST_DOWN
 };
@@ -123,6 +131,7 @@ struct sched_event {
     struct status status;
     int64_t delay, a, b, c, d; /* ms: in all, before dispatch had it, in dispatch, connecting, transmitting */
     uint32_t attempts, into;
+    enum sched_action action;
     int64_t next_ms; /* from now */
 };
 
@@ -131,8 +140,9 @@ struct sched_ops {
     void (*fetch)(void *ctx, struct qid id);
     void (*mark)(void *ctx, const struct wire_mark *m);
     void (*split)(void *ctx, const struct wire_split *m);
-    /* Makes the failure report and gives it to queue; the answer comes with sched_bounce_done (about =
-     * mail->id). False: it cannot be made now; asked again later. *bounce is its id, for the log. */
+    /* Makes the report and gives it to queue; all of v have the same action. The answer comes with
+     * sched_bounce_done (about = mail->id). False: it cannot be made now; asked again later. *bounce is its
+     * id, for the log. */
     bool (*bounce)(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
                    struct qid *bounce);
     /* to lookup, resolve */

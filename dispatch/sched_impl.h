@@ -85,7 +85,8 @@ struct rcpt {
     uint32_t index, parent, attempts;
     uint32_t next_in_slice, parent_at; /* positions + 1; 0: the last, not known here */
     uint8_t state, notify, depth, deaths;
-    uint8_t ended; /* DONE: with which mark */
+    uint8_t ended;  /* the final mark that queue was told, or 0 */
+    uint8_t action; /* FAILED, REPORTING: what is to be told (enum sched_action) */
     uint64_t hash;
     int64_t next;
     bool parked, bad;  /* waits for room, not for time; cannot be parsed */
@@ -182,7 +183,7 @@ struct host_query {
 
 struct outcome {
     uint32_t rcpt; /* position */
-    bool have;
+    bool have, reports;
     struct status status;
     struct str host;
 };
@@ -203,7 +204,7 @@ struct foreign { /* a recipient that a deliverer still works on from an earlier 
     struct table_node node;
     struct qid id;
     uint32_t index, job, remote;
-    bool have; /* the result has come, before queue told us the message */
+    bool have, reports; /* the result has come, before queue told us the message */
     struct status status;
     char *text, *host;
     int64_t kept_until;
@@ -294,6 +295,10 @@ void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t stat
 void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host,
                  bool counted, int64_t not_before);
 void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st, struct str host);
+/* It is served, and marked so: whether somebody wants to hear of it (RFC 3461 4.1). reports: the next host
+ * will tell. */
+void sched_served(struct sched *s, struct message *m, struct rcpt *r, enum sched_action action,
+                  const struct status *st, struct str host);
 void sched_soon(struct sched *s, struct message *m, struct rcpt *r, const char *why);
 void sched_fetch_more(struct sched *s, int64_t *next);
 void sched_bounces_run(struct sched *s, int64_t *next);

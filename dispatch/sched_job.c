@@ -86,7 +86,7 @@ static size_t take_rcpts(struct sched *s, struct job *j, struct slice *sl, struc
         }
         *link = r->next_in_slice;
         r->next_in_slice = 0;
-        v[j->n] = (struct sched_job_rcpt){r->index, r->text};
+        v[j->n] = (struct sched_job_rcpt){r->index, r->text, r->orcpt, r->notify};
         j->v[j->n++].rcpt = at - 1;
         r->state = RCPT_RUNNING;
     }
@@ -243,11 +243,12 @@ static void feedback(struct sched *s, struct job *j) {
 }
 
 static void outcome_of_foreign(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
-                               struct str host) {
+                               struct str host, bool reports) {
     struct sched_event ev = {.what = SCHED_DELIVERED, .a = m->taken - m->mail.arrival};
     if (st->kind == STATUS_OK) {
         sched_done(s, m, r, 'D', st);
         if (!m->gone) sched_tell(s, &ev, m, r, st, host);
+        if (!reports) sched_served(s, m, r, SCHED_WAS_RELAYED, st, host);
     } else if (st->kind == STATUS_NEVER) {
         sched_fail(s, m, r, st, host);
     } else {
@@ -277,6 +278,8 @@ static void apply(struct sched *s, struct job *j, struct outcome *o, const struc
         died(s, m, r);
     } else if (o->status.kind == STATUS_OK) {
         if (!m->gone) sched_tell(s, &ev, m, r, &o->status, o->host);
+        if (!o->reports)
+            sched_served(s, m, r, j->to.local ? SCHED_WAS_DELIVERED : SCHED_WAS_RELAYED, &o->status, o->host);
     } else if (o->status.kind == STATUS_NEVER) {
         sched_fail(s, m, r, &o->status, o->host);
     } else {
@@ -319,6 +322,7 @@ void sched_result(struct sched *s, struct sched_source from, const struct wire_r
     if (!o || o->have) return;
     if (!j->arena) j->arena = arena_new(ARENA_MAX);
     o->have = true;
+    o->reports = w->reports;
     o->status = STATUS_OF(w);
     o->status.text = str_dup(j->arena, w->text);
     o->host = str_dup(j->arena, w->host);
@@ -435,6 +439,7 @@ void sched_remote_running(struct sched *s, unsigned remote, const struct wire_ru
 static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_result *w,
                          const struct status *st) {
     f->have = true;
+    f->reports = w->reports;
     f->kept_until = s->now + 60 * SCHED_SECOND;
     f->text = xmalloc(w->text.n + 1);
     f->host = xmalloc(w->host.n + 1);
@@ -459,7 +464,7 @@ static bool foreign_result(struct sched *s, struct sched_source from, const stru
     }
     foreign_free(s, f);
     m->running--;
-    outcome_of_foreign(s, m, r, &st, w->host);
+    outcome_of_foreign(s, m, r, &st, w->host, w->reports);
     sched_settle(s, m);
     return true;
 }
@@ -475,7 +480,7 @@ void sched_foreign_apply(struct sched *s, struct message *m) {
             continue;
         }
         struct foreign copy = *f;
-        outcome_of_foreign(s, m, r, &copy.status, str_of(copy.host));
+        outcome_of_foreign(s, m, r, &copy.status, str_of(copy.host), copy.reports);
         foreign_free(s, f);
     }
 }

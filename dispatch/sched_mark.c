@@ -38,10 +38,11 @@ void sched_mark(struct sched *s, const struct wire_mark *m) {
 }
 
 void sched_split(struct sched *s, const struct wire_split *m) {
-    struct recent *r = keep(s, m->id, m->index, m->rcpt.n);
+    struct recent *r = keep(s, m->id, m->index, m->rcpt.n + m->orcpt.n);
     r->is_split = true;
     r->split = *m;
     r->split.rcpt = keep_text(r->text, m->rcpt);
+    r->split.orcpt = keep_text(r->text + m->rcpt.n, m->orcpt);
     if (s->queue) s->ops->split(s->ctx, m);
 }
 

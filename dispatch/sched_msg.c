@@ -94,7 +94,9 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
                                   .arrival = w->arrival,
                                   .sender = str_dup(m->arena, w->sender),
                                   .prefix = str_dup(m->arena, w->prefix),
+                                  .envid = str_dup(m->arena, w->envid),
                                   .body = w->body,
+                                  .ret = w->ret,
                                   .size = w->size,
                                   .fd = fd};
     m->next_index = w->rcpts;
@@ -115,9 +117,23 @@ static void split_again(struct sched *s, const struct message *m, uint32_t known
     for (size_t i = 0; i < m->n && !m->gone; i++) {
         const struct rcpt *r = &m->r[i];
         if (!r->parent_at || r->index < known) continue;
-        sched_split(s, &(struct wire_split){
-                           .id = m->mail.id, .parent = r->parent, .index = r->index, .rcpt = r->text});
+        sched_split(s, &(struct wire_split){.id = m->mail.id,
+                                            .parent = r->parent,
+                                            .index = r->index,
+                                            .rcpt = r->text,
+                                            .orcpt = r->orcpt,
+                                            .notify = r->notify});
     }
+}
+
+static void say_ended(struct sched *s, const struct message *m, const struct rcpt *r,
+                      const struct status *st) {
+    sched_mark(s, &(struct wire_mark){.id = m->mail.id,
+                                      .index = r->index,
+                                      .state = r->ended,
+                                      .attempts = r->attempts,
+                                      .next = s->now,
+                                      WIRE_STATUS(*st)});
 }
 
 /* Likewise a recipient that has ended here: without its mark queue would keep the message for ever. */
@@ -125,7 +141,7 @@ static void mark_again(struct sched *s, struct message *m, uint32_t index) {
     struct status st = status_make(250, "2.0.0", "ended before; said again");
     for (size_t i = 0; i < m->n; i++) {
         struct rcpt *r = &m->r[i];
-        if (r->index == index && r->state == RCPT_DONE && r->ended) sched_done(s, m, r, r->ended, &st);
+        if (r->index == index && r->ended) say_ended(s, m, r, &st);
     }
 }
 
@@ -317,19 +333,23 @@ void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, cons
 void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st) {
     r->state = RCPT_DONE;
     r->ended = state;
-    if (m->gone) return;
-    sched_mark(s, &(struct wire_mark){.id = m->mail.id,
-                                      .index = r->index,
-                                      .state = state,
-                                      .attempts = r->attempts,
-                                      .next = s->now,
-                                      WIRE_STATUS(*st)});
+    if (!m->gone) say_ended(s, m, r, st);
 }
 
 static struct status copy_status(struct arena *a, const struct status *st) {
     struct status c = *st;
     c.text = str_dup(a, st->text);
     return c;
+}
+
+static void to_report(struct sched *s, struct message *m, struct rcpt *r, enum sched_action action,
+                      const struct status *st, struct str host) {
+    r->state = RCPT_FAILED;
+    r->action = action;
+    r->status = copy_status(m->arena, st);
+    r->host = str_dup(m->arena, host);
+    if (m->failed++ == 0) m->bounce_at = s->now + BOUNCE_PATIENCE;
+    if (!m->bounces.next) sched_link_append(&s->bounces, &m->bounces);
 }
 
 void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
@@ -339,16 +359,20 @@ void sched_fail(struct sched *s, struct message *m, struct rcpt *r, const struct
         r->state = RCPT_DONE;
         return;
     }
-    if (m->mail.sender.n == 0) { /* RFC 5321 4.5.5: nobody to tell */
+    bool unwanted = r->notify && !(r->notify & NOTIFY_FAILURE); /* RFC 3461 4.1 */
+    if (m->mail.sender.n == 0 || unwanted) {                    /* RFC 5321 4.5.5: nobody to tell */
         sched_done(s, m, r, 'F', st);
         sched_tell(s, &ev, m, r, st, host);
         return;
     }
-    r->state = RCPT_FAILED;
-    r->status = copy_status(m->arena, st);
-    r->host = str_dup(m->arena, host);
-    if (m->failed++ == 0) m->bounce_at = s->now + BOUNCE_PATIENCE;
-    if (!m->bounces.next) sched_link_append(&s->bounces, &m->bounces);
+    to_report(s, m, r, SCHED_HAS_FAILED, st, host);
+}
+
+/* Its mark is on its way: a success is told once at most, and nothing delivered twice for the sake of telling.
+ */
+void sched_served(struct sched *s, struct message *m, struct rcpt *r, enum sched_action action,
+                  const struct status *st, struct str host) {
+    if (!m->gone && m->mail.sender.n && (r->notify & NOTIFY_SUCCESS)) to_report(s, m, r, action, st, host);
 }
 
 /* RFC 5321 4.5.4.1: at last the sender is told; X.4.7 of RFC 3463 with what was heard last. */
@@ -522,12 +546,13 @@ static bool report(struct sched *s, struct message *m) {
     struct sched_failed *v = xmalloc(BOUNCE_RCPTS * sizeof *v);
     for (size_t i = 0; i < m->n && n < BOUNCE_RCPTS; i++) {
         const struct rcpt *r = &m->r[i];
-        if (r->state == RCPT_FAILED)
-            v[n++] = (struct sched_failed){r->index, r->text, r->orcpt, r->host, r->status};
+        if (r->state == RCPT_FAILED && (!n || v[0].action == r->action))
+            v[n++] = (struct sched_failed){r->index, r->text, r->orcpt, r->host, r->status, r->action};
     }
+    uint8_t action = n ? (uint8_t)v[0].action : 0;
     m->reporting = n && s->ops->bounce(s->ctx, &m->mail, v, n, &m->bounce);
     for (size_t i = 0; i < m->n && n && m->reporting; i++) {
-        if (m->r[i].state != RCPT_FAILED) continue;
+        if (m->r[i].state != RCPT_FAILED || m->r[i].action != action) continue;
         m->r[i].state = RCPT_REPORTING;
         n--;
     }
@@ -549,22 +574,31 @@ void sched_bounces_run(struct sched *s, int64_t *next) {
     }
 }
 
+/* Queue has the report, or will never take it. */
+static void reported(struct sched *s, struct message *m, struct rcpt *r, bool ok) {
+    struct sched_event ev = {.what = SCHED_BOUNCED, .bounce = m->bounce, .action = r->action};
+    m->failed--;
+    if (r->action == SCHED_HAS_FAILED) {
+        sched_done(s, m, r, 'F', &r->status);
+    } else {
+        ev.what = SCHED_REPORTED;
+        r->state = RCPT_DONE;
+    }
+    if (ok) sched_tell(s, &ev, m, r, &r->status, r->host);
+}
+
 void sched_bounce_done(struct sched *s, struct qid about, const struct status *st) {
     struct entry *e = sched_entry(s, about);
     struct message *m = e ? e->m : NULL;
-    struct sched_event ev = {.what = SCHED_BOUNCED};
     if (!m || !m->reporting) return;
     m->reporting = false;
-    ev.bounce = m->bounce;
     if (st->kind != STATUS_OK) m->bounce_not_before = s->now + BOUNCE_AGAIN;
     for (size_t i = 0; i < m->n; i++) {
         struct rcpt *r = &m->r[i];
         if (r->state != RCPT_REPORTING) continue;
         r->state = RCPT_FAILED;
-        if (st->kind != STATUS_OK) continue;
-        sched_done(s, m, r, 'F', &r->status);
-        sched_tell(s, &ev, m, r, &r->status, r->host);
-        m->failed--;
+        bool ok = st->kind == STATUS_OK, never = st->kind == STATUS_NEVER;
+        if (ok || (never && r->action != SCHED_HAS_FAILED)) reported(s, m, r, ok);
     }
     if (!m->failed) sched_link_remove(&m->bounces);
     sched_settle(s, m);

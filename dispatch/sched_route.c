@@ -255,12 +255,21 @@ struct expansion {
     struct seen seen;
     uint32_t made;
     bool looped, bad;
+    bool several; /* addresses that it stands for */
 };
 
 static bool is_ancestor(const struct message *m, uint32_t at, uint32_t of) {
     for (unsigned i = 0; i <= DEPTH_MAX && of; i++, of = m->r[of - 1].parent_at)
         if (of == at) return true;
     return false;
+}
+
+/* RFC 3461 5.2.7.3: of an address that stands for several, the sender hears that it was expanded; the copies
+ * then tell him only of trouble. */
+static uint8_t without_success(uint8_t notify) {
+    if (!(notify & NOTIFY_SUCCESS)) return notify;
+    uint8_t rest = notify & (uint8_t)~NOTIFY_SUCCESS;
+    return rest ? rest : NOTIFY_NEVER;
 }
 
 static void add_child(struct expansion *x, struct str text) {
@@ -285,14 +294,17 @@ static void add_child(struct expansion *x, struct str text) {
                              .index = m->next_index++,
                              .parent = p->index,
                              .parent_at = x->parent + 1,
-                             .notify = p->notify,
+                             .notify = x->several ? without_success(p->notify) : p->notify,
                              .depth = (uint8_t)(p->depth + 1),
                              .hash = hash};
     m->n++;
     x->made++;
-    sched_split(x->s,
-                &(struct wire_split){
-                    .id = m->mail.id, .parent = p->index, .index = m->r[at].index, .rcpt = m->r[at].text});
+    sched_split(x->s, &(struct wire_split){.id = m->mail.id,
+                                           .parent = p->index,
+                                           .index = m->r[at].index,
+                                           .rcpt = m->r[at].text,
+                                           .orcpt = m->r[at].orcpt,
+                                           .notify = m->r[at].notify});
     sched_route_want(x->s, m, at);
 }
 
@@ -311,6 +323,7 @@ static void expanded(struct sched *s, const struct expansion *x, size_t n) {
     } else {
         sched_done(s, x->m, r, 'S', &split);
         sched_tell(s, &ev, x->m, r, &split, STR_NONE);
+        if (x->several) sched_served(s, x->m, r, SCHED_WAS_EXPANDED, &split, STR_NONE);
     }
 }
 
@@ -323,7 +336,7 @@ static void to_others(struct sched *s, struct route *q, const struct wire_route_
         sched_fail(s, m, &m->r[q->rcpt], &deep, STR_NONE);
         return;
     }
-    struct expansion x = {.s = s, .m = m, .parent = q->rcpt, .seen = seen_all(m, q->n)};
+    struct expansion x = {.s = s, .m = m, .parent = q->rcpt, .several = q->n > 1, .seen = seen_all(m, q->n)};
     for (size_t i = 0; i < q->n; i++) add_child(&x, q->into[i]);
     free(x.seen.v);
     expanded(s, &x, q->n);

@@ -49,8 +49,12 @@ static const char *build(const struct bounce *b) {
 
 static void one_recipient(void **state) {
     (void)state;
-    struct sched_failed f = {0, STR("bob@far.test"), STR_NONE, STR("mx.far.test[192.0.2.1]:25"),
-                             said(550, "5.1.1", "No such user here")};
+    struct sched_failed f = {0,
+                             STR("bob@far.test"),
+                             STR_NONE,
+                             STR("mx.far.test[192.0.2.1]:25"),
+                             said(550, "5.1.1", "No such user here"),
+                             SCHED_HAS_FAILED};
     struct bounce b = base(&f, 1);
     const char *s = build(&b);
     static const char *const lines[] = {
@@ -79,8 +83,9 @@ static void several(void **state) {
     (void)state;
     struct sched_failed f[] = {
         {0, STR("bob@far.test"), STR("rfc822;robert@here.test"), STR("mx.far.test[192.0.2.1]:25"),
-         said(552, "5.2.2", "full")},
-        {3, STR("carol@gone.test"), STR_NONE, STR_NONE, status_make(550, "5.4.7", "not delivered in time")},
+         said(552, "5.2.2", "full"), SCHED_HAS_FAILED},
+        {3, STR("carol@gone.test"), STR_NONE, STR_NONE, status_make(550, "5.4.7", "not delivered in time"),
+         SCHED_HAS_FAILED},
     };
     struct bounce b = base(f, 2);
     b.cut = true;
@@ -105,9 +110,10 @@ static void hostile(void **state) {
     words[1000] = '\0';
     struct sched_failed f[] = {
         {0, STR("a@b.test"), STR_NONE, STR("h[192.0.2.1]:25"),
-         said(550, "5.0.0", "x\r\nBcc: victim@v.test\r\n\r\n--boundary")},
-        {1, STR("a\nb@b.test"), STR("rfc822;x\r\ny"), STR("evil\r\nhost[1]:25"), said(550, "5.0.0", big)},
-        {2, STR("c@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", words)},
+         said(550, "5.0.0", "x\r\nBcc: victim@v.test\r\n\r\n--boundary"), SCHED_HAS_FAILED},
+        {1, STR("a\nb@b.test"), STR("rfc822;x\r\ny"), STR("evil\r\nhost[1]:25"), said(550, "5.0.0", big),
+         SCHED_HAS_FAILED},
+        {2, STR("c@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", words), SCHED_HAS_FAILED},
     };
     struct bounce b = base(f, 3);
     const char *s = build(&b);
@@ -126,9 +132,44 @@ static void hostile(void **state) {
     }
 }
 
+/* RFC 3461: what was asked for at MAIL and RCPT stands in the report. */
+static void as_asked(void **state) {
+    (void)state;
+    struct sched_failed f = {0,
+                             STR("bob@far.test"),
+                             STR("rfc822;b@x.test"),
+                             STR_NONE,
+                             status_make(250, "2.0.0", "delivered"),
+                             SCHED_WAS_DELIVERED};
+    struct bounce b = base(&f, 1);
+    b.envid = STR("id 7");
+    const char *s = build(&b);
+    HAS(s, "Subject: Mail was delivered\r\n");
+    HAS(s, "\r\n\r\nOriginal-Envelope-Id: id 7\r\nReporting-MTA:");
+    HAS(s, "Original-Recipient: rfc822;b@x.test\r\nFinal-Recipient: rfc822; bob@far.test\r\nAction: "
+           "delivered\r\nStatus: 2.0.0\r\n");
+    HAS(s, "Content-Type: text/rfc822-headers\r\n");
+    f.action = SCHED_WAS_RELAYED;
+    HAS(build(&b), "Action: relayed\r\n");
+    f.action = SCHED_WAS_EXPANDED;
+    HAS(build(&b), "Action: expanded\r\n");
+    f.action = SCHED_HAS_FAILED;
+    b.full = true;
+    b.header = STR("Subject: hello\r\n\r\nall of it\r\n");
+    HAS(build(&b), "Content-Type: message/rfc822\r\n\r\nReceived: by mx.here.test\r\nSubject: "
+                   "hello\r\n\r\nall of it\r\n");
+    b.utf8 = true;
+    f.rcpt = STR("b\xc3\xa9@far.test");
+    s = build(&b);
+    HAS(s, "Content-Type: message/global-delivery-status\r\n");
+    HAS(s, "Final-Recipient: utf-8; b\xc3\xa9@far.test\r\n");
+    assert_true(eight);
+}
+
 static void boundary_is_new(void **state) {
     (void)state;
-    struct sched_failed f = {0, STR("a@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", "no")};
+    struct sched_failed f = {0,        STR("a@b.test"),          STR_NONE,
+                             STR_NONE, said(550, "5.0.0", "no"), SCHED_HAS_FAILED};
     struct bounce b = base(&f, 1);
     char boundary[100], header[300];
     const char *s = build(&b), *at = strstr(s, "boundary=\"") + 10;
@@ -143,7 +184,8 @@ static void boundary_is_new(void **state) {
 
 static void eight_bit(void **state) {
     (void)state;
-    struct sched_failed f = {0, STR("a@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", "no")};
+    struct sched_failed f = {0,        STR("a@b.test"),          STR_NONE,
+                             STR_NONE, said(550, "5.0.0", "no"), SCHED_HAS_FAILED};
     struct bounce b = base(&f, 1);
     b.header = STR("Subject: gr\xc3\xbc\xc3\x9f\r\n");
     HAS(build(&b), "text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReceived: by "
@@ -153,7 +195,8 @@ static void eight_bit(void **state) {
 
 static void does_not_fit(void **state) {
     (void)state;
-    struct sched_failed f = {0, STR("a@b.test"), STR_NONE, STR_NONE, said(550, "5.0.0", "no")};
+    struct sched_failed f = {0,        STR("a@b.test"),          STR_NONE,
+                             STR_NONE, said(550, "5.0.0", "no"), SCHED_HAS_FAILED};
     struct bounce b = base(&f, 1);
     struct buf out = buf_on(text, 500);
     assert_false(bounce_build(&out, &b, &eight));
@@ -197,9 +240,9 @@ static void dates(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_recipient),   cmocka_unit_test(several),   cmocka_unit_test(hostile),
-        cmocka_unit_test(boundary_is_new), cmocka_unit_test(eight_bit), cmocka_unit_test(does_not_fit),
-        cmocka_unit_test(header_lengths),  cmocka_unit_test(dates),
+        cmocka_unit_test(one_recipient),   cmocka_unit_test(several),        cmocka_unit_test(hostile),
+        cmocka_unit_test(boundary_is_new), cmocka_unit_test(eight_bit),      cmocka_unit_test(does_not_fit),
+        cmocka_unit_test(as_asked),        cmocka_unit_test(header_lengths), cmocka_unit_test(dates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,8 +155,8 @@ static void op_timer(void *ctx, int64_t at) {
     ((struct world *)ctx)->wake = at;
 }
 static void op_event(void *ctx, const struct sched_event *e) {
-    static const char *const names[] = {"routed",  "delivered", "deferred",
-                                        "bounced", "expanded",  "host_down"};
+    static const char *const names[] = {"routed",   "delivered", "deferred", "bounced",
+                                        "reported", "expanded",  "host_down"};
     struct world *w = ctx;
     if (e->what == SCHED_ROUTED) return;
     if (e->what == SCHED_HOST_DOWN) say(w, "host_down %.*s %lld\n", STR_ARGS(e->to), (long long)e->next_ms);
@@ -557,6 +557,113 @@ static void failure_is_reported(void **state) {
     sched_bounce_done(w->s, mid(1), &(struct status){.kind = STATUS_OK});
     SAW(w, "mark 1/0 F 5001001\nbounced 1 nobody@local.test\nmark 1/2 F 5001001\nbounced 1 b@x.test\n");
     assert_int_equal(w->open_fds, 0);
+    assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
+/* RFC 3461: a recipient with NOTIFY. */
+static void ready_asking(struct world *w, uint32_t n, uint8_t notify, const char *to) {
+    w->open_fds++;
+    sched_ready(w->s,
+                &(struct wire_ready){
+                    .id = mid(n), .arrival = w->now, .sender = STR("sender@s.test"), .size = 100, .rcpts = 1},
+                w->next_fd++);
+    sched_ready_rcpt(
+        w->s, &(struct wire_ready_rcpt){
+                  .id = mid(n), .rcpt = str_of(to), .notify = notify, .parent = UINT32_MAX, .state = 'N'});
+    sched_ready_end(w->s, mid(n));
+    sched_run(w->s);
+    flow(w);
+}
+
+static void never_means_never(void **state) {
+    (void)state;
+    struct world *w = world();
+    static const uint8_t quiet[] = {NOTIFY_NEVER, NOTIFY_SUCCESS, NOTIFY_DELAY};
+    for (size_t i = 0; i < 3; i++) {
+        ready_asking(w, (uint32_t)i + 1, quiet[i], "nobody@local.test");
+        assert_int_equal(w->bounces, 0);
+        assert_int_equal(sched_known(w->s), 0);
+    }
+    forget(w);
+    ready_asking(w, 4, NOTIFY_FAILURE, "nobody@local.test");
+    SAW(w, "bounce 4 nobody@local.test\n");
+    end(w);
+}
+
+/* Marked at once, so that nothing is delivered twice for the sake of telling; told when queue takes it. */
+static void success_is_reported(void **state) {
+    (void)state;
+    struct world *w = world();
+    ready_asking(w, 1, NOTIFY_SUCCESS, "a@x.test");
+    SAW(w, "job 1 x.test: a@x.test\n");
+    result(w, last(w), 0, sent());
+    job_done(w, last(w));
+    sched_run(w->s);
+    SAW(w, "mark 1/0 D 2000000\ndelivered 1 a@x.test\nbounce 1 a@x.test\n");
+    assert_int_equal(w->open_fds, 1);
+    sched_bounce_done(w->s, mid(1), &(struct status){.kind = STATUS_OK});
+    SAW(w, "reported 1 a@x.test\n");
+    assert_int_equal(w->open_fds, 0);
+    assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
+static void next_host_reports(void **state) {
+    (void)state;
+    struct world *w = world();
+    ready_asking(w, 1, NOTIFY_SUCCESS, "a@x.test");
+    struct status st = sent();
+    sched_result(w->s, (struct sched_source){false, 0},
+                 &(struct wire_result){.job = last(w)->no, .id = mid(1), .reports = 1, WIRE_STATUS(st)});
+    job_done(w, last(w));
+    sched_run(w->s);
+    assert_int_equal(w->bounces, 0);
+    assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
+/* A list: told as expanded, and its members only of trouble. */
+static void expansion_is_reported(void **state) {
+    (void)state;
+    struct world *w = world();
+    ready_asking(w, 1, NOTIFY_SUCCESS, "list@local.test");
+    assert_non_null(strstr(w->log, "mark 1/0 S"));
+    for (size_t i = 0; i < w->job_n; i++) {
+        result(w, &w->jobs[i], w->jobs[i].index[0], sent());
+        job_done(w, &w->jobs[i]);
+    }
+    sched_run(w->s);
+    assert_int_equal(w->bounces, 1);
+    assert_non_null(strstr(w->log, "bounce 1 list@local.test\n"));
+    sched_bounce_done(w->s, mid(1), &(struct status){.kind = STATUS_OK});
+    assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
+/* A queue that comes back hears the mark again, and the report is still made. */
+static void success_outlives_queue(void **state) {
+    (void)state;
+    struct world *w = world();
+    w->refuse_bounce = true;
+    ready_asking(w, 1, NOTIFY_SUCCESS, "a@x.test");
+    result(w, last(w), 0, sent());
+    job_done(w, last(w));
+    sched_run(w->s);
+    sched_queue(w->s, false);
+    sched_queue(w->s, true);
+    forget(w);
+    w->open_fds++;
+    sched_ready(
+        w->s,
+        &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 1},
+        w->next_fd++);
+    ready_rcpt(w, 1, 0, "a@x.test", 0, 0);
+    sched_ready_end(w->s, mid(1));
+    w->refuse_bounce = false;
+    at(w, 2000);
+    SAW(w, "mark 1/0 D 2000000\nbounce 1 a@x.test\n");
+    sched_bounce_done(w->s, mid(1), &(struct status){.kind = STATUS_OK});
     assert_int_equal(sched_known(w->s), 0);
     end(w);
 }
@@ -1242,6 +1349,11 @@ int main(void) {
         cmocka_unit_test(ended_is_told),
         cmocka_unit_test(answers_of_lookup),
         cmocka_unit_test(failure_is_reported),
+        cmocka_unit_test(never_means_never),
+        cmocka_unit_test(success_is_reported),
+        cmocka_unit_test(next_host_reports),
+        cmocka_unit_test(expansion_is_reported),
+        cmocka_unit_test(success_outlives_queue),
         cmocka_unit_test(no_report_of_a_report),
         cmocka_unit_test(backs_off),
         cmocka_unit_test(gives_up),

@@ -61,13 +61,17 @@ static bool put_version(struct buf *b, struct qid id, uint32_t *chain) {
 }
 
 static bool put_envelope(struct buf *b, const struct control *c, uint32_t *chain) {
-    char mem[CONTROL_ADDRESS_MAX + CONTROL_ORIGIN_MAX + 256];
+    char mem[CONTROL_ADDRESS_MAX + CONTROL_ORIGIN_MAX + CONTROL_ENVID_MAX + 256];
     struct buf p = BUF(mem);
     bool about = !qid_eq(c->about, QID_NONE);
     buf_addf(&p, "arrival=%llu body=%u size=%llu crc=%08x rcpts=%u about=%s", ms(c->arrival), c->body,
              (unsigned long long)c->size, c->data_crc, c->rcpt_count, about ? qid_format(c->about).c : "-");
     put_text(&p, " sender=", c->sender);
     put_text(&p, " origin=", c->origin);
+    if (c->ret || c->envid.n) {
+        buf_addf(&p, " ret=%u", c->ret);
+        put_text(&p, " envid=", c->envid);
+    }
     return put_built(b, 'E', &p, chain);
 }
 
@@ -84,7 +88,7 @@ static bool put_rcpt(struct buf *b, char type, const struct control_rcpt *r, uin
 }
 
 size_t control_head_bound(const struct control *c) {
-    size_t n = 1024 + c->sender.n + c->origin.n + c->prefix.n;
+    size_t n = 1024 + c->sender.n + c->origin.n + c->prefix.n + c->envid.n;
     for (uint32_t i = 0; i < c->rcpt_count; i++) n += 128 + c->rcpts[i].rcpt.n + c->rcpts[i].orcpt.n;
     return n;
 }
@@ -217,6 +221,13 @@ static enum step next_record(struct reader *r) {
     return STEP_RECORD;
 }
 
+static bool read_dsn(struct str s, struct control *c) {
+    uint32_t ret;
+    if (!number32(&s, " ret=", 255, &ret)) return false;
+    c->ret = (uint8_t)ret;
+    return text_of(&s, " envid=", CONTROL_ENVID_MAX, &c->envid) && s.n == 0;
+}
+
 static bool read_envelope(struct str s, struct control *c) {
     uint64_t size;
     uint32_t body;
@@ -227,8 +238,10 @@ static bool read_envelope(struct str s, struct control *c) {
     if (!want(&s, "-") && !id_of(&s, &c->about)) return false;
     c->body = (uint8_t)body;
     c->size = size;
-    return text_of(&s, " sender=", CONTROL_ADDRESS_MAX, &c->sender) &&
-           text_of(&s, " origin=", CONTROL_ORIGIN_MAX, &c->origin) && s.n == 0;
+    if (!text_of(&s, " sender=", CONTROL_ADDRESS_MAX, &c->sender) ||
+        !text_of(&s, " origin=", CONTROL_ORIGIN_MAX, &c->origin))
+        return false;
+    return s.n == 0 || read_dsn(s, c);
 }
 
 static bool read_rcpt(struct str s, struct control_rcpt *r) {

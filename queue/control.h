@@ -13,8 +13,8 @@
  *
  * The head, written once, in this order:
  *     V  version=1 id=ID
- *     E  arrival=MS body=N size=OCTETS crc=HEX8 rcpts=N about=ID|- sender=TEXT origin=TEXT
- *        size and crc are those of the data file
+ *     E  arrival=MS body=N size=OCTETS crc=HEX8 rcpts=N about=ID|- sender=TEXT origin=TEXT [ret=N envid=TEXT]
+ *        size and crc are those of the data file; ret and envid (RFC 3461) are left out when not given
  *     H  the header fields that Postern adds, raw CRLF lines (left out when there are none)
  *     R  parent=- notify=N rcpt=TEXT orcpt=TEXT       one for each recipient, numbered from 0 in their order
  *     C  complete                                     the commit record: without it nothing was accepted
@@ -34,6 +34,7 @@ enum {
     CONTROL_VERSION = 1,
     CONTROL_ADDRESS_MAX = 400,
     CONTROL_ORCPT_MAX = 500,
+    CONTROL_ENVID_MAX = 100,
     CONTROL_ORIGIN_MAX = 300,
     CONTROL_PREFIX_MAX = 8192,
     CONTROL_TEXT_MAX = 1000,
@@ -67,8 +68,9 @@ struct control {
     int64_t arrival;
     uint64_t size; /* of the data file */
     uint32_t data_crc;
-    uint8_t body; /* 0 7bit, 1 8bitmime */
-    struct str sender, origin, prefix;
+    uint8_t body; /* bits, as in wire.def */
+    uint8_t ret;  /* RFC 3461: 0 not given, 1 FULL, 2 HDRS */
+    struct str sender, origin, prefix, envid;
     uint32_t rcpt_count;
     struct control_rcpt *rcpts;
     /* Of the reader: */

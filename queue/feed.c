@@ -70,7 +70,7 @@ static bool takes_more(struct queue *q) {
 static void tell_ready(struct queue *q, const struct control *c, int fd) {
     struct channel *ch = q->dispatch->ch;
     SEND_FD(ch, fd, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body,
-            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
+            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret, .envid = c->envid);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         SEND(ch, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
@@ -287,6 +287,6 @@ void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd)
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!from_dispatch(q, ch)) return;
-    struct control_rcpt r = {.rcpt = m->rcpt, .parent = m->parent};
+    struct control_rcpt r = {.rcpt = m->rcpt, .parent = m->parent, .orcpt = m->orcpt, .notify = m->notify};
     after(q, store_split(q->store, m->id, m->index, &r), m->id, "split");
 }

@@ -27,8 +27,8 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     d->data = d->control = -1;
     d->owner = owner;
     d->arena = arena_new(arena_limit(s));
-    d->c =
-        (struct control){.id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body};
+    d->c = (struct control){
+        .id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body, .ret = head->ret};
     d->entry = entry_add(s, head->id, PLACE_DRAFT);
     d->entry->draft = d;
     d->next = s->drafts;
@@ -133,10 +133,13 @@ static const struct status bad_envelope = {
     .text = {"The envelope makes no sense", sizeof "The envelope makes no sense" - 1}};
 
 static bool draft_envelope(struct draft *d, const struct control *head) {
-    if (!clean(head->sender) || !clean(head->origin)) return false;
-    if (head->sender.n > CONTROL_ADDRESS_MAX || head->origin.n > CONTROL_ORIGIN_MAX) return false;
+    if (!clean(head->sender) || !clean(head->origin) || !clean(head->envid)) return false;
+    if (head->sender.n > CONTROL_ADDRESS_MAX || head->origin.n > CONTROL_ORIGIN_MAX ||
+        head->envid.n > CONTROL_ENVID_MAX)
+        return false;
     d->c.sender = str_dup(d->arena, head->sender);
     d->c.origin = str_dup(d->arena, head->origin);
+    d->c.envid = str_dup(d->arena, head->envid);
     return true;
 }
 

@@ -204,14 +204,18 @@ enum store_outcome store_mark(struct store *s, struct qid id, const struct contr
     return STORE_RESTS;
 }
 
+static bool printable(struct str t) {
+    for (size_t i = 0; i < t.n; i++)
+        if ((unsigned char)t.p[i] < 0x20 || t.p[i] == 0x7f) return false;
+    return true;
+}
+
 static bool acceptable(const struct entry *e, uint32_t index, const struct control_rcpt *r) {
     if (index != e->rcpts || index >= SPLIT_RCPTS_MAX || r->parent >= e->rcpts ||
         !pending(e->states[r->parent]))
         return false;
     if (!r->rcpt.n || r->rcpt.n > CONTROL_ADDRESS_MAX || r->orcpt.n > CONTROL_ORCPT_MAX) return false;
-    for (size_t i = 0; i < r->rcpt.n; i++)
-        if ((unsigned char)r->rcpt.p[i] < 0x20 || r->rcpt.p[i] == 0x7f) return false;
-    return true;
+    return printable(r->rcpt) && printable(r->orcpt);
 }
 
 enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r) {

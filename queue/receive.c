@@ -54,6 +54,8 @@ void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *
                                   .arrival = m->arrival,
                                   .body = m->body,
                                   .sender = m->sender,
+                                  .ret = m->ret,
+                                  .envid = m->envid,
                                   .origin = m->origin},
                 in);
 }

@@ -25,6 +25,8 @@ static size_t sample(char *mem, size_t max, uint32_t *chain) {
                         .size = 77,
                         .data_crc = 0xdeadbeef,
                         .body = 1,
+                        .ret = 2,
+                        .envid = STR("a b"),
                         .sender = STR("s@example.com"),
                         .origin = {origin, sizeof origin - 1},
                         .prefix = STR("Received: from x\r\n by y\r\n"),
@@ -60,6 +62,8 @@ static void reads_back(void **state) {
     assert_int_equal(c.size, 77);
     assert_int_equal(c.data_crc, 0xdeadbeef);
     assert_int_equal(c.body, 1);
+    assert_int_equal(c.ret, 2);
+    assert_true(str_eq(c.envid, STR("a b")));
     assert_int_equal(c.rcpt_count, 2);
     assert_int_equal(c.pending, 2);
     assert_int_equal(c.next, 0);
@@ -90,6 +94,23 @@ static void reads_back(void **state) {
     assert_int_equal(c.rcpts[0].state, 'S');
     /* The same bytes under another name are nothing. */
     assert_int_equal(control_read(buf_str(&b), (struct qid){1, 1}, a, &c, &why), CONTROL_CORRUPT);
+    arena_free(a);
+}
+
+/* Without RET and ENVID the envelope is as it was before they were known: so are files of that time. */
+static void without_dsn(void **state) {
+    char mem[4096];
+    uint32_t chain;
+    const char *why;
+    struct control c = {.id = id, .sender = STR("s@a.test"), .rcpt_count = 1, .rcpts = rcpts}, got;
+    struct arena *a = arena_new(100000);
+    struct buf b = BUF(mem);
+    (void)state;
+    assert_true(control_put_head(&b, &c, &chain));
+    assert_non_null(strstr(buf_cstr(&b), " sender=8:s@a.test, origin=0:,\n"));
+    assert_int_equal(control_read(buf_str(&b), id, a, &got, &why), CONTROL_COMPLETE);
+    assert_int_equal(got.ret, 0);
+    assert_int_equal(got.envid.n, 0);
     arena_free(a);
 }
 
@@ -176,7 +197,7 @@ static void limits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checksum),          cmocka_unit_test(reads_back), cmocka_unit_test(torn_everywhere),
-        cmocka_unit_test(every_flipped_bit), cmocka_unit_test(limits),
+        cmocka_unit_test(every_flipped_bit), cmocka_unit_test(limits),     cmocka_unit_test(without_dsn),
     };
     return cmocka_run_group_tests_name("control", tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static bool take_size(struct session *s, struct transaction *tx, struct str valu
 
 static bool take_body(struct session *s, struct transaction *tx, struct str value, struct status *st) {
     (void)s;
-    if (str_eq_nocase(value, STR("8BITMIME"))) tx->mail.body = 1;
+    if (str_eq_nocase(value, STR("8BITMIME"))) tx->mail.body |= SESSION_8BITMIME;
     else if (!str_eq_nocase(value, STR("7BIT"))) {
         *st = status_make(501, "5.5.4", "BODY is 7BIT or 8BITMIME");
         return false;
@@ -28,7 +28,8 @@ static bool take_body(struct session *s, struct transaction *tx, struct str valu
     return true;
 }
 
-static const struct session_param params[] = {{STR("SIZE"), take_size}, {STR("BODY"), take_body}};
+static const struct session_param params[] = {
+    {STR("SIZE"), take_size}, {STR("BODY"), take_body}, {STR("RET"), param_ret}, {STR("ENVID"), param_envid}};
 
 static struct str origin_text(const struct session *s, struct arena *a) {
     struct buf b = buf_in(a, 300);

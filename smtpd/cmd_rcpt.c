@@ -66,6 +66,8 @@ static struct waiting *waiting_new(struct transaction *tx) {
     return w;
 }
 
+static const struct session_param params[] = {{STR("NOTIFY"), param_notify}, {STR("ORCPT"), param_orcpt}};
+
 static bool parse(struct session *s, struct str arg, struct waiting *w) {
     struct arena *a = s->tx->arena;
     struct session_rcpt *r = ARENA_NEW(a, struct session_rcpt);
@@ -79,7 +81,8 @@ static bool parse(struct session *s, struct str arg, struct waiting *w) {
         w->st = status_make(501, "5.1.3", why);
         return false;
     }
-    if (!session_params(s, s->tx, rest, NULL, 0, &w->st)) return false;
+    s->tx->parsing = r;
+    if (!session_params(s, s->tx, rest, params, sizeof params / sizeof params[0], &w->st)) return false;
     r->text = addr_text(a, &r->addr);
     if (!r->text.n) {
         w->st = status_make(452, "4.3.1", "No memory, try again later");

@@ -10,8 +10,9 @@
 #include "common/str.h"
 
 enum {
-    /* 4.5.3.1.4: 512 octets with CR LF; SIZE adds 26 (RFC 1870 3), BODY adds 17 (RFC 6152 2). */
-    LINE_COMMAND_MAX = 512 + 26 + 17,
+    /* 4.5.3.1.4: 512 octets with CR LF; NOTIFY and ORCPT add 530 to RCPT (RFC 3461 5.4). What SIZE, BODY,
+     * ENVID, RET and SMTPUTF8 add to MAIL is less. */
+    LINE_COMMAND_MAX = 512 + 530,
 };
 
 enum line_what {

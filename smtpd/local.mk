@@ -19,6 +19,7 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/line.c \
 	smtpd/line.h \
 	smtpd/params.c \
+	smtpd/params_dsn.c \
 	smtpd/prefix.c \
 	smtpd/reply.c \
 	smtpd/session.c \

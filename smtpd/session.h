@@ -25,7 +25,12 @@ struct session_rcpt {
     struct session_rcpt *next;
     struct addr addr;
     struct str text; /* as addr_format writes it */
+    struct str orcpt; /* RFC 3461: type;address, without xtext; or empty */
+    uint8_t notify;   /* bits: 1 NEVER, 2 SUCCESS, 4 FAILURE, 8 DELAY; 0 not given */
 };
+
+/* The numbers are those of wire.def. */
+enum { SESSION_8BITMIME = 1, SESSION_SMTPUTF8 = 2, SESSION_RET_FULL = 1, SESSION_RET_HDRS = 2 };
 
 /* An envelope. Valid from begin until commit was answered, or abort. */
 struct session_mail {
@@ -33,7 +38,9 @@ struct session_mail {
     int64_t arrival_ms;
     struct addr sender;
     struct str sender_text; /* empty for the null reverse-path */
-    uint8_t body;           /* 0 7BIT, 1 8BITMIME */
+    uint8_t body;           /* bits: SESSION_8BITMIME, SESSION_SMTPUTF8 */
+    uint8_t ret;            /* RFC 3461: SESSION_RET_*, 0 not given */
+    struct str envid;       /* without xtext; or empty */
     uint32_t rcpt_count;
     struct session_rcpt *rcpts;
     struct str origin; /* for people: "client [192.0.2.1] helo x", "local user 1000" */

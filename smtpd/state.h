@@ -45,6 +45,7 @@ struct transaction {
     uint32_t waiting_n, next_slot;
     struct session_rcpt **known; /* a hash table of mail.rcpts, to drop those given twice */
     size_t known_cap;
+    struct session_rcpt *parsing; /* whose parameters are being read */
     bool tried;              /* a RCPT was seen */
     struct data_phase *data; /* from DATA on */
 };
@@ -109,6 +110,11 @@ struct session_param {
 };
 bool session_params(struct session *s, struct transaction *tx, struct str rest,
                     const struct session_param *table, size_t n, struct status *st);
+/* params_dsn.c: RFC 3461 */
+bool param_ret(struct session *s, struct transaction *tx, struct str value, struct status *st);
+bool param_envid(struct session *s, struct transaction *tx, struct str value, struct status *st);
+bool param_notify(struct session *s, struct transaction *tx, struct str value, struct status *st);
+bool param_orcpt(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */

@@ -16,7 +16,8 @@
 #define HI   "220 mx.test ESMTP Postern\r\n"
 #define EHLO "EHLO a.test\r\n"
 #define EHLO_R \
-    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
+    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE " \
+    "100000\r\n250-8BITMIME\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
     "HELP\r\n"
 #define FROM       "MAIL FROM:<s@a.test>\r\n"
 #define FROM_R     "250 2.1.0 Sender ok\r\n"
@@ -28,6 +29,9 @@
 #define OK2        "250 2.0.0 Accepted as 00000000000010000002\r\n"
 #define STRAY_R    "500 5.5.2 Bare CR, bare LF or NUL in a command\r\n"
 #define STRAY_DATA "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n"
+#define NO(text)   "501 5.5.4 " text "\r\n"
+#define ORCPT_R    "ORCPT is type;xtext of at most 500 characters"
+#define ENVID_R    "ENVID is xtext of at most 100 characters"
 #define UNKNOWN    "500 5.5.1 Command not known; HELP lists those that are\r\n"
 
 struct story {
@@ -52,7 +56,7 @@ static const struct story stories[] = {
               "MAIL FROM:<s@a.test> SIZE=x\r\nMAIL FROM:<s@a.test> SIZE=\r\nMAIL FROM:<s@a.test> SIZE=-1\r\n"
               "MAIL FROM:<s@a.test> BODY=BINARYMIME\r\nMAIL FROM:<s@a.test> FOO=BAR\r\n"
               "MAIL FROM:<s@a.test> SIZE=1 SIZE=2\r\nMAIL FROM:<s@a.test>SIZE=1\r\n"
-              "MAIL FROM:<s@a.test> body=7bit\r\nRCPT TO:<r@mx.test> NOTIFY=NEVER\r\n"),
+              "MAIL FROM:<s@a.test> body=7bit\r\nRCPT TO:<r@mx.test> FOO=NEVER\r\n"),
      EHLO_R FROM_R "250 2.0.0 Forgotten\r\n552 5.3.4 Message too large for this server\r\n"
                    "552 5.3.4 Message too large for this server\r\n501 5.5.4 SIZE needs a number\r\n501 "
                    "5.5.4 SIZE needs a number\r\n"
@@ -60,6 +64,22 @@ static const struct story stories[] = {
                    "Parameter not known\r\n"
                    "501 5.5.4 Parameter given twice\r\n501 5.1.7 after \">\" only a space and parameters may "
                    "follow (RFC 5321 4.1.2)\r\n" FROM_R "555 5.5.4 Parameter not known\r\n",
+     NULL, 0},
+    {"reports",
+     STR(EHLO
+         "MAIL FROM:<s@a.test> RET=FULL ENVID=a+2Bb\r\nRCPT TO:<r@mx.test> NOTIFY=NEVER "
+         "ORCPT=rfc822;x+3D@a.test\r\n"
+         "RCPT TO:<r2@mx.test> notify=success,DELAY,failure\r\nRCPT TO:<r3@mx.test> NOTIFY=NEVER,SUCCESS\r\n"
+         "RCPT TO:<r3@mx.test> NOTIFY=\r\nRCPT TO:<r3@mx.test> NOTIFY=DELAY,DELAY\r\n"
+         "RCPT TO:<r3@mx.test> ORCPT=x\r\nRCPT TO:<r3@mx.test> ORCPT=rfc822;a+0D+0Ab\r\n"
+         "RCPT TO:<r3@mx.test> ORCPT=;a\r\nRCPT TO:<r3@mx.test> ORCPT=rfc822;\r\n"
+         "RCPT TO:<r3@mx.test> NOTIFY=DELAY NOTIFY=DELAY\r\nRSET\r\nMAIL FROM:<s@a.test> RET=HALF\r\n"
+         "MAIL FROM:<s@a.test> ENVID=a+4\r\nMAIL FROM:<s@a.test> ENVID=a+0A\r\nMAIL FROM:<s@a.test> "
+         "ENVID=\r\n"),
+     EHLO_R FROM_R TO_R TO_R NO("NOTIFY=NEVER stands alone")
+         NO("NOTIFY is NEVER or some of SUCCESS,FAILURE,DELAY") NO("NOTIFY names a word twice") NO(ORCPT_R)
+             NO(ORCPT_R) NO(ORCPT_R) NO(ORCPT_R) NO("Parameter given twice") "250 2.0.0 Forgotten\r\n" NO(
+                 "RET is FULL or HDRS") NO(ENVID_R) NO(ENVID_R) NO(ENVID_R),
      NULL, 0},
     {"recipients in order",
      STR(EHLO FROM "RCPT TO:<no1@mx.test>\r\n" TO "RCPT TO:<later@mx.test>\r\nRCPT TO:<x@elsewhere.test>\r\n"

@@ -16,6 +16,7 @@ scenarios = \
 	tests/t_crash.py \
 	tests/t_deliver.py \
 	tests/t_install.py \
+	tests/t_esmtp.py \
 	tests/t_netns.py \
 	tests/t_pickup.py \
 	tests/t_posternd.py \

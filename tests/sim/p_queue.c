@@ -98,7 +98,8 @@ static void unsynced(struct queue *q) {
 static void tell_ready(struct queue *q, const struct control *c, int blob) {
     struct process *p = q->p;
     TELL_FD(p, P_DISPATCH, blob, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender,
-            .body = c->body, .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix);
+            .body = c->body, .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret,
+            .envid = c->envid);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         TELL(p, P_DISPATCH, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt,
@@ -343,6 +344,8 @@ static void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_
                                   .arrival = m->arrival,
                                   .body = m->body,
                                   .sender = m->sender,
+                                  .ret = m->ret,
+                                  .envid = m->envid,
                                   .origin = m->origin},
                 in);
 }
@@ -416,7 +419,7 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
 static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd) {
     struct queue *q = of(ctx);
     (void)ch, (void)fd;
-    struct control_rcpt r = {.rcpt = m->rcpt, .parent = m->parent};
+    struct control_rcpt r = {.rcpt = m->rcpt, .parent = m->parent, .orcpt = m->orcpt, .notify = m->notify};
     /* REFUSED comes with a repetition after a restart of queue: it has the split already. */
     store_split(q->store, m->id, m->index, &r);
 }

@@ -69,9 +69,10 @@ static void tell_envelope(struct smtpd *s, struct mail *m) {
     if (m->told) return;
     m->told = true;
     TELL(s->p, P_QUEUE, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text,
-         .body = e->body, .origin = e->origin, .about = QID_NONE);
+         .body = e->body, .origin = e->origin, .about = QID_NONE, .ret = e->ret, .envid = e->envid);
     for (const struct session_rcpt *r = e->rcpts; r; r = r->next)
-        TELL(s->p, P_QUEUE, mail_rcpt, .id = m->id, .index = index++, .rcpt = r->text);
+        TELL(s->p, P_QUEUE, mail_rcpt, .id = m->id, .index = index++, .rcpt = r->text, .orcpt = r->orcpt,
+             .notify = r->notify);
 }
 
 static void hand_on(struct smtpd *s, struct mail *m) {

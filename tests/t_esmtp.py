@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""The extensions of SMTP, from outside: what the receiver offers, takes, refuses, and what becomes of it."""
+import email
+
+from harness import *
+from sink import Sink
+
+
+def report_of(box, user, what, count=1):
+    """The newest report in the user's mailbox that says what: (all of it, its machine-readable part)."""
+    wait_for(lambda: len([m for m in box.maildir(user) if what in m]) >= count, what="report with %r" % what)
+    found = [m for m in box.maildir(user) if what in m]
+    whole = email.message_from_bytes(found[-1]) if found else None
+    parts = whole.get_payload() if whole and whole.is_multipart() else []
+    return whole, next((p.as_string() for p in parts if p.get_content_type().endswith("delivery-status")), "")
+
+
+def mail(s, sender, rcpts, data, params=""):
+    """One message; rcpts as whole arguments of RCPT."""
+    r = s.cmd(f"MAIL FROM:<{sender}>{params}")
+    if r[0] != 250:
+        return r
+    for rcpt in rcpts:
+        r = s.cmd(f"RCPT TO:{rcpt}")
+        if r[0] != 250:
+            return r
+    r = s.cmd("DATA")
+    if r[0] != 354:
+        return r
+    s.raw(dot_stuff(data) + b".\r\n")
+    return s.reply()
+
+
+def hosts(mx, *sinks):
+    mx.routes("".join(f"{name}.test smtp:[127.0.0.1]:{sink.port}\n" for name, sink in sinks))
+
+
+def t_dsn_local():
+    """NOTIFY=SUCCESS for a mailbox here; RET=FULL, ENVID and ORCPT in a failure report; NEVER is never."""
+    mx = Postern()
+    with mx.smtp() as s:
+        ok("DSN" in s.cmd("EHLO client.test")[1].split("\n"), "DSN is offered")
+        r = mail(s, "bob@mx.test", ["<alice@mx.test> NOTIFY=SUCCESS ORCPT=rfc822;al+2Bice@o.test"],
+                 message(subject="told"), " ENVID=id+2B7 RET=HDRS")
+        same(r[0], 250, "accepted")
+        whole, status = report_of(mx, "bob", b"Action: delivered")
+        ok("Original-Envelope-Id: id+7\n" in status, "the envelope id comes back, decoded", status)
+        ok("Original-Recipient: rfc822;al+ice@o.test\n" in status, "and the original recipient", status)
+        ok(whole and "Mail was delivered" in whole["Subject"], "it is no failure report")
+        same(len(mx.wait_mail("alice")), 1, "the mail itself came once")
+        mx.wait_event("reported", action="delivered")
+
+    dead = Sink(behave={"RCPT": "550 5.1.1 nobody"})
+    hosts(mx, ("far", dead))
+    with mx.smtp() as s:
+        s.cmd("EHLO client.test")
+        body = message(subject="full", body="the very body\r\n")
+        same(mail(s, "bob@mx.test", ["<x@far.test> NOTIFY=FAILURE,DELAY"], body, " RET=FULL ENVID=e1")[0], 250, "accepted")
+        whole, status = report_of(mx, "bob", b"Action: failed")
+        ok("Original-Envelope-Id: e1\n" in status, "the failure report names the envelope", status)
+        ok(whole and whole.get_payload()[2].get_content_type() == "message/rfc822"
+           and "the very body" in whole.get_payload()[2].as_string(), "RET=FULL: all of the message comes back")
+        same(mail(s, "bob@mx.test", ["<y@far.test> NOTIFY=FAILURE"], body, " RET=HDRS")[0], 250, "accepted")
+        whole, status = report_of(mx, "bob", b"y@far.test")
+        ok(whole and "the very body" not in whole.as_string(), "RET=HDRS: only the header")
+        before = len(mx.maildir("bob"))
+        same(mail(s, "bob@mx.test", ["<z@far.test> NOTIFY=NEVER"], body)[0], 250, "accepted")
+        same(mail(s, "bob@mx.test", ["<w@far.test> NOTIFY=SUCCESS"], body)[0], 250, "accepted")
+        mx.wait_event("bounced", to="z@far.test")
+        mx.wait_event("bounced", to="w@far.test")
+        wait_for(lambda: mx.queue_count() == 0)
+        same(len(mx.maildir("bob")), before, "NOTIFY=NEVER, and SUCCESS alone: no report of the failure")
+
+
+def t_dsn_relayed():
+    """A next host with DSN gets the parameters and the duty; one without: we tell that we passed it on."""
+    mx = Postern()
+    new = Sink(caps=("PIPELINING", "DSN", "8BITMIME"))
+    old = Sink()
+    hosts(mx, ("new", new), ("old", old))
+    with mx.smtp() as s:
+        s.cmd("EHLO client.test")
+        r = mail(s, "bob@mx.test", ["<a@new.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+2By@o.test"], message(),
+                 " RET=FULL ENVID=en+3Dv")
+        same(r[0], 250, "accepted")
+        wait_for(lambda: new.messages)
+        ok(any(l.startswith("MAIL ") and l.endswith(" RET=FULL ENVID=en+3Dv") for l in new.lines), "MAIL is passed on", new.lines)
+        ok("RCPT TO:<a@new.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+2By@o.test" in new.lines, "RCPT too", new.lines)
+        same(mail(s, "bob@mx.test", ["<b@old.test> NOTIFY=SUCCESS"], message(), " ENVID=e2")[0], 250, "accepted")
+        whole, status = report_of(mx, "bob", b"Action: relayed")
+        ok("b@old.test" in status and "Original-Envelope-Id: e2" in status, "relayed is told for the old host", status)
+        ok(all("NOTIFY" not in l and "ENVID" not in l for l in old.lines), "which hears nothing of it", old.lines)
+        same(len([m for m in mx.maildir("bob") if b"a@new.test" in m]), 0, "and nothing is told for the new one")
+
+
+def t_dsn_survives():
+    """What was asked for is in the spool: it outlives the whole suite."""
+    mx = Postern()
+    sink = Sink(behave={"connect": "421 4.3.2 later"})
+    hosts(mx, ("far", sink))
+    with mx.smtp() as s:
+        s.cmd("EHLO client.test")
+        same(mail(s, "bob@mx.test", ["<a@far.test> NOTIFY=SUCCESS ORCPT=rfc822;o@o.test"], message(), " ENVID=kept RET=HDRS")[0],
+             250, "accepted")
+    mx.wait_event("deferred")
+    mx.kill()
+    sink.behave, sink.caps = {}, ("DSN",)
+    mx.start()
+    wait_for(lambda: sink.messages, 30)
+    ok(any(l.endswith(" RET=HDRS ENVID=kept") for l in sink.lines), "RET and ENVID after a crash", sink.lines)
+    ok("RCPT TO:<a@far.test> NOTIFY=SUCCESS ORCPT=rfc822;o@o.test" in sink.lines, "NOTIFY and ORCPT after a crash", sink.lines)
+
+
+def t_dsn_sendmail():
+    """sendmail -N -R -V uses it."""
+    mx = Postern()
+    sink = Sink(caps=("DSN",))
+    hosts(mx, ("far", sink))
+    r = mx.tool("-f", "bob@mx.test", "-N", "success,failure", "-R", "hdrs", "-V", "v+1", "a@far.test", program="submit/sendmail",
+                stdin=b"Subject: x\n\nx\n")
+    same(r.returncode, 0, "sendmail takes it")
+    wait_for(lambda: sink.messages)
+    ok(any("RET=HDRS" in l.upper() and "ENVID=v+2B1" in l for l in sink.lines), "MAIL as asked", sink.lines)
+    ok(any("NOTIFY=SUCCESS,FAILURE" in l for l in sink.lines), "RCPT as asked", sink.lines)
+
+
+if __name__ == "__main__":
+    main(t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
