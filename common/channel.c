@@ -17,6 +17,7 @@ enum {
     CREDIT_STEP = 1024,         /* give credit back in steps, not one by one */
     PACKET_FDS = 60,            /* below SCM_MAX_FD (253) and the receive buffer for descriptors */
     BACKLOG_MAX = 1024 * 1024,  /* waiting octets above which the channel counts as full */
+    BACKLOG_DEAD = 256 << 20,   /* a peer that still speaks with so much unread wants to fill our memory */
     FD_WEIGHT = 4096,           /* a waiting descriptor counts as so many octets: behind it may be a MiB */
     PACKETS_A_ROUND = 32,       /* then let others have their turn */
 };
@@ -280,6 +281,7 @@ static const char *take(struct channel *ch, enum wire_type type, struct str payl
     else if (type == WIRE_hello) why = "it said hello twice";
     else if (type == WIRE_credit) return take_credit(ch, payload);
     else if (ch->peer == ROLE_tool && is_full(ch)) why = "it asks and does not read the answers"; /* any user may ask */
+    else if (ch->backlog > BACKLOG_DEAD) why = "it speaks, and does not read what it is told";
     else if (!(wire_table[type].from & ROLE_BIT(ch->peer)) || !(wire_table[type].to & ROLE_BIT(ch->self)))
         why = "it sent a message that it may not send us";
     else {

@@ -232,6 +232,37 @@ static void test_intruders(void **state) {
     log_capture(NULL, NULL);
 }
 
+/* A peer that asks and never reads may not fill our memory with answers. */
+static void test_deaf_peer(void **state) {
+    (void)state;
+    static char text[1000];
+    log_capture(quiet, NULL);
+    char mem[256];
+    struct wire_hello hello = {.schema = wire_schema(), .role = ROLE_dispatch, .credit = 0};
+    struct buf b = BUF(mem);
+    struct pair p = make(ROLE_dispatch);
+    memset(text, 'x', sizeof text);
+    p.queue.ch = channel_new(p.loop, p.fd[0], ROLE_queue, 0, ROLE_dispatch, &queue_user, &p.queue);
+    wire_encode(&b, WIRE_hello, &hello);
+    assert_true(send(p.fd[1], b.p, b.n, 0) > 0);
+    spin(&p);
+    b.n = 0;
+    wire_encode(&b, WIRE_fetch, &(struct wire_fetch){.id = {1, 2}});
+    assert_true(send(p.fd[1], b.p, b.n, 0) > 0);
+    spin(&p);
+    assert_int_equal(p.queue.got, 1);
+    for (int i = 0; i < 270000; i++) SEND(p.queue.ch, mail_done, .id = {1, 2}, .text = {text, sizeof text});
+    assert_int_equal(p.queue.closed, 0);
+    assert_true(send(p.fd[1], b.p, b.n, 0) > 0);
+    spin(&p);
+    assert_int_equal(p.queue.got, 1);
+    assert_int_equal(p.queue.closed, 1);
+    assert_non_null(p.queue.why);
+    close(p.fd[1]);
+    loop_free(p.loop);
+    log_capture(NULL, NULL);
+}
+
 /* None speaks in the name of another process of its role. */
 static void test_instance(void **state) {
     (void)state;
@@ -306,7 +337,7 @@ static void test_fake_clock(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_and_descriptors), cmocka_unit_test(test_credit), cmocka_unit_test(test_credit_overdrawn), cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_instance), cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_instance), cmocka_unit_test(test_deaf_peer), cmocka_unit_test(test_timers),
         cmocka_unit_test(test_fake_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

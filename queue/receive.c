@@ -34,6 +34,12 @@ static void answer(struct channel *ch, struct qid id, const struct status *s) {
     SEND(ch, mail_done, .id = id, WIRE_STATUS(*s));
 }
 
+/* Others reckon with it: a time beyond all times would be an overflow in dispatch, again at each of its starts. */
+static int64_t sane_time(const struct queue *q, int64_t ms) {
+    int64_t now = loop_wall_ms(q->me->loop);
+    return ms >= 0 && ms <= now + 86400000 ? ms : now;
+}
+
 void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *m, int fd) {
     struct queue *q = queue_of(ctx);
     struct peer *p = peer_of(q, ch);
@@ -51,7 +57,7 @@ void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *
     store_begin(q->store,
                 &(struct control){.id = m->id,
                                   .about = m->about,
-                                  .arrival = m->arrival,
+                                  .arrival = sane_time(q, m->arrival),
                                   .body = m->body,
                                   .sender = m->sender,
                                   .ret = m->ret,

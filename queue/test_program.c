@@ -32,6 +32,7 @@ struct play {
     unsigned started, done, waiting, gone, due, ready, ready_end, lost;
     struct wire_mail_done last_done;
     struct qid ready_id, waiting_id;
+    int64_t ready_arrival;
     uint32_t ready_rcpts, first_index;
     int64_t waiting_next;
     unsigned told_rcpts, in_memory;
@@ -67,6 +68,7 @@ static void on_ready(void *ctx, struct channel *ch, const struct wire_ready *m, 
     struct play *p = ctx;
     p->ready++;
     p->ready_id = m->id;
+    p->ready_arrival = m->arrival;
     p->ready_rcpts = m->rcpts;
     p->told_rcpts = 0;
     copy(p->sender, sizeof p->sender, m->sender);
@@ -440,6 +442,23 @@ static void memory_is_bounded(void **state) {
     assert_int_equal(p->data[0], 'x');
 }
 
+/* An owned smtpd that says when a message came: not at the end of time. */
+static void times_are_sane(void **state) {
+    struct play *p = *state;
+    static const int64_t said[] = {INT64_MIN, -1, INT64_MAX, 99999999999999};
+    leases(p);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct qid id = {p->smtpd_lease, i + 1};
+        SEND(p->smtpd, mail_begin, .id = id, .arrival = said[i], .sender = STR("s@example.com"), .origin = STR("x"));
+        SEND(p->smtpd, mail_rcpt, .id = id, .index = 0, .rcpt = STR("r@example.org"));
+        SEND_FD(p->smtpd, memfd("a\r\n", SEALS), mail_chunk, .id = id, .size = 3);
+        SEND(p->smtpd, mail_end, .id = id, .rcpts = 1, .size = 3);
+        until(p, &p->ready_end, i + 1, "ready");
+        int64_t off = loop_wall_ms(p->loop) - p->ready_arrival;
+        assert_true(off >= 0 && off < 20000);
+    }
+}
+
 static void splits(void **state) {
     struct play *p = *state;
     leases(p);
@@ -606,6 +625,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(last_words, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(times_are_sane, setup, teardown),
         cmocka_unit_test_setup_teardown(splits, setup, teardown),
         cmocka_unit_test_setup_teardown(dispatch_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses, setup, teardown),
