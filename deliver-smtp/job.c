@@ -64,7 +64,7 @@ bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m) {
     const char *why;
     struct addr to;
     struct client_rcpt *r = &j->mail.rcpts[j->mail.count];
-    j->rcpts[j->mail.count++].index = m->index;
+    j->rcpts[j->mail.count++] = (struct job_rcpt){.index = m->index, .told = str_dup(j->arena, m->rcpt)};
     r->notify = m->notify;
     /* Its type goes into a command as it is; the rest as xtext. */
     if (str_is_print(m->orcpt) && str_chr(str_sub(m->orcpt, 0, type_end(m->orcpt)), ' ') < 0)
@@ -157,7 +157,8 @@ ptrdiff_t job_read(struct job *j, uint64_t at, char *to, size_t n) {
 
 void job_running(const struct job *j, struct channel *ch) {
     for (size_t i = 0; i < j->mail.count; i++)
-        SEND(ch, running, .job = j->number, .id = j->id, .index = j->rcpts[i].index);
+        SEND(ch, running, .job = j->number, .id = j->id, .index = j->rcpts[i].index,
+             .rcpt = j->rcpts[i].told);
 }
 
 void job_report(const struct job *j, struct channel *ch) {

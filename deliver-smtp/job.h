@@ -26,6 +26,7 @@ struct job_target {
 /* What is known of a recipient beside client_rcpt. */
 struct job_rcpt {
     uint32_t index;     /* dispatch's */
+    struct str told;    /* the address as dispatch wrote it */
     struct str said_by; /* name[address]:port, or empty */
 };
 

@@ -484,6 +484,12 @@ static void on_ready(void *ctx, struct channel *ch, const struct wire_ready *m, 
     sched_ready(sched_of(ctx), m, fd);
 }
 
+static void on_marked(void *ctx, struct channel *ch, const struct wire_marked *m, int fd) {
+    struct shell *sh = shell_of(ctx);
+    (void)fd;
+    if (ch == sh->queue) sched_marked(sched_of(ctx), m->count);
+}
+
 static void on_ready_rcpt(void *ctx, struct channel *ch, const struct wire_ready_rcpt *m, int fd) {
     (void)ch, (void)fd;
     sched_ready_rcpt(sched_of(ctx), m);
@@ -686,6 +692,7 @@ static void on_listener(struct self *me, int fd, enum listener_kind kind, struct
 static const struct wire_handlers handlers = {
     .lease = on_lease,
     .ready = on_ready,
+    .marked = on_marked,
     .ready_rcpt = on_ready_rcpt,
     .ready_end = on_ready_end,
     .waiting = on_waiting,

@@ -165,8 +165,7 @@ void sched_free(struct sched *s) {
     sched_routes_free(s);
     free_entries(s);
     sched_dests_free(s);
-    sched_recent_expire(s, true);
-    table_free(&s->recents);
+    sched_recent_free(s);
     free(s->heap);
     free(s->backlog.v);
     free(s->own);
@@ -176,15 +175,10 @@ void sched_free(struct sched *s) {
 }
 
 /* Somebody has set the clock: what is measured from a moment shortly ago keeps its age. (So it does after
- * seconds without any event; then there is nothing, or it does not matter.) */
-static void jumped(struct sched *s, int64_t by) {
-    s->started += by;
-    sched_recent_shift(s, by);
-}
-
+ * seconds without any event, when it does not matter.) */
 void sched_clock(struct sched *s, int64_t now) {
     int64_t by = now - s->now;
-    if (by < 0 || by > 2 * RECENT_KEPT) jumped(s, by);
+    if (by < 0 || by > JUMP) s->started += by;
     s->now = now;
 }
 
@@ -210,7 +204,7 @@ size_t sched_entry_size(void) {
 /* Each destination starts one job in its turn. sched_job_start always takes something off the queue of its
  * destination, which leaves the ring when it has nothing to start: so this ends. */
 static void start_jobs(struct sched *s) {
-    if (!sched_may_start(s)) return;
+    if (!sched_may_start(s) || sched_recent_many(s)) return;
     while (!sched_link_empty(&s->local_ring)) {
         struct dest *d = SCHED_OF(struct dest, ring, s->local_ring.next);
         sched_link_append(&s->local_ring, &d->ring);
@@ -225,7 +219,6 @@ static void start_jobs(struct sched *s) {
 
 void sched_run(struct sched *s) {
     int64_t next = s->now + 60 * SCHED_SECOND;
-    sched_recent_expire(s, false);
     sched_foreign_expire(s);
     sched_fetch_more(s, &next);
     sched_routes_run(s, &next);
@@ -234,6 +227,5 @@ void sched_run(struct sched *s) {
     sched_bounces_run(s, &next);
     sched_fetch_more(s, &next); /* what was settled made room */
     if (!sched_may_start(s) && !s->stopping) sched_wake(s, s->started + START_PATIENCE, &next);
-    if (s->recent_head && s->queue) sched_wake(s, s->recent_head->at + RECENT_KEPT, &next);
     s->ops->timer(s->ctx, next > s->now ? next : s->now + 1);
 }

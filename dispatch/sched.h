@@ -181,6 +181,7 @@ void sched_ready_end(struct sched *s, struct qid id);
 void sched_waiting(struct sched *s, const struct wire_waiting *m);
 void sched_gone(struct sched *s, struct qid id);
 void sched_due_now(struct sched *s, struct qid id);
+void sched_marked(struct sched *s, uint32_t count); /* the next that many marks and splits are on record */
 void sched_bounce_done(struct sched *s, struct qid about, const struct status *st);
 
 /* From lookup and resolve. Unknown tags are ignored. */

@@ -17,8 +17,10 @@ enum {
     BOUNCE_PATIENCE = 2 * SCHED_SECOND, /* others of the message may fail too: one report for all */
     BOUNCE_AGAIN = 30 * SCHED_SECOND,   /* queue refused the report */
     BOUNCE_RCPTS = 1000,                /* recipients in one report */
-    RECENT_KEPT = 4 * SCHED_SECOND,     /* marks that a dying queue may not have read are known this long */
-    RECENT_MAX = 100000,
+    JUMP = 8 * SCHED_SECOND,            /* the clock does not go on by more in one step: somebody set it */
+    AGAIN = 5 * SCHED_SECOND,           /* queue did not know yet what we had told it: it is asked once more */
+    RECENT_HIGH = 100000,               /* marks that queue has not recorded: nothing new is begun */
+    RECENT_MAX = 1000000,
     ROUTES_MAX = 2000, /* unanswered route queries */
     HOST_QUERIES_MAX = 500,
     FETCHES_MAX = 200, /* unanswered fetches */
@@ -114,6 +116,7 @@ struct message {
     uint32_t next_index;
     unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
     bool complete, gone, force, reporting;
+    bool moved; /* a deliverer of an earlier life knows one of its recipients by another number */
     bool again; /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
     struct slice *unsent, *unsent_last;
@@ -200,22 +203,27 @@ struct job {
     int64_t started;
 };
 
-struct foreign { /* a recipient that a deliverer still works on from an earlier life of ours */
-    struct table_node node;
+/* A recipient that a deliverer still works on from an earlier life of ours. Its index counts on that
+ * deliverer's channel only: a split that was never recorded may have left it to another address. So what is
+ * compared with queue's word is the address. */
+struct foreign {
+    struct table_node node;    /* by id and index */
+    struct table_node by_rcpt; /* by id and address */
     struct qid id;
     uint32_t index, job, remote;
     bool have, reports; /* the result has come, before queue told us the message */
     struct status status;
     char *text, *host;
-    int64_t kept_until;
+    int64_t kept_until; /* and longer while the message is known */
+    struct str rcpt;
+    char mem[]; /* what rcpt points to */
 };
 
-struct recent { /* a mark or split that queue may not have read */
+struct recent { /* a mark or split that queue has not acknowledged */
     struct table_node node;
     struct recent *next;
     struct qid id;
     uint32_t index;
-    int64_t at;
     bool is_split;
     union {
         struct wire_mark mark;
@@ -239,7 +247,7 @@ struct sched {
     bool queue, stopping, freeing;
     int64_t lookup_gone, resolve_gone, spawner_gone, remote_gone; /* since when; 0: present */
 
-    struct table entries, dests, jobs, foreign, recents;
+    struct table entries, dests, jobs, foreign, foreign_rcpts, recents;
     struct entry **heap;
     size_t heap_n, heap_cap;
     struct fifo backlog;
@@ -267,6 +275,7 @@ struct sched {
     size_t remote_cap, remotes_synced;
     uint32_t next_job;
     struct recent *recent_head, *recent_tail;
+    size_t recent_dropped; /* of those said on this channel */
 };
 
 /* sched.c: lists, heap, fifo, numbers */
@@ -287,6 +296,8 @@ void sched_wake(struct sched *s, int64_t at, int64_t *next);
 
 /* sched_msg.c */
 struct entry *sched_entry(struct sched *s, struct qid id);
+struct rcpt *sched_rcpt(const struct message *m, uint32_t index); /* NULL: it has none of this number */
+void sched_hurry(struct sched *s, struct qid id);                 /* if it is not in hand, queue shall tell it now */
 void sched_settle(struct sched *s,
                   struct message *m); /* after any change of its recipients; m may be gone then */
 void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st);
@@ -312,10 +323,10 @@ void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, cons
 /* sched_mark.c */
 void sched_mark(struct sched *s, const struct wire_mark *m);
 void sched_split(struct sched *s, const struct wire_split *m);
-const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index); /* a final mark of it */
+bool sched_recent(struct sched *s, struct qid id, uint32_t index); /* a final mark of it may not be on record */
+bool sched_recent_many(const struct sched *s);                     /* queue lags far behind */
 void sched_recent_replay(struct sched *s);
-void sched_recent_shift(struct sched *s, int64_t by); /* the clock was set by that much */
-void sched_recent_expire(struct sched *s, bool all);
+void sched_recent_free(struct sched *s);
 
 /* sched_route.c */
 void sched_route_want(struct sched *s, struct message *m, uint32_t rcpt);
@@ -351,7 +362,8 @@ void sched_hosts_free(struct dest *d);
 void sched_job_start(struct sched *s, struct dest *d);
 bool sched_remote_room(const struct sched *s);
 bool sched_may_start(const struct sched *s);
-bool sched_is_foreign(struct sched *s, struct qid id, uint32_t index); /* a deliverer still works on it */
+bool sched_is_foreign(struct sched *s, struct message *m, const struct rcpt *r); /* a deliverer still works on it */
+void sched_foreign_ask(struct sched *s); /* a new queue: it shall tell the messages of which results have come */
 void sched_foreign_apply(struct sched *s, struct message *m); /* results that came before the message did */
 void sched_jobs_free(struct sched *s);
 bool sched_remotes_away(const struct sched *s);

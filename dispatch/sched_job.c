@@ -161,10 +161,11 @@ static void send_job(struct sched *s, struct job *j, const struct sched_job_rcpt
 static void leave_foreign(struct sched *s, struct slice *sl) {
     struct message *m = sl->m;
     uint32_t *link = &sl->first;
+    bool left = false;
     sl->last = 0;
     for (uint32_t at = sl->first; at; at = *link) {
         struct rcpt *r = &m->r[at - 1];
-        if (!sched_is_foreign(s, m->mail.id, r->index)) {
+        if (!sched_is_foreign(s, m, r)) {
             sl->last = at;
             link = &r->next_in_slice;
             continue;
@@ -175,8 +176,9 @@ static void leave_foreign(struct sched *s, struct slice *sl) {
         sl->n--;
         m->queued--;
         m->running++;
+        left = true;
     }
-    sched_foreign_apply(s, m);
+    if (left) sched_foreign_apply(s, m);
 }
 
 /* The slice at the head is used up. */
@@ -309,6 +311,7 @@ static struct outcome *outcome_of(struct job *j, uint32_t index) {
     return NULL;
 }
 
+static void foreign_free(struct sched *s, struct foreign *f);
 static bool foreign_result(struct sched *s, struct sched_source from, const struct wire_result *w);
 static void foreign_over(struct sched *s, unsigned remote, bool all, uint32_t job);
 
@@ -380,14 +383,9 @@ void sched_jobs_free(struct sched *s) {
     struct table_node *n;
     while ((n = table_walk(&s->jobs, NULL))) job_free(s, (struct job *)n);
     table_free(&s->jobs);
-    while ((n = table_walk(&s->foreign, NULL))) {
-        struct foreign *f = (struct foreign *)n;
-        table_remove(&s->foreign, n);
-        free(f->text);
-        free(f->host);
-        free(f);
-    }
+    while ((n = table_walk(&s->foreign, NULL))) foreign_free(s, (struct foreign *)n);
     table_free(&s->foreign);
+    table_free(&s->foreign_rcpts);
 }
 
 /* --- of an earlier life --- */
@@ -396,48 +394,85 @@ static uint64_t foreign_hash(struct qid id, uint32_t index) {
     return qid_hash(id) ^ (uint64_t)index * 0x9e3779b97f4a7c15ULL;
 }
 
-static struct foreign *foreign_find(struct sched *s, struct qid id, uint32_t index) {
+static uint64_t rcpt_hash(struct qid id, struct str rcpt) {
+    return qid_hash(id) ^ str_hash(rcpt, 3);
+}
+
+/* The one of which this deliverer speaks. */
+static struct foreign *foreign_of(struct sched *s, unsigned remote, uint32_t job, struct qid id, uint32_t index) {
     for (struct table_node *n = table_first(&s->foreign, foreign_hash(id, index)); n; n = table_next(n)) {
         struct foreign *f = (struct foreign *)n;
-        if (f->index == index && qid_eq(f->id, id)) return f;
+        if (f->remote == remote && f->job == job && f->index == index && qid_eq(f->id, id)) return f;
     }
     return NULL;
 }
 
+/* The one that serves this recipient of queue's: the same address of the same message, whatever number it had
+ * when the job began. Of several that with its number, else one that knows the end. */
+static struct foreign *foreign_for(struct sched *s, struct qid id, const struct rcpt *r) {
+    struct foreign *best = NULL;
+    int most = -1;
+    for (struct table_node *n = table_first(&s->foreign_rcpts, rcpt_hash(id, r->text)); n; n = table_next(n)) {
+        struct foreign *f = SCHED_OF(struct foreign, by_rcpt, n);
+        int fits = 2 * (f->index == r->index) + f->have;
+        if (fits <= most || !qid_eq(f->id, id) || !str_eq(f->rcpt, r->text)) continue;
+        best = f;
+        most = fits;
+    }
+    return best;
+}
+
 static void foreign_free(struct sched *s, struct foreign *f) {
     table_remove(&s->foreign, &f->node);
+    table_remove(&s->foreign_rcpts, &f->by_rcpt);
     free(f->text);
     free(f->host);
     free(f);
 }
 
-bool sched_is_foreign(struct sched *s, struct qid id, uint32_t index) {
-    return foreign_find(s, id, index) != NULL;
+bool sched_is_foreign(struct sched *s, struct message *m, const struct rcpt *r) {
+    const struct foreign *f = s->foreign.n ? foreign_for(s, m->mail.id, r) : NULL;
+    if (f && f->index != r->index) m->moved = true;
+    return f;
 }
 
-/* The recipient in hand that waits for this deliverer's result; NULL when queue has not told it yet. */
-static struct rcpt *waiting_for(struct sched *s, struct qid id, uint32_t index, struct message **m) {
-    struct entry *e = sched_entry(s, id);
-    *m = e ? e->m : NULL;
-    for (size_t i = 0; *m && (*m)->complete && i < (*m)->n; i++)
-        if ((*m)->r[i].index == index && (*m)->r[i].state == RCPT_FOREIGN) return &(*m)->r[i];
+/* The recipient in hand that this deliverer's result is for; NULL when queue has not told it yet. */
+static struct rcpt *served_by(struct sched *s, const struct foreign *f, struct message **m) {
+    struct entry *e = sched_entry(s, f->id);
+    *m = e && e->m && e->m->complete ? e->m : NULL;
+    struct rcpt *r = *m ? sched_rcpt(*m, f->index) : NULL;
+    if (r && str_eq(r->text, f->rcpt)) return r;
+    for (size_t i = 0; *m && i < (*m)->n; i++)
+        if (str_eq((*m)->r[i].text, f->rcpt)) return &(*m)->r[i];
     return NULL;
+}
+
+static struct rcpt *waiting_for(struct sched *s, const struct foreign *f, struct message **m) {
+    struct rcpt *r = served_by(s, f, m);
+    return r && r->state == RCPT_FOREIGN ? r : NULL;
 }
 
 void sched_remote_running(struct sched *s, unsigned remote, const struct wire_running *w) {
     struct job *j = job_find(s, w->job);
     if (j && j->to.id == remote && !j->to.local && qid_eq(j->m->mail.id, w->id)) return; /* of this life */
-    if (s->foreign.n >= FOREIGN_MAX || foreign_find(s, w->id, w->index)) return;
-    struct foreign *f = xmalloc(sizeof *f);
+    if (s->foreign.n >= FOREIGN_MAX || foreign_of(s, remote, w->job, w->id, w->index)) return;
+    struct foreign *f = xmalloc(sizeof *f + w->rcpt.n);
     f->id = w->id;
     f->index = w->index;
     f->job = w->job;
     f->remote = remote;
+    f->rcpt = (struct str){f->mem, w->rcpt.n};
+    if (w->rcpt.n) memcpy(f->mem, w->rcpt.p, w->rcpt.n);
     table_add(&s->foreign, &f->node, foreign_hash(w->id, w->index));
+    table_add(&s->foreign_rcpts, &f->by_rcpt, rcpt_hash(w->id, w->rcpt));
 }
 
+/* Its recipient is not ours to mark yet: queue has not told which number this address has. So queue is asked.
+ * When it has told, but the recipient is on its way to a job, the mark is said now: we could die before. */
 static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_result *w,
                          const struct status *st) {
+    struct message *m;
+    struct rcpt *r = served_by(s, f, &m);
     f->have = true;
     f->reports = w->reports;
     f->kept_until = s->now + 60 * SCHED_SECOND;
@@ -447,17 +482,27 @@ static void foreign_keep(struct sched *s, struct foreign *f, const struct wire_r
     if (w->host.n) memcpy(f->host, w->host.p, w->host.n);
     f->status = *st;
     f->status.text = (struct str){f->text, w->text.n};
-    if (st->kind == STATUS_OK)
+    if (!m) sched_hurry(s, f->id);
+    if (r && r->state != RCPT_DONE && st->kind == STATUS_OK)
         sched_mark(s, &(struct wire_mark){
-                          .id = f->id, .index = f->index, .state = 'D', .next = s->now, WIRE_STATUS(*st)});
+                          .id = f->id, .index = r->index, .state = 'D', .next = s->now, WIRE_STATUS(*st)});
+}
+
+void sched_foreign_ask(struct sched *s) {
+    for (struct table_node *n = table_walk(&s->foreign, NULL); n; n = table_walk(&s->foreign, n)) {
+        struct foreign *f = (struct foreign *)n;
+        if (!f->have) continue;
+        f->kept_until = s->now + 60 * SCHED_SECOND;
+        sched_hurry(s, f->id);
+    }
 }
 
 static bool foreign_result(struct sched *s, struct sched_source from, const struct wire_result *w) {
-    struct foreign *f = from.local ? NULL : foreign_find(s, w->id, w->index);
+    struct foreign *f = from.local ? NULL : foreign_of(s, from.id, w->job, w->id, w->index);
     struct status st = STATUS_OF(w);
     struct message *m;
-    if (!f || f->job != w->job || f->remote != from.id || f->have) return false;
-    struct rcpt *r = waiting_for(s, w->id, w->index, &m);
+    if (!f || f->have) return false;
+    struct rcpt *r = waiting_for(s, f, &m);
     if (!r) {
         foreign_keep(s, f, w, &st);
         return true;
@@ -465,14 +510,15 @@ static bool foreign_result(struct sched *s, struct sched_source from, const stru
     foreign_free(s, f);
     m->running--;
     outcome_of_foreign(s, m, r, &st, w->host, w->reports);
+    if (m->moved) sched_foreign_apply(s, m); /* another may have waited for the same */
     sched_settle(s, m);
     return true;
 }
 
 void sched_foreign_apply(struct sched *s, struct message *m) {
-    for (size_t i = 0; s->foreign.n && i < m->n; i++) {
+    for (size_t i = 0; i < m->n; i++) {
         struct rcpt *r = &m->r[i];
-        struct foreign *f = r->state == RCPT_FOREIGN ? foreign_find(s, m->mail.id, r->index) : NULL;
+        struct foreign *f = r->state == RCPT_FOREIGN ? foreign_for(s, m->mail.id, r) : NULL;
         if (r->state != RCPT_FOREIGN || (f && !f->have)) continue;
         m->running--;
         if (!f) {
@@ -493,20 +539,25 @@ static void foreign_over(struct sched *s, unsigned remote, bool all, uint32_t jo
         struct message *m;
         n = table_walk(&s->foreign, n);
         if (f->remote != remote || (!all && f->job != job) || f->have) continue;
-        struct rcpt *r = waiting_for(s, f->id, f->index, &m);
+        struct rcpt *r = waiting_for(s, f, &m);
         foreign_free(s, f);
         if (!r) continue;
         m->running--;
         died(s, m, r);
+        if (m->moved) {
+            sched_foreign_apply(s, m); /* which may end others that we would come to */
+            n = table_walk(&s->foreign, NULL);
+        }
         sched_settle(s, m);
     }
 }
 
+/* A result of which queue knows no message: it was removed, or has ended. */
 void sched_foreign_expire(struct sched *s) {
-    struct table_node *n = table_walk(&s->foreign, NULL);
+    struct table_node *n = s->foreign.n ? table_walk(&s->foreign, NULL) : NULL;
     while (n) {
         struct foreign *f = (struct foreign *)n;
         n = table_walk(&s->foreign, n);
-        if (f->have && f->kept_until <= s->now) foreign_free(s, f);
+        if (f->have && f->kept_until <= s->now && s->queue && !sched_entry(s, f->id)) foreign_free(s, f);
     }
 }

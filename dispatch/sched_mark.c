@@ -1,9 +1,10 @@
-/* sched_mark.c: what queue is told to record, and what it may not have read.
+/* sched_mark.c: what queue is told to record, and what it may not have recorded.
  *
  * A mark lies in a socket until queue reads it; a queue that dies loses it, and tells the new one's dispatch
- * the recipient again as if nothing had happened. So marks and splits of the last seconds are kept: they are
- * said again, in order, to a new queue, and a recipient that a new queue tells us although it was ended is
- * not served twice. */
+ * the recipient again as if nothing had happened. So marks and splits are kept until queue says that they are
+ * on record, in the order in which they were sent: they are said again to a new queue, and a recipient that a
+ * new queue tells us although it was ended is not served twice. However long queue stands still, only its word
+ * ends this, never the clock. */
 #include "dispatch/sched_impl.h"
 
 #include <stdlib.h>
@@ -13,11 +14,22 @@ static uint64_t key_hash(struct qid id, uint32_t index) {
     return qid_hash(id) ^ (uint64_t)index * 0xc2b2ae3d27d4eb4fULL;
 }
 
+static void forget_first(struct sched *s) {
+    struct recent *r = s->recent_head;
+    s->recent_head = r->next;
+    if (!s->recent_head) s->recent_tail = NULL;
+    table_remove(&s->recents, &r->node);
+    free(r);
+}
+
 static struct recent *keep(struct sched *s, struct qid id, uint32_t index, size_t text) {
+    if (s->recents.n >= RECENT_MAX) { /* nothing is started long before this; then memory counts more */
+        forget_first(s);
+        s->recent_dropped++;
+    }
     struct recent *r = xmalloc(sizeof *r + text);
     r->id = id;
     r->index = index;
-    r->at = s->now;
     if (s->recent_tail) s->recent_tail->next = r;
     else s->recent_head = r;
     s->recent_tail = r;
@@ -46,35 +58,33 @@ void sched_split(struct sched *s, const struct wire_split *m) {
     if (s->queue) s->ops->split(s->ctx, m);
 }
 
-const struct recent *sched_recent(struct sched *s, struct qid id, uint32_t index) {
+bool sched_recent(struct sched *s, struct qid id, uint32_t index) {
     for (struct table_node *n = table_first(&s->recents, key_hash(id, index)); n; n = table_next(n)) {
         const struct recent *r = (const struct recent *)n;
-        if (!r->is_split && r->mark.state != 'L' && r->index == index && qid_eq(r->id, id)) return r;
+        if (!r->is_split && r->mark.state != 'L' && r->index == index && qid_eq(r->id, id)) return true;
     }
-    return NULL;
+    return false;
+}
+
+bool sched_recent_many(const struct sched *s) {
+    return s->recents.n >= RECENT_HIGH;
 }
 
 void sched_recent_replay(struct sched *s) {
-    for (struct recent *r = s->recent_head; r; r = r->next) {
-        r->at =
-            s->now; /* said now: however long queue was away, it may tell its old record before it has heard this */
+    s->recent_dropped = 0; /* the count begins anew with the channel */
+    for (const struct recent *r = s->recent_head; r; r = r->next) {
         if (r->is_split) s->ops->split(s->ctx, &r->split);
         else s->ops->mark(s->ctx, &r->mark);
     }
 }
 
-void sched_recent_shift(struct sched *s, int64_t by) {
-    for (struct recent *r = s->recent_head; r; r = r->next) r->at += by;
+void sched_marked(struct sched *s, uint32_t count) {
+    if (!s->queue) return;
+    for (; count && s->recent_dropped; count--) s->recent_dropped--;
+    for (; count && s->recent_head; count--) forget_first(s);
 }
 
-void sched_recent_expire(struct sched *s, bool all) {
-    while (s->recent_head) {
-        struct recent *r = s->recent_head;
-        bool old = r->at + RECENT_KEPT <= s->now;
-        if (!all && s->recents.n <= RECENT_MAX && (!s->queue || !old)) return;
-        s->recent_head = r->next;
-        if (!s->recent_head) s->recent_tail = NULL;
-        table_remove(&s->recents, &r->node);
-        free(r);
-    }
+void sched_recent_free(struct sched *s) {
+    while (s->recent_head) forget_first(s);
+    table_free(&s->recents);
 }

@@ -51,6 +51,27 @@ static void park(struct entry *e, struct fifo *f) {
     sched_fifo_push(f, e->id);
 }
 
+void sched_hurry(struct sched *s, struct qid id) {
+    struct entry *e = sched_entry(s, id);
+    if (!e) e = entry_new(s, id, s->now);
+    if (e->m || e->state == ENTRY_FETCHED) return;
+    sched_heap_remove(s, e);
+    entry_let_go(s, e);
+    park(e, &s->backlog);
+}
+
+/* They stand in the order of their numbers, and all of them were told: so it is nearly always the first look. */
+struct rcpt *sched_rcpt(const struct message *m, uint32_t index) {
+    if (index < m->n && m->r[index].index == index) return &m->r[index];
+    size_t from = 0, to = m->n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (m->r[middle].index < index) from = middle + 1;
+        else to = middle;
+    }
+    return from < m->n && m->r[from].index == index ? &m->r[from] : NULL;
+}
+
 /* --- in hand --- */
 
 static void rcpt_let_go(struct sched *s, struct rcpt *r) {
@@ -139,10 +160,8 @@ static void say_ended(struct sched *s, const struct message *m, const struct rcp
 /* Likewise a recipient that has ended here: without its mark queue would keep the message for ever. */
 static void mark_again(struct sched *s, struct message *m, uint32_t index) {
     struct status st = status_make(250, "2.0.0", "ended before; said again");
-    for (size_t i = 0; i < m->n; i++) {
-        struct rcpt *r = &m->r[i];
-        if (r->index == index && r->ended) say_ended(s, m, r, &st);
-    }
+    struct rcpt *r = sched_rcpt(m, index);
+    if (r && r->ended) say_ended(s, m, r, &st);
 }
 
 void sched_ready(struct sched *s, const struct wire_ready *w, int fd) {
@@ -181,7 +200,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     const struct entry *e = m ? NULL : sched_entry(s, w->id);
     const char *why;
     if (e && e->m) mark_again(s, e->m, w->index);
-    if (!m || m->n >= RCPTS_MAX) return;
+    if (!m || m->n >= RCPTS_MAX || (m->n && w->index <= m->r[m->n - 1].index)) return; /* sched_rcpt wants order */
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     struct rcpt *r = &m->r[m->n];
     *r = (struct rcpt){.index = w->index,
@@ -203,7 +222,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     } else if (sched_recent(s, w->id, w->index)) {
         r->state = RCPT_DONE;
         m->again = true;
-    } else if (sched_is_foreign(s, w->id, w->index)) {
+    } else if (sched_is_foreign(s, m, r)) {
         r->state = RCPT_FOREIGN;
         m->running++;
     } else if (w->next > s->now + DUE_SLACK && !m->force) {
@@ -260,17 +279,11 @@ void sched_gone(struct sched *s, struct qid id) {
 }
 
 void sched_due_now(struct sched *s, struct qid id) {
+    sched_hurry(s, id);
     struct entry *e = sched_entry(s, id);
-    if (!e) e = entry_new(s, id, s->now);
     struct message *m = e->m;
     e->force = !m;
-    if (e->state == ENTRY_FETCHED) return;
-    if (!m) {
-        sched_heap_remove(s, e);
-        entry_let_go(s, e);
-        park(e, &s->backlog);
-        return;
-    }
+    if (!m) return;
     m->force = true;
     for (uint32_t i = 0; i < m->n && m->complete; i++) {
         if (m->r[i].state != RCPT_LATER) continue;
@@ -312,7 +325,7 @@ void sched_settle(struct sched *s, struct message *m) {
         e->unmarked = true;
         s->unmarked++;
     } else if (waiting) sched_heap_set(s, e, next);
-    else if (again) sched_heap_set(s, e, s->now + RECENT_KEPT + SCHED_SECOND);
+    else if (again) sched_heap_set(s, e, s->now + AGAIN);
     else entry_free(s, e);
     if (waiting && d) sched_dest_update(s, d);
 }
@@ -528,6 +541,7 @@ void sched_queue(struct sched *s, bool present) {
     s->queue = present;
     if (present) {
         sched_recent_replay(s);
+        sched_foreign_ask(s);
         return;
     }
     struct table_node *n = table_walk(&s->entries, NULL);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -994,6 +995,82 @@ static void queue_dies(void **state) {
     end(w);
 }
 
+/* What queue has acknowledged is not said again; what it has not, however long it stood still, is. */
+static void queue_acknowledges(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "a@x.test", "b@y.test", "c@z.test");
+    flow(w);
+    for (size_t i = 0; i < 3; i++) finish(w, &w->jobs[i], sent());
+    sched_marked(w->s, 1);
+    for (int i = 0; i < 60; i++) at(w, 1000); /* it stands still */
+    forget(w);
+    sched_queue(w->s, false);
+    sched_marked(w->s, 1); /* of a channel that is gone */
+    at(w, 1);
+    sched_queue(w->s, true);
+    SAW(w, "mark 1/1 D 2000000\nmark 1/2 D 2000000\n");
+    READY(w, 1, "a@x.test", "b@y.test", "c@z.test"); /* its old record */
+    flow(w);
+    assert_int_equal(w->job_n, 4); /* of the first it said that it knew; of the others it did not */
+    assert_string_equal(last(w)->rcpts, "a@x.test");
+    finish(w, last(w), sent());
+    sched_marked(w->s, 1000000); /* more than there is */
+    forget(w);
+    sched_queue(w->s, false);
+    sched_queue(w->s, true);
+    SAW(w, "");
+    end(w);
+}
+
+/* A queue that never acknowledges is not given more and more to remember. */
+static void queue_lags_behind(void **state) {
+    (void)state;
+    enum { N = 1000, ROUNDS = 100 };
+    static const char *to[N];
+    struct world *w = world();
+    w->quiet = true;
+    for (size_t i = 0; i < N; i++) to[i] = "null@here.test";
+    for (uint32_t i = 1; i <= ROUNDS; i++) {
+        ready_from(w, i, "s@s.test", w->now, to, N);
+        routes(w);
+    }
+    assert_int_equal(w->marks, N * ROUNDS);
+    READY(w, 200, "a@x.test");
+    flow(w);
+    assert_int_equal(w->job_n, 0); /* nothing new */
+    sched_marked(w->s, N);
+    sched_run(w->s);
+    flow(w);
+    assert_int_equal(w->job_n, 1);
+    end(w);
+}
+
+/* Telling a message again costs what its recipients cost, not their square. */
+static void many_are_told_again(void **state) {
+    (void)state;
+    enum { N = 60000 };
+    const char **to = xmalloc(N * sizeof *to);
+    struct world *w = world();
+    w->quiet = true;
+    for (size_t i = 0; i < N; i++) to[i] = i ? "null@here.test" : "a@x.test";
+    ready_from(w, 1, "s@s.test", w->now, to, N);
+    sched_run(w->s);
+    flow(w);
+    assert_int_equal(w->marks, N - 1);
+    sched_queue(w->s, false);
+    sched_marked(w->s, N);
+    sched_queue(w->s, true);
+    w->marks = 0;
+    clock_t began = clock();
+    ready_from(w, 1, "s@s.test", w->now, to, N);
+    assert_int_equal(w->marks, N - 1);
+    assert_true((double)(clock() - began) / CLOCKS_PER_SEC < 1.0);
+    finish(w, last(w), sent());
+    free(to);
+    end(w);
+}
+
 /* Setting the clock does not make a mark old that queue may not have read. */
 static void clock_jumps_and_queue_dies(void **state) {
     (void)state;
@@ -1155,6 +1232,12 @@ static void queue_dies_in_the_middle(void **state) {
     end(w);
 }
 
+/* A deliverer tells a new dispatch what it still works on. */
+static void runs(struct world *w, uint32_t job, uint32_t n, uint32_t index, const char *rcpt) {
+    sched_remote_running(
+        w->s, 0, &(struct wire_running){.job = job, .id = mid(n), .index = index, .rcpt = str_of(rcpt)});
+}
+
 static void after_our_own_death(void **state) {
     (void)state;
     struct world *w = world_bare();
@@ -1165,16 +1248,18 @@ static void after_our_own_death(void **state) {
     READY(w, 1, "a@x.test", "b@x.test", "c@x.test", "d@x.test");
     flow(w);
     assert_int_equal(w->job_n, 0); /* first hear what is under way */
-    struct wire_running r = {.job = 77, .id = mid(2), .index = 0};
-    for (r.index = 0; r.index < 4; r.index++) sched_remote_running(w->s, 0, &r);
+    static const char *const to[] = {"e@x.test", "f@x.test", "g@x.test", "h@x.test"};
+    for (uint32_t i = 0; i < 4; i++) runs(w, 77, 2, i, to[i]);
     sched_remote_synced(w->s, 0);
     sched_run(w->s);
     SAW(w, "job 1 x.test: a@x.test b@x.test c@x.test d@x.test\n");
     struct seen_job old = {.no = 77, .id = mid(2)};
     result(w, &old, 0, sent()); /* before queue has told the message */
     result(w, &old, 1, never());
-    SAW(w, "mark 2/0 D 2000000\n");
+    sched_run(w->s);
+    SAW(w, "fetch 2\n"); /* what it is about is not ours to say: queue shall tell it */
     READY(w, 2, "e@x.test", "f@x.test", "g@x.test", "h@x.test");
+    SAW(w, "mark 2/0 D 2000000\ndelivered 2 e@x.test\n");
     flow(w);
     assert_int_equal(w->job_n, 1); /* none of them is started */
     result(w, &old, 2, grey());    /* after */
@@ -1197,9 +1282,9 @@ static void told_too_late(void **state) {
     READY(w, 1, "a@x.test", "b@x.test", "c@x.test");
     READY(w, 2, "d@x.test");
     flow(w);
-    sched_remote_running(w->s, 0, &(struct wire_running){.job = 77, .id = mid(1), .index = 0});
-    sched_remote_running(w->s, 0, &(struct wire_running){.job = 77, .id = mid(1), .index = 2});
-    sched_remote_running(w->s, 0, &(struct wire_running){.job = 78, .id = mid(2), .index = 0});
+    runs(w, 77, 1, 0, "a@x.test");
+    runs(w, 77, 1, 2, "c@x.test");
+    runs(w, 78, 2, 0, "d@x.test");
     sched_remote_synced(w->s, 0);
     struct seen_job old = {.no = 77, .id = mid(1)};
     result(w, &old, 2, sent()); /* at once */
@@ -1218,6 +1303,105 @@ static void told_too_late(void **state) {
     sched_run(w->s);
     assert_int_equal(w->job_n, 1);
     assert_int_equal(sched_known(w->s), 0);
+    end(w);
+}
+
+/* Dispatch and queue died before a split was recorded. The deliverer still works for b under a number that
+ * belongs to a now: a must not count as served, and b must not be served again. */
+static void a_number_means_another(void **state) {
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct world *w = world_bare();
+        sched_queue(w->s, true);
+        sched_lookup(w->s, true);
+        sched_resolve(w->s, true);
+        runs(w, 77, 1, 1, "b@y.test");
+        runs(w, 78, 2, 0, "gone@y.test");
+        sched_remote_synced(w->s, 0);
+        struct seen_job old = {.no = 77, .id = mid(1)}, older = {.no = 78, .id = mid(2)};
+        if (!late) result(w, &old, 1, sent());
+        result(w, &older, 0, sent());
+        sched_run(w->s);
+        SAW(w, late ? "fetch 2\n" : "fetch 1\nfetch 2\n");
+        READY(w, 1, "list@here.test");
+        READY(w, 2, "c@z.test");
+        flow(w);
+        if (late) result(w, &old, 1, sent());
+        job_done(w, &old);
+        job_done(w, &older);
+        sched_run(w->s);
+        assert_int_equal(w->job_n, 2);
+        assert_string_equal(w->jobs[0].rcpts, "c@z.test");
+        assert_string_equal(w->jobs[1].rcpts, "a@x.test");
+        w->log[w->log_n] = '\0';
+        assert_non_null(strstr(w->log, "split 1/0>1 a@x.test\nsplit 1/0>2 b@y.test\n"));
+        assert_non_null(strstr(w->log, "mark 1/2 D 2000000\ndelivered 1 b@y.test\n"));
+        assert_null(strstr(w->log, "mark 1/1 D"));
+        assert_null(strstr(w->log, "mark 2/0 D"));
+        finish(w, &w->jobs[0], sent());
+        finish(w, &w->jobs[1], sent());
+        assert_int_equal(sched_known(w->s), 0);
+        end(w);
+    }
+}
+
+/* The same address twice in one message, and a deliverer that works for the first of them: the second waits
+ * with it, and is not forgotten. */
+static void one_address_twice(void **state) {
+    (void)state;
+    struct world *w = world_bare();
+    sched_queue(w->s, true);
+    sched_lookup(w->s, true);
+    sched_resolve(w->s, true);
+    for (uint32_t i = 1; i <= 2; i++) runs(w, 70 + i, i, 0, "a@x.test");
+    sched_remote_synced(w->s, 0);
+    READY(w, 1, "a@x.test", "a@x.test");
+    READY(w, 2, "a@x.test", "a@x.test");
+    flow(w);
+    assert_int_equal(w->job_n, 0);
+    struct seen_job old = {.no = 71, .id = mid(1)};
+    result(w, &old, 0, sent());
+    job_done(w, &old);
+    sched_remote_gone(w->s, 0);
+    sched_remote_synced(w->s, 0);
+    at(w, 2000);
+    assert_int_equal(w->fetches, 2);
+    end(w);
+}
+
+/* The result came while queue was away: the next one is asked for the message, however late it comes. */
+static void a_result_waits_for_queue(void **state) {
+    (void)state;
+    struct world *w = world_bare();
+    sched_lookup(w->s, true);
+    sched_resolve(w->s, true);
+    runs(w, 77, 1, 0, "a@x.test");
+    sched_remote_synced(w->s, 0);
+    struct seen_job old = {.no = 77, .id = mid(1)};
+    result(w, &old, 0, sent());
+    job_done(w, &old);
+    for (int i = 0; i < 100; i++) at(w, 1000);
+    SAW(w, "");
+    sched_queue(w->s, true);
+    sched_run(w->s);
+    SAW(w, "fetch 1\n");
+    READY(w, 1, "a@x.test");
+    flow(w);
+    SAW(w, "mark 1/0 D 2000000\ndelivered 1 a@x.test\n");
+    end(w);
+
+    w = world(); /* and of a message that rests for another hour */
+    runs(w, 77, 1, 0, "a@x.test");
+    sched_waiting(w->s,
+                  &(struct wire_waiting){.id = mid(1), .arrival = w->now, .next = w->now + 3600000, .rcpts = 2});
+    result(w, &old, 0, sent());
+    at(w, 1);
+    SAW(w, "fetch 1\n");
+    sched_gone(w->s, mid(1)); /* somebody has removed it */
+    at(w, 61000);
+    READY(w, 1, "a@x.test"); /* the result is forgotten */
+    flow(w);
+    assert_int_equal(w->job_n, 1);
     end(w);
 }
 
@@ -1370,12 +1554,18 @@ int main(void) {
         cmocka_unit_test(answers_lost_are_asked_again),
         cmocka_unit_test(queue_dies),
         cmocka_unit_test(queue_is_away_for_long),
+        cmocka_unit_test(queue_acknowledges),
+        cmocka_unit_test(queue_lags_behind),
+        cmocka_unit_test(many_are_told_again),
         cmocka_unit_test(queue_had_not_read),
         cmocka_unit_test(queue_cannot_read_now),
         cmocka_unit_test(queue_dies_in_the_middle),
         cmocka_unit_test(clock_jumps_and_queue_dies),
         cmocka_unit_test(after_our_own_death),
         cmocka_unit_test(told_too_late),
+        cmocka_unit_test(a_number_means_another),
+        cmocka_unit_test(one_address_twice),
+        cmocka_unit_test(a_result_waits_for_queue),
         cmocka_unit_test(patience_with_deliverers_ends),
         cmocka_unit_test(workers),
         cmocka_unit_test(removed),

@@ -119,7 +119,7 @@ static void distrust_marks(struct store *s) {
     for (struct entry *e = s->dirty; e; e = e->dirty_next) {
         if (e->file >= 0) DISK(s, close, e->file);
         e->file = -1;
-        e->suspect = true;
+        e->suspect = s->marks_doubt = true;
     }
 }
 
@@ -172,6 +172,7 @@ static void commit_done(struct store *s, const struct plan *p, bool all) {
 void store_commit(struct store *s, bool all) {
     write_heads(s);
     if (all) marks_rewrite(s);
+    if (all) repeated_forget(s);
     struct plan p = plan_for(s, all);
     if (!p.syncs && !p.everything) {
         if (all) commit_done(s, &p, all);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BACKLOG_IDS_MAX = 4 * 1024 * 1024 };
+enum { BACKLOG_IDS_MAX = 4 * 1024 * 1024, MARKED_MAX = 1000 };
 
 /* ---- Ids that wait, ids that were told ----------------------------------------------------------------- */
 
@@ -233,6 +233,7 @@ void feed_start(struct queue *q) {
 
 void feed_dispatch_gone(struct queue *q) {
     q->dispatch = NULL;
+    q->marked = 0;
     q->backlog.head = q->backlog.n = 0;
     q->tell_again = false;
     q->recovery_tells = false;
@@ -265,9 +266,17 @@ void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd)
     else backlog_add(q, m->id);
 }
 
+/* Not one by one: it travels with what a commit tells anyway. */
+void feed_marked(struct queue *q) {
+    if (!q->dispatch || !q->marked || !store_marks_kept(q->store)) return;
+    SEND(q->dispatch->ch, marked, .count = q->marked);
+    q->marked = 0;
+}
+
 static void after(struct queue *q, enum store_outcome outcome, struct qid id, const char *what) {
     if (outcome == STORE_REFUSED)
         LOG_TROUBLE("dispatch sent a %s for %s that makes no sense; ignored", what, qid_format(id).c);
+    if (++q->marked >= MARKED_MAX) feed_marked(q);
     queue_unsynced(q);
 }
 

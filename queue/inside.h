@@ -85,6 +85,8 @@ struct store {
     struct ids trash; /* refused, but their control file could not be unlinked */
     bool dir_dirty[DISK_DIRS];
     unsigned dirs_dirty;
+    bool marks_doubt;      /* some entry may be suspect, or to be retired */
+    struct store_message repeated; /* the last of which a split came a second time; until the next commit */
     bool sync_everything; /* what recovery found may not be durable yet */
     bool stopped, stopped_for_room;
     /* leases */
@@ -120,6 +122,7 @@ bool trash_empty(struct store *s); /* false: the disk does not let us */
 void entry_clean(struct store *s, struct entry *e); /* its marks are durable, or do not matter any more */
 void marks_rewrite(struct store *s);                /* suspects, and retirements that failed */
 struct entry *entry_from(struct store *s, const struct control *c); /* PLACE_SOIL */
+void repeated_forget(struct store *s);
 void limbo_add(struct store *s, struct qid id);
 void ids_add(struct ids *ids, struct qid id);
 int part_unlink(struct store *s, struct qid id, char part);

@@ -59,6 +59,7 @@ static void on_trouble(void *ctx, struct str text) {
 static void commit(struct queue *q, bool all) {
     q->commit_began = clock_now_ns();
     store_commit(q->store, all);
+    feed_marked(q);
     queue_unsynced(q);
 }
 
@@ -76,7 +77,7 @@ void queue_unsynced(struct queue *q) {
     size_t n = store_unsynced(q->store);
     if (store_stopped(q->store)) return; /* healing syncs; trying every second would not */
     if (n >= UNSYNCED_MAX) loop_defer(q->me->loop, &q->commit);
-    else if (n && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
+    else if ((n || q->marked) && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
 }
 
 /* ---- Opening the spool --------------------------------------------------------------------------------- */
@@ -138,6 +139,7 @@ static void on_heal(void *ctx) {
         return;
     }
     store_heal(q->store);
+    feed_marked(q);
     give_leases(q);
     queue_unsynced(q);
     if (store_stopped(q->store)) loop_timer_in(q->me->loop, &q->heal, HEAL_MS);

@@ -67,11 +67,11 @@ static void append(struct store *s, struct entry *e, struct str record) {
     memcpy(e->tail + from, record.p, record.n);
     e->tail_n += record.n;
     dirty_add(s, e);
-    if (e->suspect) return;
+    if (e->suspect) return; /* marks_doubt is set */
     int error = write_tail(s, e, e->reread ? 0 : from);
     e->reread = false;
     if (!error) return;
-    e->suspect = true;
+    e->suspect = s->marks_doubt = true;
     if (error != EMFILE && error != ENFILE) intake_stop(s, error, "writing a mark");
 }
 
@@ -124,7 +124,7 @@ static enum store_outcome finish(struct store *s, struct entry *e, const struct 
     append_mark(s, e, m);
     e->states[m->index] = (char)tolower(m->state);
     e->pending = e->working = 0;
-    e->retire = true;
+    e->retire = s->marks_doubt = true;
     entry_place(s, e, PLACE_SOIL);
     return STORE_OK;
 }
@@ -143,6 +143,13 @@ void marks_rewrite(struct store *s) {
             entry_drop(s, e);
         }
     }
+}
+
+bool store_marks_kept(struct store *s) {
+    for (const struct entry *e = s->dirty; s->marks_doubt && e; e = e->dirty_next)
+        if (e->suspect || e->retire) return false;
+    s->marks_doubt = false;
+    return true;
 }
 
 /* ---- What dispatch says -------------------------------------------------------------------------------- */
@@ -218,11 +225,33 @@ static bool acceptable(const struct entry *e, uint32_t index, const struct contr
     return printable(r->rcpt) && printable(r->orcpt);
 }
 
+void repeated_forget(struct store *s) {
+    store_message_done(&s->repeated);
+    s->repeated = (struct store_message){.c.id = QID_NONE};
+}
+
+/* Dispatch says a split again to a queue that may not have read it. */
+static bool on_record(struct store *s, const struct entry *e, uint32_t index, const struct control_rcpt *r) {
+    struct store_message *m = &s->repeated;
+    if (index >= e->rcpts || r->parent >= e->rcpts) return false;
+    if (!qid_eq(m->c.id, e->id) || index >= m->c.rcpt_count) { /* what it has of recipients does not change */
+        repeated_forget(s);
+        if (store_load(s, e->id, m) != 0) {
+            repeated_forget(s);
+            return false;
+        }
+    }
+    if (index >= m->c.rcpt_count) return false;
+    const struct control_rcpt *have = &m->c.rcpts[index];
+    return have->parent == r->parent && str_eq(have->rcpt, r->rcpt);
+}
+
 enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r) {
     char mem[CONTROL_RCPT_MAX + 32];
     struct buf b = BUF(mem);
     struct entry *e = entry_for(s, id);
     if (!e) return STORE_UNKNOWN;
+    if (on_record(s, e, index, r)) return leave(s, e, STORE_OK);
     if (!acceptable(e, index, r) || !entry_states(e, index + 1) || !control_put_split(&b, r, &e->chain))
         return leave(s, e, STORE_REFUSED);
     append(s, e, buf_str(&b));

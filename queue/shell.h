@@ -52,6 +52,7 @@ struct queue {
     int root_fd;
     struct peer *peers;
     unsigned listers;
+    uint32_t marked;       /* what dispatch said and has no word from us that it is recorded */
     struct peer *dispatch; /* NULL while it is away */
     struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
     struct deferred commit;
@@ -91,6 +92,7 @@ void feed_start(struct queue *q); /* the store is open */
 void feed_dispatch(struct queue *q, struct peer *p);
 void feed_dispatch_gone(struct queue *q);
 void feed_fresh(struct queue *q, const struct control *c, int memfd); /* takes memfd, or -1 */
+void feed_marked(struct queue *q); /* after a commit, or when much was said: tells dispatch what is recorded */
 void feed_more(struct queue *q);                                      /* there may be more to tell now */
 void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd);
 void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, int fd);

@@ -205,6 +205,7 @@ void store_free(struct store *s) {
     free(s->table);
     free(s->limbo.v);
     free(s->trash.v);
+    repeated_forget(s);
     free(s);
 }
 

@@ -112,8 +112,12 @@ enum store_outcome {
 };
 /* A result for one recipient. A second final mark of the same recipient is ignored (OK). */
 enum store_outcome store_mark(struct store *s, struct qid id, const struct control_mark *m);
-/* A new recipient; r->parent names the one it was made from, index must be the next free one. */
+/* A new recipient; r->parent names the one it was made from, index must be the next free one; or all is as it stands
+ * on record already (OK). */
 enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r);
+/* All marks and splits so far were written: they are found again by whoever comes after a kill of this program.
+ * (What a power cut may take is another matter: store_commit.) False while the disk has trouble. */
+bool store_marks_kept(struct store *s);
 enum store_outcome store_remove(struct store *s,
                                 struct qid id); /* RETIRED (without telling retired) or UNKNOWN */
 

@@ -35,7 +35,7 @@ struct play {
     int64_t ready_arrival;
     uint32_t ready_rcpts, first_index;
     int64_t waiting_next;
-    unsigned told_rcpts, in_memory;
+    unsigned told_rcpts, in_memory, marked;
     char data[256], sender[64], rcpt[64];
     unsigned shown, shown_rcpts, files, ctl_done;
     uint16_t ctl_code;
@@ -89,6 +89,11 @@ static void on_ready_end(void *ctx, struct channel *ch, const struct wire_ready_
     ((struct play *)ctx)->ready_end++;
 }
 
+static void on_marked(void *ctx, struct channel *ch, const struct wire_marked *m, int fd) {
+    struct play *p = ctx;
+    p->marked += m->count;
+}
+
 static void on_waiting(void *ctx, struct channel *ch, const struct wire_waiting *m, int fd) {
     struct play *p = ctx;
     p->waiting++;
@@ -140,6 +145,7 @@ static const struct wire_handlers handlers = {
     .started = on_started,
     .lease = on_lease,
     .mail_done = on_mail_done,
+    .marked = on_marked,
     .ready = on_ready,
     .ready_rcpt = on_ready_rcpt,
     .ready_end = on_ready_end,

@@ -44,6 +44,9 @@ static void op_mark(void *ctx, const struct wire_mark *m) {
 }
 
 static void op_split(void *ctx, const struct wire_split *m) {
+    struct process *p = ctx;
+    uint32_t leaf;
+    if (leaf_at_address(p->w, m->rcpt, &leaf)) oracle_name(p->w, m->id, m->index, leaf);
     link_send(ctx, P_QUEUE, WIRE_split, m, -1);
 }
 
@@ -204,6 +207,11 @@ ON(ready) {
     sched_ready(d->sched, m, fd);
 }
 
+ON(marked) {
+    INPUT;
+    sched_marked(d->sched, m->count);
+}
+
 ON(ready_rcpt) {
     INPUT;
     sched_ready_rcpt(d->sched, m);
@@ -282,6 +290,7 @@ static const struct wire_handlers handlers = {
     .lease = on_lease,
     .mail_done = on_mail_done,
     .ready = on_ready,
+    .marked = on_marked,
     .ready_rcpt = on_ready_rcpt,
     .ready_end = on_ready_end,
     .waiting = on_waiting,

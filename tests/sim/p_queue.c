@@ -27,6 +27,7 @@ struct queue {
     uint64_t lease[PROGRAMS];
     bool opened, recovered, tell_again, commit_soon, sync_soon, heal_soon, feed_soon;
     bool recovery_tells;
+    uint32_t marked; /* as in queue/feed.c */
     struct store_walk *recovery, *telling;
     struct id_set told;
 };
@@ -84,11 +85,17 @@ static void on_sync(struct world *w, void *ctx, uint64_t life);
 static void on_heal(struct world *w, void *ctx, uint64_t life);
 static void on_feed(struct world *w, void *ctx, uint64_t life);
 
+static void tell_marked(struct queue *q) {
+    if (!q->marked || !store_marks_kept(q->store)) return;
+    TELL(q->p, P_DISPATCH, marked, .count = q->marked);
+    q->marked = 0;
+}
+
 static void unsynced(struct queue *q) {
     size_t n = store_unsynced(q->store);
     if (store_stopped(q->store)) soon(q, &q->heal_soon, HEAL_MS, on_heal);
     else if (n >= UNSYNCED_MAX) soon(q, &q->commit_soon, 0, on_commit);
-    else if (n) soon(q, &q->sync_soon, SYNC_MS, on_sync);
+    else if (n || q->marked) soon(q, &q->sync_soon, SYNC_MS, on_sync);
     /* What an earlier life has left in the page cache is synced at the end of the recovery. */
     if (!n && q->recovered) oracle_durable(q->p->w);
 }
@@ -218,11 +225,13 @@ static void on_commit(struct world *w, void *ctx, uint64_t life) {
     if (!q) return;
     bool all = store_unsynced(q->store) >= UNSYNCED_MAX;
     q->commit_soon = false;
-    /* A sync may take long. Known: when it takes longer than dispatch remembers its marks (RECENT_KEPT, 4 s), and
-     * queue is killed before it has read them, recipients are served twice; try 10 seconds here to see it. */
-    q->p->busy = w->now + between(w, 100 * NS_US, w->o.faults && once_in(w, 100) ? 2 * NS_S : 8 * NS_MS);
+    /* A sync may take long, and queue may be killed before it has read what dispatch has said meanwhile. */
+    int64_t most = w->o.faults && once_in(w, 100) ? once_in(w, 4) ? 20 * NS_S : 2 * NS_S : 8 * NS_MS;
+    q->p->busy = w->now + between(w, 100 * NS_US, most);
     if (all || store_wants_commit(q->store)) store_commit(q->store, all);
-    if (!struck(q)) unsynced(q);
+    if (struck(q)) return;
+    tell_marked(q);
+    unsynced(q);
 }
 
 static void on_sync(struct world *w, void *ctx, uint64_t life) {
@@ -231,7 +240,9 @@ static void on_sync(struct world *w, void *ctx, uint64_t life) {
     q->sync_soon = false;
     q->p->busy = w->now + between(w, 100 * NS_US, 8 * NS_MS);
     store_commit(q->store, true);
-    if (!struck(q)) unsynced(q);
+    if (struck(q)) return;
+    tell_marked(q);
+    unsynced(q);
 }
 
 static void give_lease(struct queue *q, unsigned peer) {
@@ -268,7 +279,9 @@ static void on_heal(struct world *w, void *ctx, uint64_t life) {
         store_heal(q->store);
         for (unsigned i = 0; i < PROGRAMS; i++) give_lease(q, i);
     }
-    if (!struck(q)) unsynced(q);
+    if (struck(q)) return;
+    tell_marked(q);
+    unsynced(q);
 }
 
 static void on_feed(struct world *w, void *ctx, uint64_t life) {
@@ -409,6 +422,7 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
                                 .status = STATUS_OF(m)};
     /* REFUSED: the split that made this recipient was lost with a queue and a dispatch; it will be made again. */
     enum store_outcome outcome = store_mark(q->store, m->id, &mark);
+    q->marked++;
     if (outcome == STORE_REFUSED)
         STORY(q->p->w, "queue: mark %c of %s/%u makes no sense", m->state, qid_format(m->id).c, m->index);
     if (outcome == STORE_REFUSED) return;
@@ -420,8 +434,10 @@ static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, 
     struct queue *q = of(ctx);
     (void)ch, (void)fd;
     struct control_rcpt r = {.rcpt = m->rcpt, .parent = m->parent, .orcpt = m->orcpt, .notify = m->notify};
-    /* REFUSED comes with a repetition after a restart of queue: it has the split already. */
-    store_split(q->store, m->id, m->index, &r);
+    /* A repetition after a restart of queue is OK. */
+    if (store_split(q->store, m->id, m->index, &r) == STORE_REFUSED)
+        STORY(q->p->w, "queue: split %s/%u makes no sense", qid_format(m->id).c, m->index);
+    q->marked++;
 }
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */
@@ -493,6 +509,7 @@ static void peer_gone(struct process *p, unsigned number) {
     q->lease[number] = 0;
     store_abort_all(q->store, of_peer, forget, &c);
     if (number != P_DISPATCH) return;
+    q->marked = 0;
     q->tell_again = q->recovery_tells = false;
     store_walk_free(q->telling);
     q->telling = NULL;

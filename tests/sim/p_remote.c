@@ -15,6 +15,7 @@ struct job {
     struct arena *arena;
     struct client_mail mail;
     uint32_t *index, *leaf; /* of each recipient */
+    struct str *rcpt;
     unsigned host[HOSTS_A_JOB], at_host;
     int blob;
     bool working, finished, no_idle;
@@ -355,6 +356,7 @@ static void on_job(void *ctx, struct channel *ch, const struct wire_job *m, int 
     j->host_count = m->hosts < HOSTS_A_JOB ? m->hosts : HOSTS_A_JOB;
     j->index = arena_alloc(j->arena, m->rcpts * sizeof *j->index);
     j->leaf = arena_alloc(j->arena, m->rcpts * sizeof *j->leaf);
+    j->rcpt = arena_alloc(j->arena, m->rcpts * sizeof *j->rcpt);
     j->mail = (struct client_mail){.sender = str_dup(j->arena, m->sender),
                                    .eight_bit = m->body != 0,
                                    .prefix = str_dup(j->arena, m->prefix),
@@ -394,6 +396,7 @@ static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcp
     if (!j || j->mail.count == j->rcpt_count) return;
     size_t i = j->mail.count++;
     j->index[i] = m->index;
+    j->rcpt[i] = str_dup(j->arena, m->rcpt);
     j->leaf[i] = leaf_for(r, j, m->rcpt);
     j->mail.rcpts[i].address = str_dup(j->arena, m->rcpt);
     oracle_name(r->p->w, j->id, m->index, j->leaf[i]);
@@ -437,7 +440,8 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     forget_partial(r);
     for (struct job *j = r->jobs; j; j = j->next)
         for (size_t i = 0; i < j->mail.count; i++)
-            TELL(p, P_DISPATCH, running, .job = j->number, .id = j->id, .index = j->index[i]);
+            TELL(p, P_DISPATCH, running, .job = j->number, .id = j->id, .index = j->index[i],
+                 .rcpt = j->rcpt[i]);
     TELL(p, P_DISPATCH, synced, .unused = 0);
     work_soon(r);
 }
