@@ -475,12 +475,15 @@ static void splits(void **state) {
     SEND(p->dispatch, split, .id = id, .parent = 0, .index = 2, .rcpt = STR("b@example.org"));
     mark(p, id, 0, 'S', 0);
     mark(p, id, 1, 'D', 0);
-    pass(p, 200);
+    until(p, &p->marked, 4, "its word that all this is on record");
     kill_queue(p, SIGKILL);
-    p->ready_end = 0;
+    p->ready_end = p->marked = 0;
     run_queue(p);
     until(p, &p->ready_end, 1, "ready");
     assert_int_equal(p->ready_rcpts, 3);
+    SEND(p->dispatch, split, .id = id, .parent = 0, .index = 1, .rcpt = STR("a@example.org")); /* said again */
+    mark(p, id, 0, 'S', 0);
+    until(p, &p->marked, 2, "its word that it knew");
     assert_int_equal(p->told_rcpts, 1);
     assert_int_equal(p->first_index, 2);
     assert_string_equal(p->rcpt, "b@example.org");
