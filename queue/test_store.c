@@ -464,6 +464,62 @@ static void stops_and_heals(void **state) {
     world_free(&w);
 }
 
+static enum store_outcome make_split(struct world *w, struct qid id, uint32_t index, uint32_t parent, const char *to) {
+    struct control_rcpt r = {.rcpt = str_of(to), .parent = parent};
+    return store_split(w->store, id, index, &r);
+}
+
+/* A dispatch that does not know what was read says it again: what stands on record just so is fine, anything
+ * else is not taken. */
+static void a_split_comes_twice(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 7);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    store_commit(w.store, false);
+    struct qid id = w.m[0].id;
+    uint32_t n = w.m[0].rcpts;
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(make_split(&w, id, n, 0, "a@example.org"), STORE_OK);
+        assert_int_equal(make_split(&w, id, n + 1, 0, "b@example.org"), STORE_OK);
+        assert_int_equal(make_split(&w, id, n, 0, "c@example.org"), STORE_REFUSED);
+        assert_int_equal(make_split(&w, id, n, n + 1, "a@example.org"), STORE_REFUSED);
+        assert_int_equal(make_split(&w, id, 0, UINT32_MAX, "a@example.org"), STORE_REFUSED);
+        assert_int_equal(make_split(&w, id, n + 3, 0, "d@example.org"), STORE_REFUSED);
+        store_mark(w.store, id, &(struct control_mark){.index = 0, .state = 'S'}); /* the parent is through */
+        commit_all(&w);
+        store_let_go(w.store, id);
+    }
+    struct store_message m;
+    assert_int_equal(store_load(w.store, id, &m), 0);
+    assert_int_equal(m.c.rcpt_count, n + 2);
+    store_message_done(&m);
+    world_free(&w);
+}
+
+/* As long as a mark is in memory only, queue must not say that it is on record. */
+static void marks_are_kept_or_not(void **state) {
+    static const unsigned kinds[] = {FAKE_WRITE, FAKE_SYNCS};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct world w;
+        world_new(&w, 8);
+        leased(&w, 1700000000000);
+        receive(&w, false);
+        store_commit(w.store, false);
+        assert_true(store_marks_kept(w.store));
+        disk_fake_fail_kinds(w.disk, kinds[i], EIO);
+        assert_int_equal(make_split(&w, w.m[0].id, w.m[0].rcpts, 0, "a@example.org"), STORE_OK);
+        store_commit(w.store, true);
+        assert_false(store_marks_kept(w.store));
+        disk_fake_fail_kinds(w.disk, 0, 0);
+        store_heal(w.store);
+        assert_true(store_marks_kept(w.store));
+        world_free(&w);
+    }
+}
+
 /* What was refused is no message, also when the disk did not let its files go at first. */
 static void refused_is_gone(void **state) {
     struct world w;
@@ -612,6 +668,8 @@ int main(void) {
         cmocka_unit_test(mutants_are_caught),
         cmocka_unit_test(fault_at_every_operation),
         cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(a_split_comes_twice),
+        cmocka_unit_test(marks_are_kept_or_not),
         cmocka_unit_test(refused_is_gone),
         cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
