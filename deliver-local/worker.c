@@ -182,7 +182,7 @@ static void on_local_job(void *ctx, struct channel *ch, const struct wire_local_
     w->delivery = (struct delivery){.id = m->id, .size = m->size, .data = fd};
     w->delivery.message.arrival = m->arrival;
     w->delivery.message.prefix = str_dup(w->arena, m->prefix);
-    if (!addr_parse(m->sender, ADDR_NULL, w->arena, &w->delivery.message.sender, &why))
+    if (!addr_parse(m->sender, ADDR_NULL | ADDR_UTF8, w->arena, &w->delivery.message.sender, &why))
         refuse("a sender that is none");
     w->job = m->job;
     w->user = str_dup(w->arena, m->user);
@@ -199,7 +199,7 @@ static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcp
     (void)ch, (void)fd;
     if (!w->busy || m->job != w->job) refuse("a recipient of no job");
     size_t n = w->delivery.message.rcpts++;
-    if (!addr_parse(m->rcpt, ADDR_POSTMASTER, w->arena, &w->rcpt[n], &why))
+    if (!addr_parse(m->rcpt, ADDR_POSTMASTER | ADDR_UTF8, w->arena, &w->rcpt[n], &why))
         refuse("a recipient that is none");
     w->index[n] = m->index;
     if (n + 1 == w->expected) deliver(w);

@@ -1,10 +1,17 @@
 #include "deliver-smtp/body.h"
 
 /* One octet. The state is only the octet before: LF must follow CR, and nothing else may. */
+static void in_head(struct client_text *t, char c) {
+    if ((unsigned char)c > 0x7f) t->head_eight = true;
+    if (c == '\n' && t->blank) t->in_body = true;
+    t->blank = c == '\r' && (t->last == '\n' || t->last == '\0');
+}
+
 static inline void step(struct client_text *t, char c) {
     bool after_cr = t->last == '\r';
     if ((c == '\n') != after_cr || c == '\0') t->stray = true;
     if ((unsigned char)c > 0x7f) t->eight_bit = true;
+    if (!t->in_body) in_head(t, c);
     t->last = c;
 }
 

@@ -9,6 +9,8 @@
 struct client_text {
     char last;      /* the octet before, for CR LF */
     bool eight_bit; /* an octet above 0x7f */
+    bool head_eight;     /* and one in the header */
+    bool in_body, blank; /* behind the empty line; at the CR of what may be it */
     bool stray;     /* a NUL, a CR without LF, an LF without CR: not to be sent */
 };
 

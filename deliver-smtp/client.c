@@ -54,7 +54,7 @@ struct client {
     size_t pending_rcpt; /* index of the recipient whose reply comes next */
     size_t accepted;
     bool wrapped_up; /* nothing more is to be asked in this transaction: only replies are awaited */
-    bool mail_taken, mail_failed, eight_bit;
+    bool mail_taken, mail_failed, eight_bit, utf8;
     struct status mail_status; /* 4xx to MAIL; text in the mail's arena */
     uint64_t at;               /* octets of prefix and data given out */
     struct client_text text;
@@ -342,6 +342,23 @@ static bool scan(struct client *c, struct client_text *t) {
     return n >= 0;
 }
 
+static const char no_utf8[] = "the receiving host does not take internationalized mail (SMTPUTF8)";
+
+static bool beyond_ascii(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 0x7f) return true;
+    return false;
+}
+
+/* Recipients whose address cannot be said to this server. */
+static void refuse_beyond_ascii(struct client *c) {
+    if (c->server.caps & CAP_SMTPUTF8) return;
+    for (size_t i = 0; i < c->mail->count; i++) {
+        struct client_rcpt *r = &c->mail->rcpts[i];
+        if (!r->settled && beyond_ascii(r->address)) settle(c, r, status_make(553, "5.6.7", no_utf8));
+    }
+}
+
 /* What speaks against sending this message to this server at all; kind OK: nothing. */
 static struct status objection(struct client *c) {
     struct client_text t = {0};
@@ -357,6 +374,15 @@ static struct status objection(struct client *c) {
     if (t.eight_bit && !(s->caps & CAP_8BITMIME))
         return status_make(554, "5.6.3",
                            "the message has 8-bit text, which the receiving host does not take");
+    /* RFC 6531 3.2: what was declared so goes to hosts that know it, or nowhere. Without such text the
+     * declaration means nothing. A header nobody declared is passed on as it came. */
+    bool beyond = beyond_ascii(c->mail->sender), head = c->mail->utf8 && t.head_eight;
+    c->utf8 = beyond || head;
+    if (s->caps & CAP_SMTPUTF8) {
+        for (size_t i = 0; i < c->mail->count; i++) c->utf8 |= beyond_ascii(c->mail->rcpts[i].address);
+    } else if (c->utf8) {
+        return status_make(553, beyond ? "5.6.7" : "5.6.9", no_utf8);
+    }
     return status_make(250, "2.0.0", "");
 }
 
@@ -368,7 +394,8 @@ void client_begin(struct client *c, struct client_mail *m) {
     c->wrapped_up = c->mail_taken = c->mail_failed = c->eight_bit = false;
     c->text = (struct client_text){0};
     for (size_t i = 0; i < m->count; i++) m->rcpts[i].accepted = false;
-    struct status s = objection(c);
+    refuse_beyond_ascii(c);
+    struct status s = all_settled(c) ? status_make(553, "5.6.7", no_utf8) : objection(c);
     if (s.kind == STATUS_OK) {
         enter(c, S_COMMANDS);
         return;
@@ -414,6 +441,7 @@ static void say_mail(struct client *c) {
     }
     if ((c->eight_bit || c->mail->eight_bit) && (c->server.caps & CAP_8BITMIME))
         buf_adds(&b, " BODY=8BITMIME");
+    if (c->utf8) buf_adds(&b, " SMTPUTF8"); /* RFC 6531 3.4 */
     if (c->server.caps & CAP_DSN) say_return(&b, c->mail);
     buf_adds(&b, "\r\n");
     out_add(c, &b);

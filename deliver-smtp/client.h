@@ -56,6 +56,7 @@ struct client_mail {
     uint8_t ret;       /* RFC 3461: 0 not given, 1 FULL, 2 HDRS */
     struct str envid;  /* plain; or empty */
     bool eight_bit;    /* declared BODY=8BITMIME by whoever gave it */
+    bool utf8;         /* SMTPUTF8 (RFC 6531) was declared: header and envelope may go beyond ASCII */
     struct str prefix; /* header fields in front of the data, CRLF lines */
     uint64_t size;     /* octets of prefix and data together */
     struct client_rcpt *rcpts;

@@ -32,12 +32,13 @@ struct job *job_new(const struct wire_job *m, int fd) {
     j->rcpts = arena_alloc(j->arena, m->rcpts * sizeof *j->rcpts);
     j->mail = (struct client_mail){.ret = m->ret,
                                    .envid = str_dup(j->arena, m->envid),
-                                   .eight_bit = m->body != 0,
+                                   .eight_bit = m->body & 1,
+                                   .utf8 = m->body & 2,
                                    .prefix = str_dup(j->arena, m->prefix),
                                    .size = m->size,
                                    .arena = j->arena,
                                    .rcpts = arena_alloc(j->arena, m->rcpts * sizeof(struct client_rcpt))};
-    if (!addr_parse(m->sender, ADDR_NULL, j->arena, &sender, &why))
+    if (!addr_parse(m->sender, ADDR_NULL | ADDR_UTF8, j->arena, &sender, &why))
         j->bad = "the sender's address is not valid";
     else j->mail.sender = addr_text(j->arena, &sender);
     return j;
@@ -69,7 +70,7 @@ bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m) {
     /* Its type goes into a command as it is; the rest as xtext. */
     if (str_is_print(m->orcpt) && str_chr(str_sub(m->orcpt, 0, type_end(m->orcpt)), ' ') < 0)
         r->orcpt = str_dup(j->arena, m->orcpt);
-    if (addr_parse(m->rcpt, 0, j->arena, &to, &why)) {
+    if (addr_parse(m->rcpt, ADDR_UTF8, j->arena, &to, &why)) {
         r->address = addr_text(j->arena, &to);
         return true;
     }

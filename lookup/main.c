@@ -55,7 +55,7 @@ static void on_rcpt_query(void *ctx, struct channel *ch, const struct wire_rcpt_
     const char *why;
     (void)fd;
     if (!client_of(m, &client)) s = status_make(451, "4.3.0", "the question of smtpd is damaged");
-    else if (!addr_parse(m->rcpt, ADDR_POSTMASTER, l->arena, &rcpt, &why)) s = bad_address();
+    else if (!addr_parse(m->rcpt, ADDR_POSTMASTER | ADDR_UTF8, l->arena, &rcpt, &why)) s = bad_address();
     else s = lookup_rcpt(l->rules, tables_interface(l->tables), l->arena, &client, &rcpt);
     SEND(ch, rcpt_answer, .tag = m->tag, WIRE_STATUS(s));
 }
@@ -76,7 +76,7 @@ static void on_route_query(void *ctx, struct channel *ch, const struct wire_rout
     struct addr rcpt;
     const char *why;
     (void)fd;
-    if (addr_parse(m->rcpt, ADDR_POSTMASTER, l->arena, &rcpt, &why))
+    if (addr_parse(m->rcpt, ADDR_POSTMASTER | ADDR_UTF8, l->arena, &rcpt, &why))
         lookup_route(l->rules, tables_interface(l->tables), l->arena, &rcpt, &r);
     send_route(ch, m->tag, &r);
 }

@@ -28,8 +28,22 @@ static bool take_body(struct session *s, struct transaction *tx, struct str valu
     return true;
 }
 
-static const struct session_param params[] = {
-    {STR("SIZE"), take_size}, {STR("BODY"), take_body}, {STR("RET"), param_ret}, {STR("ENVID"), param_envid}};
+/* RFC 6531 3.4: it has no value. */
+static bool take_utf8(struct session *s, struct transaction *tx, struct str value, struct status *st) {
+    (void)s;
+    if (value.p) {
+        *st = status_make(501, "5.5.4", "SMTPUTF8 has no value");
+        return false;
+    }
+    tx->mail.body |= SESSION_SMTPUTF8;
+    return true;
+}
+
+static const struct session_param params[] = {{STR("SIZE"), take_size},
+                                              {STR("BODY"), take_body},
+                                              {STR("SMTPUTF8"), take_utf8},
+                                              {STR("RET"), param_ret},
+                                              {STR("ENVID"), param_envid}};
 
 static struct str origin_text(const struct session *s, struct arena *a) {
     struct buf b = buf_in(a, 300);
@@ -52,14 +66,14 @@ static bool parse(struct session *s, struct transaction *tx, struct str arg, str
         *st = status_make(501, "5.5.4", "Use MAIL FROM:<address>");
         return false;
     }
-    if (!addr_parse_path(arg, ADDR_NULL, tx->arena, &tx->mail.sender, &rest, &why)) {
+    if (!addr_parse_path(arg, ADDR_NULL | ADDR_UTF8, tx->arena, &tx->mail.sender, &rest, &why)) {
         *st = status_make(501, "5.1.7", why);
         return false;
     }
     if (!session_params(s, tx, rest, params, sizeof params / sizeof params[0], st)) return false;
     tx->mail.sender_text = addr_text(tx->arena, &tx->mail.sender);
     tx->mail.origin = origin_text(s, tx->arena);
-    return true;
+    return session_may_utf8(tx, tx->mail.sender_text, st);
 }
 
 void cmd_mail(struct session *s, struct str arg) {

@@ -77,7 +77,7 @@ static bool parse(struct session *s, struct str arg, struct waiting *w) {
         w->st = status_make(501, "5.5.4", "Use RCPT TO:<address>");
         return false;
     }
-    if (!r || !addr_parse_path(arg, ADDR_POSTMASTER, a, &r->addr, &rest, &why)) {
+    if (!r || !addr_parse_path(arg, ADDR_POSTMASTER | ADDR_UTF8, a, &r->addr, &rest, &why)) {
         w->st = status_make(501, "5.1.3", why);
         return false;
     }
@@ -88,6 +88,7 @@ static bool parse(struct session *s, struct str arg, struct waiting *w) {
         w->st = status_make(452, "4.3.1", "No memory, try again later");
         return false;
     }
+    if (!session_may_utf8(s->tx, r->text, &w->st)) return false;
     w->rcpt = r;
     return true;
 }

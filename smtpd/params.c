@@ -7,6 +7,14 @@ bool session_address_argument(struct str *arg, struct str keyword) {
     return arg->n > 0;
 }
 
+/* RFC 6531 3.5: internationalized addresses only in a transaction that was declared as such. That they are
+ * UTF-8 at all, and the shortest form of it, the parser has seen to. */
+bool session_may_utf8(const struct transaction *tx, struct str address, struct status *st) {
+    if ((tx->mail.body & SESSION_SMTPUTF8) || str_is_print(address)) return true;
+    *st = status_make(553, "5.6.7", "Non-ASCII address without SMTPUTF8");
+    return false;
+}
+
 static bool is_keyword(struct str s) {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];

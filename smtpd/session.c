@@ -79,7 +79,9 @@ void session_close(struct session *s, const char *why) {
 }
 
 struct str session_protocol(const struct session *s) {
-    return s->client.local ? STR("local") : s->esmtp ? STR("ESMTP") : STR("SMTP");
+    if (s->client.local) return STR("local");
+    if (s->tx && (s->tx->mail.body & SESSION_SMTPUTF8)) return STR("UTF8SMTP"); /* RFC 6531 4.3 */
+    return s->esmtp ? STR("ESMTP") : STR("SMTP");
 }
 
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {

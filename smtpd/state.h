@@ -115,6 +115,7 @@ bool param_ret(struct session *s, struct transaction *tx, struct str value, stru
 bool param_envid(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool param_notify(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool param_orcpt(struct session *s, struct transaction *tx, struct str value, struct status *st);
+bool session_may_utf8(const struct transaction *tx, struct str address, struct status *st);
 bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */

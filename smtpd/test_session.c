@@ -17,7 +17,7 @@
 #define EHLO "EHLO a.test\r\n"
 #define EHLO_R \
     "250-mx.test\r\n250-PIPELINING\r\n250-SIZE " \
-    "100000\r\n250-8BITMIME\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
+    "100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
     "HELP\r\n"
 #define FROM       "MAIL FROM:<s@a.test>\r\n"
 #define FROM_R     "250 2.1.0 Sender ok\r\n"
@@ -29,6 +29,8 @@
 #define OK2        "250 2.0.0 Accepted as 00000000000010000002\r\n"
 #define STRAY_R    "500 5.5.2 Bare CR, bare LF or NUL in a command\r\n"
 #define STRAY_DATA "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n"
+#define NO_UTF8    "553 5.6.7 Non-ASCII address without SMTPUTF8\r\n"
+#define BAD_UTF8   "octets that are not UTF-8 text (RFC 3629)\r\n"
 #define NO(text)   "501 5.5.4 " text "\r\n"
 #define ORCPT_R    "ORCPT is type;xtext of at most 500 characters"
 #define ENVID_R    "ENVID is xtext of at most 100 characters"
@@ -65,6 +67,18 @@ static const struct story stories[] = {
                    "501 5.5.4 Parameter given twice\r\n501 5.1.7 after \">\" only a space and parameters may "
                    "follow (RFC 5321 4.1.2)\r\n" FROM_R "555 5.5.4 Parameter not known\r\n",
      NULL, 0},
+    {"addresses beyond ASCII",
+     STR(EHLO
+         "MAIL FROM:<\xc3\xa9@a.test>\r\nMAIL FROM:<\xc3\xa9@a.test> SMTPUTF8=1\r\nMAIL "
+         "FROM:<\xc3\xa9@a.test> SMTPUTF8=\r\n"
+         "MAIL FROM:<\xc3@a.test> SMTPUTF8\r\nMAIL FROM:<s@a.test>\r\nRCPT TO:<\xc3\xa9@mx.test>\r\nRSET\r\n"
+         "MAIL FROM:<\xc3\xa9@a.test> BODY=8BITMIME smtputf8\r\nRCPT TO:<\xc0\xaf@mx.test>\r\n"
+         "RCPT TO:<\xc3\xa9@mx.test>\r\nDATA\r\nx\r\n.\r\nEHLO \xc3\xa9.test\r\n"),
+     EHLO_R NO_UTF8 NO("SMTPUTF8 has no value")
+         NO("SMTPUTF8 has no value") "501 5.1.7 " BAD_UTF8 FROM_R NO_UTF8 "250 2.0.0 Forgotten\r\n" FROM_R
+                                     "501 5.1.3 " BAD_UTF8 TO_R DATA_R OK1
+                                     "501 5.5.4 Your name is needed: a domain or [address]\r\n",
+     "x\r\n", 1},
     {"reports",
      STR(EHLO
          "MAIL FROM:<s@a.test> RET=FULL ENVID=a+2Bb\r\nRCPT TO:<r@mx.test> NOTIFY=NEVER "

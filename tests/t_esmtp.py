@@ -124,5 +124,30 @@ def t_dsn_sendmail():
     ok(any("NOTIFY=SUCCESS,FAILURE" in l for l in sink.lines), "RCPT as asked", sink.lines)
 
 
+def t_smtputf8():
+    """Addresses beyond ASCII: taken with the parameter, passed on to hosts that know it, returned from others."""
+    mx = Postern()
+    new = Sink(caps=("PIPELINING", "8BITMIME", "SMTPUTF8"))
+    old = Sink()
+    hosts(mx, ("new", new), ("old", old))
+    body = message(subject="gr\u00fc\u00dfe")
+    with mx.smtp() as s:
+        ok("SMTPUTF8" in s.cmd("EHLO client.test")[1].split("\n"), "SMTPUTF8 is offered")
+        same(s.cmd("MAIL FROM:<j\u00f6rg@mx.test>")[0], 553, "not without the parameter")
+        same(mail(s, "bob@mx.test", ["<alice@mx.test>"], body, " SMTPUTF8 BODY=8BITMIME")[0], 250, "to a mailbox here")
+        head = mx.wait_mail("alice")[0].partition(b"\n\n")[0]
+        ok(b"with UTF8SMTP\n" in head.replace(b"\r", b""), "Received says UTF8SMTP", head)
+        same(mail(s, "bob@mx.test", ["<j\u00f6rg@new.test>"], body, " SMTPUTF8 BODY=8BITMIME")[0], 250, "to a host that knows it")
+        wait_for(lambda: new.messages)
+        ok(any(l.startswith("MAIL ") and "SMTPUTF8" in l for l in new.lines), "the parameter is passed on", new.lines)
+        ok("RCPT TO:<j\u00f6rg@new.test>".encode().decode("latin1") in new.lines, "the address byte for byte", new.lines)
+        same(mail(s, "bob@mx.test", ["<j\u00f6rg@old.test>"], message(), " SMTPUTF8")[0], 250, "to a host that does not")
+        whole, status = report_of(mx, "bob", b"Action: failed")
+        ok("Status: 5.6.7" in status and "utf-8; j" in status, "returned with 5.6.7", status)
+        ok(not any(l.startswith("MAIL") for l in old.lines), "the host hears nothing of it", old.lines)
+        same(mail(s, "bob@mx.test", ["<plain@old.test>"], message(), " SMTPUTF8")[0], 250, "declared, but all ASCII")
+        ok(wait_for(lambda: old.messages), "is passed on even so")
+
+
 if __name__ == "__main__":
-    main(t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
+    main(t_smtputf8, t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)

@@ -358,7 +358,8 @@ static void on_job(void *ctx, struct channel *ch, const struct wire_job *m, int 
     j->leaf = arena_alloc(j->arena, m->rcpts * sizeof *j->leaf);
     j->rcpt = arena_alloc(j->arena, m->rcpts * sizeof *j->rcpt);
     j->mail = (struct client_mail){.sender = str_dup(j->arena, m->sender),
-                                   .eight_bit = m->body != 0,
+                                   .eight_bit = m->body & 1,
+                                   .utf8 = m->body & 2,
                                    .prefix = str_dup(j->arena, m->prefix),
                                    .size = m->size,
                                    .arena = j->arena,
