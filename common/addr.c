@@ -269,9 +269,8 @@ bool domain_parse(struct str text, unsigned flags, struct arena *a, struct str *
     char mem[ADDR_DOMAIN_MAX];
     struct buf b = BUF(mem);
     struct str got;
-    bool ok = read_domain(&sc, &b) &&
-              (peek(&sc) < 0 || fail_octet(&sc, bad_domain)) &&
-              keep(&sc, a, &b, &got);
+    bool ok =
+        read_domain(&sc, &b) && (peek(&sc) < 0 || fail_octet(&sc, bad_domain)) && keep(&sc, a, &b, &got);
     if (ok) *out = got;
     else *why = sc.why;
     return ok;

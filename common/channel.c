@@ -13,13 +13,13 @@
 #include <unistd.h>
 
 enum {
-    CREDIT_WINDOW = 4096,       /* messages we take ahead from each peer */
-    CREDIT_STEP = 1024,         /* give credit back in steps, not one by one */
-    PACKET_FDS = 60,            /* below SCM_MAX_FD (253) and the receive buffer for descriptors */
-    BACKLOG_MAX = 1024 * 1024,  /* waiting octets above which the channel counts as full */
-    BACKLOG_DEAD = 256 << 20,   /* a peer that still speaks with so much unread wants to fill our memory */
-    FD_WEIGHT = 4096,           /* a waiting descriptor counts as so many octets: behind it may be a MiB */
-    PACKETS_A_ROUND = 32,       /* then let others have their turn */
+    CREDIT_WINDOW = 4096,      /* messages we take ahead from each peer */
+    CREDIT_STEP = 1024,        /* give credit back in steps, not one by one */
+    PACKET_FDS = 60,           /* below SCM_MAX_FD (253) and the receive buffer for descriptors */
+    BACKLOG_MAX = 1024 * 1024, /* waiting octets above which the channel counts as full */
+    BACKLOG_DEAD = 256 << 20,  /* a peer that still speaks with so much unread wants to fill our memory */
+    FD_WEIGHT = 4096,          /* a waiting descriptor counts as so many octets: behind it may be a MiB */
+    PACKETS_A_ROUND = 32,      /* then let others have their turn */
 };
 
 struct packet {
@@ -36,7 +36,7 @@ struct channel {
     enum role self, peer;
     unsigned instance;
     bool greeted, closing, was_full;
-    bool one_instance;          /* the peer must be `instance` */
+    bool one_instance; /* the peer must be `instance` */
     struct ucred cred;
     const struct channel_user *user;
     void *data;
@@ -55,13 +55,15 @@ static void set_options(struct channel *ch) {
     int flags = fcntl(ch->fd, F_GETFL);
     if (flags >= 0) fcntl(ch->fd, F_SETFL, flags | O_NONBLOCK);
     socklen_t n = sizeof ch->cred;
-    if (getsockopt(ch->fd, SOL_SOCKET, SO_PEERCRED, &ch->cred, &n) != 0) ch->cred = (struct ucred){0, (uid_t)-1, (gid_t)-1};
+    if (getsockopt(ch->fd, SOL_SOCKET, SO_PEERCRED, &ch->cred, &n) != 0)
+        ch->cred = (struct ucred){0, (uid_t)-1, (gid_t)-1};
 }
 
 struct channel *channel_new(struct loop *l, int fd, enum role self, unsigned self_instance, enum role expect,
                             const struct channel_user *user, void *data) {
     struct channel *ch = xmalloc(sizeof *ch);
-    *ch = (struct channel){.loop = l, .fd = fd, .self = self, .peer = expect, .user = user, .data = data, .credit = 1};
+    *ch = (struct channel){
+        .loop = l, .fd = fd, .self = self, .peer = expect, .user = user, .data = data, .credit = 1};
     ch->flush = (struct deferred){.fn = on_flush, .ctx = ch};
     set_options(ch);
     ch->watch = loop_watch(l, fd, EPOLLIN, on_ready, ch);
@@ -71,18 +73,32 @@ struct channel *channel_new(struct loop *l, int fd, enum role self, unsigned sel
     return ch;
 }
 
-enum role channel_peer(const struct channel *ch) { return ch->peer; }
-unsigned channel_instance(const struct channel *ch) { return ch->instance; }
+enum role channel_peer(const struct channel *ch) {
+    return ch->peer;
+}
+unsigned channel_instance(const struct channel *ch) {
+    return ch->instance;
+}
 void channel_expect(struct channel *ch, unsigned instance) {
     ch->instance = instance;
     ch->one_instance = true;
 }
 
-bool channel_greeted(const struct channel *ch) { return ch->greeted; }
-pid_t channel_pid(const struct channel *ch) { return ch->cred.pid; }
-uid_t channel_uid(const struct channel *ch) { return ch->cred.uid; }
-void *channel_data(const struct channel *ch) { return ch->data; }
-void channel_set_data(struct channel *ch, void *data) { ch->data = data; }
+bool channel_greeted(const struct channel *ch) {
+    return ch->greeted;
+}
+pid_t channel_pid(const struct channel *ch) {
+    return ch->cred.pid;
+}
+uid_t channel_uid(const struct channel *ch) {
+    return ch->cred.uid;
+}
+void *channel_data(const struct channel *ch) {
+    return ch->data;
+}
+void channel_set_data(struct channel *ch, void *data) {
+    ch->data = data;
+}
 
 static bool is_full(const struct channel *ch) {
     return ch->backlog > BACKLOG_MAX || (ch->greeted && ch->credit <= (int64_t)ch->waiting);
@@ -256,8 +272,10 @@ static const char *take_hello(struct channel *ch, struct str payload) {
     struct wire_hello hello;
     if (!wire_read_hello(payload, &hello)) return "malformed hello";
     if (hello.schema != wire_schema()) return "its wire.def differs from ours (another version?)";
-    if (hello.role >= ROLE_COUNT || (enum role)hello.role != ch->peer) return "it has another role than this channel is for";
-    if (ch->one_instance && hello.instance != ch->instance) return "it says that it is another process of its role";
+    if (hello.role >= ROLE_COUNT || (enum role)hello.role != ch->peer)
+        return "it has another role than this channel is for";
+    if (ch->one_instance && hello.instance != ch->instance)
+        return "it says that it is another process of its role";
     ch->instance = hello.instance;
     ch->credit += (int64_t)hello.credit - 1;
     ch->greeted = true;
@@ -280,7 +298,8 @@ static const char *take(struct channel *ch, enum wire_type type, struct str payl
     if (!ch->greeted) why = "it did not begin with hello";
     else if (type == WIRE_hello) why = "it said hello twice";
     else if (type == WIRE_credit) return take_credit(ch, payload);
-    else if (ch->peer == ROLE_tool && is_full(ch)) why = "it asks and does not read the answers"; /* any user may ask */
+    else if (ch->peer == ROLE_tool && is_full(ch))
+        why = "it asks and does not read the answers"; /* any user may ask */
     else if (ch->backlog > BACKLOG_DEAD) why = "it speaks, and does not read what it is told";
     else if (!(wire_table[type].from & ROLE_BIT(ch->peer)) || !(wire_table[type].to & ROLE_BIT(ch->self)))
         why = "it sent a message that it may not send us";
@@ -338,7 +357,7 @@ static size_t take_fds(struct msghdr *msg, int *fds) {
 
 static void on_ready(void *ctx, uint32_t ready) {
     static char bytes[WIRE_PACKET_MAX]; /* decoded messages are views into it while their handler runs */
-    static bool busy;                   /* a handler must not run the loop: it would overwrite what it reads */
+    static bool busy; /* a handler must not run the loop: it would overwrite what it reads */
     struct channel *ch = ctx;
     assert(!busy);
     busy = true;
@@ -350,7 +369,10 @@ static void on_ready(void *ctx, uint32_t ready) {
         } control;
         int fds[PACKET_FDS];
         struct iovec iov = {bytes, sizeof bytes};
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.mem, .msg_controllen = sizeof control.mem};
+        struct msghdr msg = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.mem,
+                             .msg_controllen = sizeof control.mem};
         ssize_t n = recvmsg(ch->fd, &msg, MSG_CMSG_CLOEXEC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
         /* The peer closed before it had read all of ours: the kernel tells that first, and what the peer had said

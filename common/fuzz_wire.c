@@ -14,18 +14,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     struct buf b = BUF(mem), t = BUF(text);
     wire_print(&t, type, payload);
     switch (type) {
-#define MSG(name, from, to, fds, sentence, ...)                                                              \
-    case WIRE_##name: {                                                                                      \
-        struct wire_##name m;                                                                                \
-        if (!wire_read_##name(payload, &m)) return 0;                                                        \
-        if (!wire_encode(&b, type, &m)) abort();                                                             \
+#define MSG(name, from, to, fds, sentence, ...) \
+    case WIRE_##name: { \
+        struct wire_##name m; \
+        if (!wire_read_##name(payload, &m)) return 0; \
+        if (!wire_encode(&b, type, &m)) abort(); \
         if (b.n != payload.n + WIRE_HEADER || memcmp(mem + WIRE_HEADER, payload.p, payload.n) != 0) abort(); \
-        return 0;                                                                                            \
+        return 0; \
     }
 #include "common/wire.def"
 #undef MSG
     case WIRE_NONE:
-    case WIRE_COUNT: break;
+    case WIRE_COUNT:
+        break;
     }
     return 0;
 }

@@ -13,14 +13,20 @@
 
 /* ---- postern.conf(5) ---- */
 
+/* mdoc(7) wants each sentence on a line of its own. s is not the first character of its text. */
+static bool new_sentence(const char *s) {
+    return s[0] == ' ' && s[-1] == '.' && s[1] >= 'A' && s[1] <= 'Z';
+}
+
 static void mdoc_text(const char *s) {
     bool fresh = true;
-    for (; *s; s++) {
+    for (const char *begin = s; *s; s++) {
         if (fresh && (*s == '.' || *s == '\'')) fputs("\\&", stdout);
         fresh = *s == '\n';
         if (*s == '\\') fputs("\\e", stdout);
         else if (*s == '"') fputs("\\(dq", stdout);
         else if (*s == '-') fputs("\\-", stdout);
+        else if (s > begin && new_sentence(s)) putchar('\n'), fresh = true;
         else putchar(*s);
     }
 }

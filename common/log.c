@@ -138,27 +138,31 @@ static void lead_id(struct buf *b, struct qid v) {
     buf_adds(b, qid_format(v).c);
     buf_adds(b, ": ");
 }
-static void lead_num(struct buf *b, uint64_t v) { (void)b, (void)v; }
-static void lead_text(struct buf *b, struct str v) { (void)b, (void)v; }
+static void lead_num(struct buf *b, uint64_t v) {
+    (void)b, (void)v;
+}
+static void lead_text(struct buf *b, struct str v) {
+    (void)b, (void)v;
+}
 
 #define ITEM(type, name) lead_##type(b, e->name);
-#define EVENT(name, level, sentence, ...)                                   \
-    static void leads_##name(struct buf *b, const struct event_##name *e) {     \
-        __VA_ARGS__                                                              \
+#define EVENT(name, level, sentence, ...) \
+    static void leads_##name(struct buf *b, const struct event_##name *e) { \
+        __VA_ARGS__ \
     }
 #include "common/events.def"
 #undef EVENT
 #undef ITEM
 #define ITEM(type, name) add_##type(&b, #name, e->name);
-#define EVENT(name, level, sentence, ...)                   \
-    void log_event_##name(const struct event_##name *e) {   \
-        char mem[LINE_MAX_OCTETS];                          \
-        struct buf b = BUF(mem);                            \
-        add_head(&b, LEVEL_##level);                        \
-        leads_##name(&b, e);                                \
-        buf_adds(&b, #name);                                \
-        __VA_ARGS__                                         \
-        emit(&b);                                           \
+#define EVENT(name, level, sentence, ...) \
+    void log_event_##name(const struct event_##name *e) { \
+        char mem[LINE_MAX_OCTETS]; \
+        struct buf b = BUF(mem); \
+        add_head(&b, LEVEL_##level); \
+        leads_##name(&b, e); \
+        buf_adds(&b, #name); \
+        __VA_ARGS__ \
+        emit(&b); \
     }
 #include "common/events.def"
 #undef EVENT

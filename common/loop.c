@@ -95,7 +95,8 @@ void loop_free(struct loop *l) {
     free(l);
 }
 
-struct watch *loop_watch(struct loop *l, int fd, uint32_t events, void (*fn)(void *ctx, uint32_t ready), void *ctx) {
+struct watch *loop_watch(struct loop *l, int fd, uint32_t events, void (*fn)(void *ctx, uint32_t ready),
+                         void *ctx) {
     struct watch *w = xmalloc(sizeof *w);
     *w = (struct watch){.loop = l, .fd = fd, .events = events, .fn = fn, .ctx = ctx};
     struct epoll_event e = {.events = events, .data.ptr = w};

@@ -136,8 +136,9 @@ bool hostport_parse(struct str s, struct ip *ip, uint16_t *port, const char **wh
     uint64_t n;
     if (!hostport_cut(s, &host, &digits, why)) return false;
     if (!ip_parse(host, &parsed)) {
-        *why = s.p[0] != '[' && str_chr(digits, ':') >= 0 ? "an IPv6 address is written in brackets: [address]:port"
-                                                           : "not an IPv4 or IPv6 address";
+        *why = s.p[0] != '[' && str_chr(digits, ':') >= 0
+                   ? "an IPv6 address is written in brackets: [address]:port"
+                   : "not an IPv4 or IPv6 address";
         return false;
     }
     if (!str_to_u64(digits, 65535, &n) || n == 0) {

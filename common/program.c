@@ -21,12 +21,12 @@
 
 struct start {
     struct self me;
-    struct config *config;  /* in force; NULL before the first conf_end */
-    struct config *next;    /* being told */
+    struct config *config; /* in force; NULL before the first conf_end */
+    struct config *next;   /* being told */
     struct cage cage;
     char root[1024];
-    bool complete;          /* settings and rights were told */
-    struct timer deadline;  /* of a stop */
+    bool complete;         /* settings and rights were told */
+    struct timer deadline; /* of a stop */
 };
 
 static struct start *start_of(struct self *me) {
@@ -58,7 +58,8 @@ static void on_conf(void *ctx, struct channel *ch, const struct wire_conf *m, in
     (void)ch, (void)fd;
     if (!s->next) s->next = config_new();
     if (!config_set(s->next, m->name, m->value, &why))
-        LOG_TROUBLE("posternd sent a setting that this program does not understand: %.*s: %s", STR_ARGS(m->name), why);
+        LOG_TROUBLE("posternd sent a setting that this program does not understand: %.*s: %s",
+                    STR_ARGS(m->name), why);
 }
 
 static void on_cage(void *ctx, struct channel *ch, const struct wire_cage *m, int fd) {
@@ -170,8 +171,8 @@ struct channel *program_tool(struct self *me, int listener, bool *more) {
 static void peer_closed(void *ctx, struct channel *ch, const char *why) {
     struct self *me = ctx;
     if (why && me->supervise && channel_peer(ch) != ROLE_tool)
-        SEND(me->supervise, intruder, .role = (uint8_t)channel_peer(ch), .instance = (uint16_t)channel_instance(ch),
-             .why = str_sub(str_of(why), 0, 200));
+        SEND(me->supervise, intruder, .role = (uint8_t)channel_peer(ch),
+             .instance = (uint16_t)channel_instance(ch), .why = str_sub(str_of(why), 0, 200));
     if (channel_peer(ch) == ROLE_tool) tool_left(channel_uid(ch));
     if (me->program->peer_gone) me->program->peer_gone(me, ch);
 }
@@ -185,7 +186,8 @@ struct channel *program_channel(struct self *me, int fd, enum role expect) {
     static struct channel_user user; /* one program a process, so one set of handlers */
     static const struct wire_handlers none;
     user = (struct channel_user){.handlers = me->program->handlers ? me->program->handlers : &none,
-                                 .closed = peer_closed, .drained = peer_drained};
+                                 .closed = peer_closed,
+                                 .drained = peer_drained};
     return channel_new(me->loop, fd, me->program->role, me->instance, expect, &user, me);
 }
 
@@ -226,7 +228,9 @@ static bool enter_cage(struct start *s) {
     const struct program *p = s->me.program;
     if (p->read_paths) p->read_paths(s->config, paths, 15);
     s->cage.read = paths;
-    if (!cage_enter(&s->cage, why, sizeof why)) {
+    bool caged = cage_enter(&s->cage, why, sizeof why);
+    s->cage.read = NULL; /* it lay on this stack */
+    if (!caged) {
         LOG_TROUBLE("cannot enter the cage of %s: %s", role_table[p->role].program, why);
         return false;
     }
@@ -259,7 +263,8 @@ static bool learn_settings(struct start *s) {
 static int run(struct start *s) {
     struct self *me = &s->me;
     static const struct channel_user user = {.handlers = &from_supervise, .closed = supervise_gone};
-    me->supervise = channel_new(me->loop, FD_SUPERVISE, me->program->role, me->instance, ROLE_supervise, &user, me);
+    me->supervise =
+        channel_new(me->loop, FD_SUPERVISE, me->program->role, me->instance, ROLE_supervise, &user, me);
     if (!learn_settings(s)) return EX_OK;
     char name[48];
     snprintf(name, sizeof name, "postern/%s", role_table[me->program->role].program);

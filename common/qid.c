@@ -4,7 +4,7 @@ static const char alphabet[33] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 struct qid_text qid_format(struct qid id) {
     struct qid_text t;
-    for (int i = 12; i >= 0; i--, id.lease >>= 5) t.c[i] = alphabet[id.lease & 31];   /* 13 * 5 = 65 bits */
+    for (int i = 12; i >= 0; i--, id.lease >>= 5) t.c[i] = alphabet[id.lease & 31];    /* 13 * 5 = 65 bits */
     for (int i = 19; i >= 13; i--, id.serial >>= 5) t.c[i] = alphabet[id.serial & 31]; /* 7 * 5 = 35 bits */
     t.c[QID_LEN] = '\0';
     return t;

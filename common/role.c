@@ -8,7 +8,9 @@ const struct role_info role_table[ROLE_COUNT] = {
 };
 
 bool role_linked(enum role a, enum role b) {
-    static const struct { enum role a, b; } rows[] = {
+    static const struct {
+        enum role a, b;
+    } rows[] = {
 #define LINK(x, y, sentence) {ROLE_##x, ROLE_##y},
 #include "common/links.def"
 #undef LINK

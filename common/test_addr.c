@@ -8,10 +8,10 @@
 #include <cmocka.h>
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-#define TEN "abcdefghij"
-#define SIXTY TEN TEN TEN TEN TEN TEN
-#define LABEL63 SIXTY "klm"
-#define ALL (ADDR_NULL | ADDR_POSTMASTER | ADDR_UTF8 | ADDR_NO_DOMAIN | ADDR_UNDERSCORE)
+#define TEN      "abcdefghij"
+#define SIXTY    TEN TEN TEN TEN TEN TEN
+#define LABEL63  SIXTY "klm"
+#define ALL      (ADDR_NULL | ADDR_POSTMASTER | ADDR_UTF8 | ADDR_NO_DOMAIN | ADDR_UNDERSCORE)
 
 struct row {
     struct str in;
@@ -19,12 +19,18 @@ struct row {
     const char *local, *domain, *text; /* text NULL: as in; local NULL: refused */
 };
 
-#define OK(in, local, domain) {STR(in), 0, local, domain, NULL}
-#define AS(in, local, domain, text) {STR(in), 0, local, domain, text}
-#define NO(in) {STR(in), 0, NULL, NULL, NULL}
-#define OK_IF(flags, in, local, domain) {STR(in), flags, local, domain, NULL}
-#define AS_IF(flags, in, local, domain, text) {STR(in), flags, local, domain, text}
-#define NO_IF(flags, in) {STR(in), flags, NULL, NULL, NULL}
+#define OK(in, local, domain) \
+    { STR(in), 0, local, domain, NULL }
+#define AS(in, local, domain, text) \
+    { STR(in), 0, local, domain, text }
+#define NO(in) \
+    { STR(in), 0, NULL, NULL, NULL }
+#define OK_IF(flags, in, local, domain) \
+    { STR(in), flags, local, domain, NULL }
+#define AS_IF(flags, in, local, domain, text) \
+    { STR(in), flags, local, domain, text }
+#define NO_IF(flags, in) \
+    { STR(in), flags, NULL, NULL, NULL }
 
 static const struct row mailboxes[] = {
     /* Dot-string */
@@ -91,12 +97,17 @@ static const struct row mailboxes[] = {
     NO("\xc3\xa9@x"),
     NO("\"\xff\"@x"),
     NO("a@\xc3\xa9"),
-    OK_IF(ADDR_UTF8, "\xc3\xa9@b\xc3\xbc" "cher.example", "\xc3\xa9", "b\xc3\xbc" "cher.example"),
+    OK_IF(ADDR_UTF8,
+          "\xc3\xa9@b\xc3\xbc"
+          "cher.example",
+          "\xc3\xa9",
+          "b\xc3\xbc"
+          "cher.example"),
     OK_IF(ADDR_UTF8, "\"\xf0\x9f\x93\xac \"@x", "\xf0\x9f\x93\xac ", "x"),
     NO_IF(ADDR_UTF8, "\xff@x"),
     NO_IF(ADDR_UTF8, "\xc3@x"),
     NO_IF(ADDR_UTF8, "a@x\xc3"),
-    NO_IF(ADDR_UTF8, "\xc0\xaf@x"),         /* overlong "/" */
+    NO_IF(ADDR_UTF8, "\xc0\xaf@x"), /* overlong "/" */
     NO_IF(ADDR_UTF8, "\xe0\x80\xaf@x"),
     NO_IF(ADDR_UTF8, "\xed\xa0\x80@x"),     /* surrogate */
     NO_IF(ADDR_UTF8, "\xf4\x90\x80\x80@x"), /* beyond U+10FFFF */
@@ -168,8 +179,7 @@ static const struct row mailboxes[] = {
 };
 
 static void check(const struct row *r, bool ok, const struct addr *got, const char *why, struct arena *a) {
-    if (ok != (r->local != NULL))
-        fail_msg("<%.*s>: %s", STR_ARGS(r->in), ok ? "accepted" : why);
+    if (ok != (r->local != NULL)) fail_msg("<%.*s>: %s", STR_ARGS(r->in), ok ? "accepted" : why);
     if (!ok) {
         assert_true(why && *why);
         return;
@@ -323,10 +333,18 @@ static void reasons(void **state) {
     static const struct {
         const char *in, *part;
     } rows[] = {
-        {"a", "no domain"},         {"@x", "local part is missing"}, {"a@", "domain is missing"},
-        {"a..b@x", "empty atom"},   {"a\n@x", "control"},            {"\xe9@x", "6531"},
-        {"a@x-", "hyphen"},         {"a@[1.2.3]", "4.1.3"},          {SIXTY SIXTY "@x", "64 octets"},
-        {"a@" LABEL63 "n", "63 octets"}, {"\"a", "closing quote"},   {"a@x.", "label"},
+        {"a", "no domain"},
+        {"@x", "local part is missing"},
+        {"a@", "domain is missing"},
+        {"a..b@x", "empty atom"},
+        {"a\n@x", "control"},
+        {"\xe9@x", "6531"},
+        {"a@x-", "hyphen"},
+        {"a@[1.2.3]", "4.1.3"},
+        {SIXTY SIXTY "@x", "64 octets"},
+        {"a@" LABEL63 "n", "63 octets"},
+        {"\"a", "closing quote"},
+        {"a@x.", "label"},
     };
     struct arena *a = arena_new(1 << 16);
     for (size_t i = 0; i < COUNT(rows); i++) {

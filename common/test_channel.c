@@ -57,8 +57,10 @@ static void on_drained(void *ctx, struct channel *ch) {
 
 static const struct wire_handlers at_queue = {.fetch = on_fetch};
 static const struct wire_handlers at_dispatch = {.ready = on_ready, .gone = on_gone};
-static const struct channel_user queue_user = {.handlers = &at_queue, .closed = on_closed, .drained = on_drained};
-static const struct channel_user dispatch_user = {.handlers = &at_dispatch, .closed = on_closed, .drained = on_drained};
+static const struct channel_user queue_user = {
+    .handlers = &at_queue, .closed = on_closed, .drained = on_drained};
+static const struct channel_user dispatch_user = {
+    .handlers = &at_dispatch, .closed = on_closed, .drained = on_drained};
 
 struct pair {
     struct loop *loop;
@@ -75,7 +77,8 @@ static struct pair make(enum role queue_expects) {
 
 static void join(struct pair *p, enum role queue_expects) {
     p->queue.ch = channel_new(p->loop, p->fd[0], ROLE_queue, 0, queue_expects, &queue_user, &p->queue);
-    p->dispatch.ch = channel_new(p->loop, p->fd[1], ROLE_dispatch, 3, ROLE_queue, &dispatch_user, &p->dispatch);
+    p->dispatch.ch =
+        channel_new(p->loop, p->fd[1], ROLE_dispatch, 3, ROLE_queue, &dispatch_user, &p->dispatch);
 }
 
 static void spin(struct pair *p) {
@@ -336,8 +339,15 @@ static void test_fake_clock(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages_and_descriptors), cmocka_unit_test(test_credit), cmocka_unit_test(test_credit_overdrawn), cmocka_unit_test(test_hold),
-        cmocka_unit_test(test_intruders),                cmocka_unit_test(test_peer_ends), cmocka_unit_test(test_instance), cmocka_unit_test(test_deaf_peer), cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_messages_and_descriptors),
+        cmocka_unit_test(test_credit),
+        cmocka_unit_test(test_credit_overdrawn),
+        cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_intruders),
+        cmocka_unit_test(test_peer_ends),
+        cmocka_unit_test(test_instance),
+        cmocka_unit_test(test_deaf_peer),
+        cmocka_unit_test(test_timers),
         cmocka_unit_test(test_fake_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,8 +102,8 @@ static void copies(void **state) {
     struct arena *a = arena_new(8);
     const char *p = str_cstr(a, (struct str){"a\0b", 3});
     assert_memory_equal(p, "a\0b\0", 4);
-    assert_non_null(str_dup(a, STR("xyz")).p);  /* 8 of 8 octets */
-    assert_null(str_dup(a, STR("")).p);         /* the NUL does not fit */
+    assert_non_null(str_dup(a, STR("xyz")).p); /* 8 of 8 octets */
+    assert_null(str_dup(a, STR("")).p);        /* the NUL does not fit */
     arena_free(a);
 }
 
@@ -169,9 +169,9 @@ static void in_arena(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares), cmocka_unit_test(cuts),   cmocka_unit_test(words),
-        cmocka_unit_test(numbers),  cmocka_unit_test(prints), cmocka_unit_test(hashes),
-        cmocka_unit_test(copies),   cmocka_unit_test(builds), cmocka_unit_test(formats),
+        cmocka_unit_test(compares), cmocka_unit_test(cuts),     cmocka_unit_test(words),
+        cmocka_unit_test(numbers),  cmocka_unit_test(prints),   cmocka_unit_test(hashes),
+        cmocka_unit_test(copies),   cmocka_unit_test(builds),   cmocka_unit_test(formats),
         cmocka_unit_test(escapes),  cmocka_unit_test(in_arena),
     };
     return cmocka_run_group_tests_name("str", tests, NULL, NULL);

@@ -5,9 +5,10 @@
 
 const struct wire_info wire_table[WIRE_COUNT] = {
     [WIRE_NONE] = {"none", "", "", 0, 0, 0},
-#define TEXT(...) TEXT_(__VA_ARGS__)
+#define TEXT(...)  TEXT_(__VA_ARGS__)
 #define TEXT_(...) #__VA_ARGS__
-#define MSG(name, from, to, fds, sentence, ...) [WIRE_##name] = {#name, sentence, TEXT(__VA_ARGS__), from, to, fds},
+#define MSG(name, from, to, fds, sentence, ...) \
+    [WIRE_##name] = {#name, sentence, TEXT(__VA_ARGS__), from, to, fds},
 #include "common/wire.def"
 #undef MSG
 };
@@ -38,17 +39,17 @@ static bool get_int(struct str *s, uint64_t *v, size_t n) {
     return true;
 }
 
-#define INT_FIELD(type, size)                                             \
+#define INT_FIELD(type, size) \
     static void put_##type(struct buf *b, wire_type_##type v, size_t max) { \
-        (void)max;                                                        \
-        put_int(b, (uint64_t)v, size);                                    \
-    }                                                                     \
+        (void)max; \
+        put_int(b, (uint64_t)v, size); \
+    } \
     static bool get_##type(struct str *s, wire_type_##type *v, size_t max) { \
-        (void)max;                                                        \
-        uint64_t u;                                                       \
-        if (!get_int(s, &u, size)) return false;                          \
-        *v = (wire_type_##type)u;                                         \
-        return true;                                                      \
+        (void)max; \
+        uint64_t u; \
+        if (!get_int(s, &u, size)) return false; \
+        *v = (wire_type_##type)u; \
+        return true; \
     }
 INT_FIELD(u8, 1)
 INT_FIELD(u16, 2)
@@ -81,19 +82,19 @@ static bool get_bytes(struct str *s, struct str *v, size_t max) {
 }
 
 #define FIELD(type, name, max) put_##type(b, m->name, max);
-#define MSG(name, from, to, fds, sentence, ...)                              \
+#define MSG(name, from, to, fds, sentence, ...) \
     static void encode_##name(struct buf *b, const void *msg) { \
-        const struct wire_##name *m = msg;                                   \
-        __VA_ARGS__                                                          \
+        const struct wire_##name *m = msg; \
+        __VA_ARGS__ \
     }
 #include "common/wire.def"
 #undef MSG
 #undef FIELD
 
 #define FIELD(type, name, max) &&get_##type(&s, &m->name, max)
-#define MSG(name, from, to, fds, sentence, ...)                       \
+#define MSG(name, from, to, fds, sentence, ...) \
     bool wire_read_##name(struct str s, struct wire_##name *m) { \
-        return true __VA_ARGS__ && s.n == 0;                          \
+        return true __VA_ARGS__ && s.n == 0; \
     }
 #include "common/wire.def"
 #undef MSG
@@ -121,28 +122,29 @@ bool wire_encode(struct buf *b, enum wire_type type, const void *m) {
     return true;
 }
 
-enum wire_verdict wire_deliver(enum wire_type type, struct str payload, int fd, const struct wire_handlers *h, void *ctx,
-                              struct channel *ch) {
+enum wire_verdict wire_deliver(enum wire_type type, struct str payload, int fd, const struct wire_handlers *h,
+                               void *ctx, struct channel *ch) {
     switch (type) {
-#define MSG(name, from, to, fds, sentence, ...)                         \
-    case WIRE_##name: {                                                 \
-        struct wire_##name m;                                           \
-        if (!wire_read_##name(payload, &m)) return WIRE_MALFORMED;         \
-        if (!h->name) return WIRE_UNHANDLED;                            \
-        h->name(ctx, ch, &m, fd);                                       \
-        return WIRE_OK;                                                 \
+#define MSG(name, from, to, fds, sentence, ...) \
+    case WIRE_##name: { \
+        struct wire_##name m; \
+        if (!wire_read_##name(payload, &m)) return WIRE_MALFORMED; \
+        if (!h->name) return WIRE_UNHANDLED; \
+        h->name(ctx, ch, &m, fd); \
+        return WIRE_OK; \
     }
 #include "common/wire.def"
 #undef MSG
     case WIRE_NONE:
-    case WIRE_COUNT: break;
+    case WIRE_COUNT:
+        break;
     }
     return WIRE_MALFORMED;
 }
 
-#define PRINT_INT(type)                                                          \
+#define PRINT_INT(type) \
     static void print_##type(struct buf *b, const char *name, wire_type_##type v) { \
-        buf_addf(b, " %s=%lld", name, (long long)v);                             \
+        buf_addf(b, " %s=%lld", name, (long long)v); \
     }
 PRINT_INT(u8)
 PRINT_INT(u16)
@@ -168,18 +170,19 @@ void wire_print(struct buf *b, enum wire_type type, struct str payload) {
     buf_adds(b, wire_table[type].name);
     switch (type) {
 #define FIELD(type, name, max) print_##type(b, #name, m.name);
-#define MSG(name, from, to, fds, sentence, ...)   \
-    case WIRE_##name: {                           \
-        struct wire_##name m;                     \
-        if (!wire_read_##name(payload, &m)) break;   \
-        __VA_ARGS__                               \
-        return;                                   \
+#define MSG(name, from, to, fds, sentence, ...) \
+    case WIRE_##name: { \
+        struct wire_##name m; \
+        if (!wire_read_##name(payload, &m)) break; \
+        __VA_ARGS__ \
+        return; \
     }
 #include "common/wire.def"
 #undef MSG
 #undef FIELD
     case WIRE_NONE:
-    case WIRE_COUNT: break;
+    case WIRE_COUNT:
+        break;
     }
     buf_adds(b, " (malformed)");
 }
@@ -188,7 +191,8 @@ struct status wire_status_of(uint8_t kind, uint16_t code, uint32_t detail, uint8
     struct status s = {
         .kind = kind <= STATUS_NEVER ? (enum status_kind)kind : STATUS_LATER,
         .code = code,
-        .detail = {(uint16_t)(detail / 1000000 % 10), (uint16_t)(detail / 1000 % 1000), (uint16_t)(detail % 1000)},
+        .detail = {(uint16_t)(detail / 1000000 % 10), (uint16_t)(detail / 1000 % 1000),
+                   (uint16_t)(detail % 1000)},
         .remote = remote != 0,
         .text = text,
     };
