@@ -1,2 +1,2 @@
-# docs: the handbook.
-dist_doc_DATA += docs/HANDBOOK.md
+# docs: the handbook; what was measured.
+dist_doc_DATA += docs/HANDBOOK.md docs/PERFORMANCE.md
