@@ -50,6 +50,7 @@ void cmd_ehlo(struct session *s, struct str arg) {
     session_plain(s, 250, true, buf_str(&size));
     session_plain(s, 250, true, STR("8BITMIME"));            /* RFC 6152 */
     session_plain(s, 250, true, STR("SMTPUTF8"));            /* RFC 6531 */
+    session_plain(s, 250, true, STR("CHUNKING"));            /* RFC 3030 */
     session_plain(s, 250, true, STR("DSN"));                 /* RFC 3461 */
     session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES")); /* RFC 2034 */
     session_plain(s, 250, false, STR("HELP"));

@@ -14,20 +14,24 @@ static void on_delivered_to(void *ctx, struct str value) {
         d->loop = addr_same(&a, &r->addr);
 }
 
-void data_begin(struct session *s) {
+bool data_start(struct session *s, bool chunked) {
     struct transaction *tx = s->tx;
     struct data_phase *d = ARENA_NEW(tx->arena, struct data_phase);
     tx->mail.arrival_ms = s->now.wall_ms;
-    if (!d || !s->host->ops->begin(s->ctx, &tx->mail)) {
-        session_wrong(s, "data", 451, "4.3.0", "No mail can be taken now, try again later");
-        return;
-    }
+    if (!d || !s->host->ops->begin(s->ctx, &tx->mail)) return false;
+    d->chunked = chunked;
     d->header.delivered_to = on_delivered_to;
     d->header.ctx = s;
     d->arena = tx->arena;
     d->began_ns = s->now.mono_ns;
     tx->data = d;
-    session_plain(s, 354, false, STR("End the message with a line that is one dot"));
+    return true;
+}
+
+void data_begin(struct session *s) {
+    if (data_start(s, false))
+        session_plain(s, 354, false, STR("End the message with a line that is one dot"));
+    else session_wrong(s, "data", 451, "4.3.0", "No mail can be taken now, try again later");
 }
 
 void data_fail(struct session *s, const struct status *st) {
@@ -118,6 +122,27 @@ void data_take(struct session *s, struct str *in) {
     *in = str_sub(*in, used, in->n);
     s->moved = true;
     if (s->tx->data->line.place == LINE_AT_END) complete(s);
+}
+
+void data_chunk(struct session *s, struct str octets) {
+    if (!octets.n) return;
+    line_chunk(&s->tx->data->line, octets);
+    sink(s, octets);
+}
+
+void data_chunk_end(struct session *s, bool last) {
+    struct data_phase *d = s->tx->data;
+    struct status st;
+    /* RFC 3030 asks for no CR LF at the end; mailboxes and DATA do. */
+    if (last && !line_chunks_end(&d->line) && !d->line.stray) sink(s, STR("\r\n"));
+    if (last) {
+        complete(s);
+    } else if (objection(s, &st)) {
+        d->ended_ns = s->now.mono_ns;
+        refuse(s, &st);
+    } else {
+        session_say(s, 250, "2.0.0", "Chunk taken");
+    }
 }
 
 void data_done(struct session *s, const struct status *st) {

@@ -134,3 +134,16 @@ size_t line_data(struct line_data *d, struct str in, void (*sink)(void *ctx, str
     }
     return i;
 }
+
+void line_chunk(struct line_data *d, struct str in) {
+    for (size_t i = 0; i < in.n; i++) {
+        char c = in.p[i];
+        if ((c == '\n') != (d->last == '\r') || c == '\0') d->stray = true;
+        d->last = c;
+    }
+}
+
+bool line_chunks_end(struct line_data *d) {
+    if (d->last == '\r') d->stray = true;
+    return d->last == '\n' || d->last == '\0';
+}

@@ -37,6 +37,7 @@ enum line_place { LINE_AT_START, LINE_INSIDE, LINE_AT_CR, LINE_AT_DOT, LINE_AT_D
 struct line_data {
     enum line_place place;
     bool held_cr; /* the CR that was the last octet has not been handed on */
+    char last;    /* of chunks: the octet before */
     bool stray;   /* a bare CR, a bare LF or a NUL was seen: what was handed on must be refused */
 };
 
@@ -45,5 +46,9 @@ struct line_data {
  * mark, of which nothing is handed on; what follows it in `in` is commands again. Start with a zeroed
  * line_data. */
 size_t line_data(struct line_data *d, struct str in, void (*sink)(void *ctx, struct str run), void *ctx);
+/* Looks at the octets of a chunk (RFC 3030), which has neither stuffed dots nor an end mark: only stray is
+ * set. line_chunks_end: they are all; true when they end in CR LF, or there are none. */
+void line_chunk(struct line_data *d, struct str in);
+bool line_chunks_end(struct line_data *d);
 
 #endif

@@ -1,6 +1,7 @@
 # smtpd: turns a stranger's bytes into one envelope and one sealed message.
 noinst_LIBRARIES += smtpd/libsmtpd.a
 smtpd_libsmtpd_a_SOURCES = \
+	smtpd/cmd_bdat.c \
 	smtpd/cmd_data.c \
 	smtpd/cmd_ehlo.c \
 	smtpd/cmd_expn.c \

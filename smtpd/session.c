@@ -138,11 +138,12 @@ static bool idle(const struct session *s) {
 
 static void process(struct session *s, struct str *in) {
     while (may_take(s, *in)) {
-        if (s->stopping && idle(s) && !s->tx) break;
-        if (s->tx && s->tx->data) data_take(s, in);
+        if (s->stopping && idle(s) && !s->tx && !s->chunking) break;
+        if (s->chunking) chunk_take(s, in);
+        else if (s->tx && s->tx->data && !s->tx->data->chunked) data_take(s, in);
         else if (!take_command(s, in)) break;
     }
-    if (s->stopping && idle(s) && !s->tx && !s->over)
+    if (s->stopping && idle(s) && !s->tx && !s->over && !s->chunking)
         session_end(s, "4.3.2", "Going down, try again", "stopped");
 }
 

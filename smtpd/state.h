@@ -8,11 +8,12 @@
 
 /* Where a session stands (RFC 5321 4.1.4); commands.def says which command goes where. */
 enum session_state {
-    AT_START = 1, /* no HELO yet */
-    AT_READY = 2, /* no transaction */
-    AT_MAIL = 4,  /* MAIL was accepted, no recipient yet */
-    AT_RCPT = 8,  /* at least one recipient */
-    ANYWHERE = 15,
+    AT_START = 1,   /* no HELO yet */
+    AT_READY = 2,   /* no transaction */
+    AT_MAIL = 4,    /* MAIL was accepted, no recipient yet */
+    AT_RCPT = 8,    /* at least one recipient */
+    AT_CHUNKS = 16, /* a chunk of the data was accepted (RFC 3030) */
+    ANYWHERE = 31,
 };
 
 /* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920
@@ -28,6 +29,7 @@ struct waiting {
 
 struct data_phase {
     struct line_data line;
+    bool chunked; /* by BDAT: commands come between */
     struct header_scan header;
     bool loop;   /* Delivered-To names one of its recipients */
     bool failed; /* the message cannot be kept; aborted already */
@@ -58,6 +60,9 @@ struct session {
     bool greeted, esmtp, over, lost, stopping, congested;
     bool committing; /* commit was called, its answer is due */
     bool moved;      /* something whole was taken: the deadline begins anew */
+    bool chunking, chunk_last; /* within the octets of a BDAT */
+    uint64_t chunk_left;
+    const struct chunk_refusal *chunk_refused; /* they are thrown away */
     uint32_t errors, messages, commands;
     struct line_reader reader;
     struct str helo; /* own memory, malloc'd */
@@ -122,10 +127,16 @@ bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FRO
 void rcpt_settle(struct session *s);
 
 /* data.c */
+bool data_start(struct session *s, bool chunked); /* false: no message can be taken now */
 void data_begin(struct session *s);
+void data_chunk(struct session *s, struct str octets); /* of BDAT */
+void data_chunk_end(struct session *s, bool last);     /* replies, or commits */
 void data_take(struct session *s, struct str *in);
 void data_fail(struct session *s, const struct status *st); /* while the data still comes */
 void data_done(struct session *s, const struct status *st); /* the answer to commit */
+
+/* cmd_bdat.c: the octets of a chunk */
+void chunk_take(struct session *s, struct str *in);
 
 /* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE:
  * full. */

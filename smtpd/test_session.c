@@ -17,7 +17,7 @@
 #define EHLO "EHLO a.test\r\n"
 #define EHLO_R \
     "250-mx.test\r\n250-PIPELINING\r\n250-SIZE " \
-    "100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
+    "100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
     "HELP\r\n"
 #define FROM       "MAIL FROM:<s@a.test>\r\n"
 #define FROM_R     "250 2.1.0 Sender ok\r\n"
@@ -29,6 +29,8 @@
 #define OK2        "250 2.0.0 Accepted as 00000000000010000002\r\n"
 #define STRAY_R    "500 5.5.2 Bare CR, bare LF or NUL in a command\r\n"
 #define STRAY_DATA "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n"
+#define BEGUN      "503 5.5.1 A message has been begun already; RSET forgets it\r\n"
+#define CHUNK_R    "250 2.0.0 Chunk taken\r\n"
 #define NO_UTF8    "553 5.6.7 Non-ASCII address without SMTPUTF8\r\n"
 #define BAD_UTF8   "octets that are not UTF-8 text (RFC 3629)\r\n"
 #define NO(text)   "501 5.5.4 " text "\r\n"
@@ -67,6 +69,26 @@ static const struct story stories[] = {
                    "501 5.5.4 Parameter given twice\r\n501 5.1.7 after \">\" only a space and parameters may "
                    "follow (RFC 5321 4.1.2)\r\n" FROM_R "555 5.5.4 Parameter not known\r\n",
      NULL, 0},
+    {"chunks",
+     STR(EHLO FROM TO "BDAT 5\r\n.\r\n.xBDAT 4\r\n\r\n.\rNOOP\r\nbdat 1\r\n\nBDAT 0 LAST\r\n" FROM TO
+                      "BDAT 3 last\r\nabcQUIT\r\n"),
+     EHLO_R FROM_R TO_R CHUNK_R CHUNK_R "250 2.0.0 Ok\r\n" CHUNK_R OK1 FROM_R TO_R OK2 BYE, "abc\r\n", 2},
+    {"refused chunks are never commands",
+     STR("BDAT 6\r\nQUIT\r\n" EHLO "BDAT 6\r\nQUIT\r\n" FROM "BDAT 6\r\nQUIT\r\n" FROM
+         "RCPT TO:<no@mx.test>\r\n"
+         "BDAT 6 LAST\r\nQUIT\r\nBDAT 0\r\n" FROM TO "BDAT 8\r\na\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\n" FROM TO
+         "BDAT 2\r\nx\r" TO "DATA\r\n" FROM "BDAT 0 LAST\r\n"),
+     "503 5.5.1 Say EHLO or HELO first\r\n" EHLO_R "503 5.5.1 MAIL comes first\r\n" FROM_R
+     "503 5.5.1 RCPT comes first\r\n" FROM_R "550 5.1.1 No such user here\r\n554 5.5.1 No recipient was "
+                                             "accepted\r\n503 5.5.1 MAIL comes first\r\n" FROM_R TO_R
+     "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n503 5.5.1 MAIL comes first\r\n" FROM_R TO_R CHUNK_R
+         BEGUN BEGUN BEGUN "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n",
+     NULL, 0},
+    {"a chunk of no known size", STR(EHLO FROM TO "BDAT x\r\nQUIT\r\n" FROM),
+     EHLO_R FROM_R TO_R "421 4.7.0 mx.test BDAT needs a size; what follows cannot be told from commands\r\n",
+     NULL, 0},
+    {"a chunk that was begun and forgotten", STR(EHLO FROM TO "BDAT 3\r\na\r\nRSET\r\nBDAT 3 LAST\r\na\r\n"),
+     EHLO_R FROM_R TO_R CHUNK_R "250 2.0.0 Forgotten\r\n503 5.5.1 MAIL comes first\r\n", NULL, 0},
     {"addresses beyond ASCII",
      STR(EHLO
          "MAIL FROM:<\xc3\xa9@a.test>\r\nMAIL FROM:<\xc3\xa9@a.test> SMTPUTF8=1\r\nMAIL "

@@ -149,5 +149,33 @@ def t_smtputf8():
         ok(wait_for(lambda: old.messages), "is passed on even so")
 
 
+def t_chunking():
+    """BDAT: exact bytes in a mailbox, a refused chunk that looks like commands, chunks cut anywhere."""
+    mx = Postern()
+    data = b"Subject: chunks\r\n\r\n.\r\n..two\r\nlast\r\n"
+    with mx.smtp() as s:
+        ok("CHUNKING" in s.cmd("EHLO client.test")[1].split("\n"), "CHUNKING is offered")
+        ok("BINARYMIME" not in s.cmd("EHLO client.test")[1], "BINARYMIME is not")
+        s.cmd("MAIL FROM:<bob@mx.test>")
+        s.cmd("RCPT TO:<alice@mx.test>")
+        s.raw(b"BDAT 20\r\n" + data[:20] + b"BDAT %d LAST\r\n" % (len(data) - 20) + data[20:])
+        same((s.reply()[0], s.reply()[0]), (250, 250), "two chunks in one write")
+        got = mx.wait_mail("alice")[0].replace(b"\r\n", b"\n")
+        ok(got.endswith(data.replace(b"\r\n", b"\n")), "the bytes are exact, dots and all", got)
+        evil = b"MAIL FROM:<evil@mx.test>\r\nRCPT TO:<alice@mx.test>\r\nDATA\r\nx\r\n.\r\n"
+        s.raw(b"BDAT %d LAST\r\n" % len(evil) + evil + b"NOOP\r\n")
+        same((s.reply()[0], s.reply()[0]), (503, 250), "a refused chunk is swallowed, the next command answered")
+        big = b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 150000
+        s.cmd("MAIL FROM:<bob@mx.test>")
+        s.cmd("RCPT TO:<alice@mx.test>")
+        s.raw(b"BDAT %d LAST\r\n" % len(big) + big)
+        same(s.reply()[0], 250, "a chunk of megabytes")
+        mails = mx.wait_mail("alice", 2)
+        same(len(mails), 2, "two mails in all")
+        ok(any(m.replace(b"\r\n", b"\n").endswith(big.replace(b"\r\n", b"\n")) for m in mails), "it too is exact")
+        s.raw(b"BDAT none\r\nQUIT\r\n")
+        same((s.reply()[0], s.reply()[0]), (421, 0), "no size: the end")
+
+
 if __name__ == "__main__":
-    main(t_smtputf8, t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
+    main(t_chunking, t_smtputf8, t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
