@@ -78,7 +78,7 @@ static bool read_host(const struct line *l, struct str bracketed, struct str *ou
 }
 
 static bool route_smtp(const struct line *l, struct str text, struct route_value *v) {
-    struct str host = text, port = STR_NONE;
+    struct str host = text;
     ptrdiff_t close = str_chr(text, ']');
     bool bracketed = text.n && text.p[0] == '[';
     if (bracketed && close < 0) return fail(l, text, "the bracket is not closed; write smtp:[HOST]:PORT");
@@ -86,8 +86,7 @@ static bool route_smtp(const struct line *l, struct str text, struct route_value
     if (colon >= 0) {
         size_t at = (size_t)colon + (bracketed ? (size_t)close : 0);
         host = str_sub(text, 0, at);
-        port = str_sub(text, at + 1, text.n);
-        if (!read_port(l, port, &v->port)) return false;
+        if (!read_port(l, str_sub(text, at + 1, text.n), &v->port)) return false;
     }
     if (bracketed && host.p[host.n - 1] != ']')
         return fail(l, text, "after the bracket only :PORT may follow; write smtp:[HOST]:PORT");

@@ -267,7 +267,8 @@ static int run(struct posternd *d) {
     if (!prepare(d, &err)) return refuse(err.text, EX_CONFIG);
     int status = supervise(d);
     if (status && !d->suite.ready)
-        refuse("posternd: the suite could not be started: the log says why", status);
+        fprintf(stderr, "posternd: the suite could not be started: %s; more stands in the log (%s)\n",
+                d->suite.failure, d->suite.config->log);
     suite_free(&d->suite);
     dirs_unlock(d->lock);
     return status;

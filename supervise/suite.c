@@ -203,8 +203,12 @@ static void try_again(struct proc *p, const char *why, int64_t lived_ms) {
     LOG(ended, .program = str_of(role_table[p->role].program), .instance = p->instance,
         .pid = (uint64_t)p->pid, .why = str_of(why), .again_ms = wait);
     p->pid = 0;
-    if (!s->ready && p->ends >= FIRST_TRIES) suite_stop(s, "a program cannot be started", EX_UNAVAILABLE);
-    else loop_timer_in(s->loop, &p->start, (int64_t)wait);
+    if (!s->ready && p->ends >= FIRST_TRIES) {
+        snprintf(s->failure, sizeof s->failure, "%s: %s", role_table[p->role].program, why);
+        suite_stop(s, "a program cannot be started", EX_UNAVAILABLE);
+        return;
+    }
+    loop_timer_in(s->loop, &p->start, (int64_t)wait);
 }
 
 static void start_proc(struct proc *p) {

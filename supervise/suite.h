@@ -49,6 +49,7 @@ struct suite {
     bool stopping;
     size_t phase;    /* of the stop */
     const char *why; /* of the stop */
+    char failure[600]; /* the program that could not be started, and why; empty: none */
     int status;      /* exit status of posternd */
     void (*on_ready)(struct suite *s);
     struct timer linger;

@@ -153,6 +153,10 @@ def t_life():
     same(run("newaliases")[0], 0, "newaliases")
     code, out, err = run("postern", "check")
     ok(code == 0 and "all is well" in out, "postern check finds nothing more", out, err)
+    resolve = place("pkglibexecdir") / "resolve"
+    resolve.rename(resolve.with_suffix(".away"))
+    refused(69, ["resolve", "No such file", "log"], "without a program")
+    resolve.with_suffix(".away").rename(resolve)
     code, _, err = run("posternd")
     same((code, err), (0, ""), "posternd goes to the background when all programs are at work")
     code, _, err = run("posternd")
@@ -175,6 +179,10 @@ def users():
     arrives("alice", "mail-2", "into a mailbox of mode 0660, by the alias of root")
     code, _, err = run("sendmail", "nobody-there", user="bob", stdin=b"\nmail\n")
     ok(code == 67 and "nobody-there" in err, "an unknown user is EX_NOUSER", code, err)
+    for path in (pathlib.Path("/usr/sbin/sendmail"), pathlib.Path("/usr/lib/sendmail")):  # where programs look, whatever the prefix
+        if path.resolve() != (place("sbindir") / "sendmail").resolve():
+            path.unlink(missing_ok=True)
+            path.symlink_to(place("sbindir") / "sendmail")
     if shutil.which("mail"):
         same(run("mail", "-s", "three", "team", user="bob", stdin=b"mail-3\n")[0], 0, "bob runs mail(1)")
         arrives("carol", "mail-3", "and it is delivered")

@@ -79,7 +79,7 @@ static int read_log(struct trace *t, const char *file) {
     char *line = NULL;
     size_t cap = 0;
     ssize_t n;
-    if (!f) return tool_fail(EX_NOINPUT, "%s: %s", file, strerror(errno));
+    if (!f) return tool_fail(errno == EACCES ? EX_NOPERM : EX_NOINPUT, "%s: %s", file, strerror(errno));
     while ((n = getline(&line, &cap, f)) > 0) {
         struct log_line l;
         if (!log_line_parse(str_trim((struct str){line, (size_t)n}), &l)) continue;

@@ -120,7 +120,7 @@ static bool options_fit(const struct tool *t, const struct command *c) {
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
                       : t->log && !(c->flags & TAKES_LOG)         ? "--log"
                                                                   : NULL;
-    if (odd) tool_fail(0, "%s: %s has no such option", c->name, odd);
+    if (odd) tool_fail(0, "%s has no option %s; see postern %s --help", c->name, odd, c->name);
     return !odd;
 }
 
