@@ -15,11 +15,12 @@ enum { ARENA_BASE = 64 * 1024, ARENA_A_RCPT = 3600, ARENA_A_HOST = 2048 };
 struct job *job_new(const struct wire_job *m, int fd) {
     const char *why;
     struct addr sender;
+    struct job *j = xmalloc(sizeof *j);
     if (m->hosts > JOB_HOSTS_MAX || m->rcpts > JOB_RCPTS_MAX || m->rcpts == 0 || m->size < m->prefix.n) {
         close(fd);
-        return NULL;
+        *j = (struct job){.number = m->job, .id = m->id, .rcpt_count = m->rcpts, .refused = true, .fd = -1};
+        return j;
     }
-    struct job *j = xmalloc(sizeof *j);
     j->arena = arena_new(ARENA_BASE + m->rcpts * ARENA_A_RCPT + m->hosts * ARENA_A_HOST);
     j->fd = fd;
     j->number = m->job;
@@ -61,9 +62,9 @@ static size_t type_end(struct str orcpt) {
 }
 
 bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m) {
-    if (j->mail.count == j->rcpt_count) return false;
     const char *why;
     struct addr to;
+    if (j->mail.count + 1 == j->rcpt_count && j->hosts_told < j->host_count) return false; /* hosts come first */
     struct client_rcpt *r = &j->mail.rcpts[j->mail.count];
     j->rcpts[j->mail.count++] = (struct job_rcpt){.index = m->index, .told = str_dup(j->arena, m->rcpt)};
     r->notify = m->notify;
@@ -76,6 +77,20 @@ bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m) {
     }
     r->settled = true;
     r->status = status_make(553, "5.1.3", "the recipient's address is not valid");
+    return true;
+}
+
+static void answer_later(struct job *j, struct channel *ch, uint32_t index) {
+    struct status st = status_make(451, "4.3.0", "the job was told against the rules");
+    SEND(ch, result, .job = j->number, .id = j->id, .index = index, WIRE_STATUS(st));
+    j->answered++;
+}
+
+bool job_refuse(struct job *j, struct channel *ch, const struct wire_job_rcpt *more) {
+    while (j->answered < j->mail.count) answer_later(j, ch, j->rcpts[j->answered].index);
+    if (more && j->answered < j->rcpt_count) answer_later(j, ch, more->index);
+    if (j->answered < j->rcpt_count) return false;
+    SEND(ch, job_done, .job = j->number);
     return true;
 }
 

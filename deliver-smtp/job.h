@@ -45,6 +45,8 @@ struct job {
     char *cache;
     uint64_t data_size;
     const char *bad; /* why nothing can be sent, or NULL */
+    bool refused;    /* it was told against the rules: each recipient is answered as it comes */
+    size_t answered; /* of a refused one */
 
     size_t at_host;        /* the one being tried */
     bool no_idle;          /* an old connection to it was dead: make a new one */
@@ -59,12 +61,15 @@ struct job {
 
 TAILQ_HEAD(jobs, job);
 
-/* From the three messages. job_new takes the descriptor. NULL or false: the message is against the rules (too
- * many, too large), and the job must be dropped. */
+/* From the three messages. job_new takes the descriptor. refused, or false: the message is against the rules
+ * (too many, too large, not in order), and the job must be refused. */
 struct job *job_new(const struct wire_job *m, int fd);
 bool job_add_host(struct job *j, const struct wire_job_host *m);
 bool job_add_rcpt(struct job *j, const struct wire_job_rcpt *m);
 bool job_complete(const struct job *j);
+/* Tells dispatch that the recipients of a refused job that were told so far, or this one more, come later; after the
+ * last that it is done: true, and it may go. Without an answer dispatch would wait for ever. */
+bool job_refuse(struct job *j, struct channel *ch, const struct wire_job_rcpt *more);
 /* After completion: reads or checks the data; settles what cannot be sent. */
 void job_prepare(struct job *j);
 bool job_settled(const struct job *j);

@@ -19,6 +19,8 @@
 #include "common/program.h"
 #include "deliver-smtp/pool.h"
 
+#include <unistd.h>
+
 enum { JOBS_MAX = 20000 };
 
 struct state {
@@ -57,28 +59,35 @@ static struct job *told(struct state *s, uint32_t number) {
     return NULL;
 }
 
+/* Not an intrusion: one job that cannot be, by whatever mistake, is no reason to end dispatch, which would only
+ * make it again. */
+static void refuse(struct state *s, struct channel *ch, struct job *j, const struct wire_job_rcpt *more) {
+    if (!more || !j->refused)
+        LOG_TROUBLE("dispatch told job %u against the rules; it is answered with later", j->number);
+    j->refused = true;
+    if (job_refuse(j, ch, more)) drop(s, j);
+}
+
 static void on_job(void *ctx, struct channel *ch, const struct wire_job *m, int fd) {
     struct self *me = ctx;
     struct state *s = me->state;
-    struct job *j = job_new(m, fd);
-    if (!j || told(s, m->job)) {
-        LOG_TROUBLE("dispatch sent job %u against the rules; it is dropped", m->job);
-        job_free(j);
+    struct job *j = told(s, m->job);
+    if (j) { /* two of one number: nobody can say whose a part is */
+        j->rcpt_count = j->mail.count;
+        refuse(s, ch, j, NULL);
+        close(fd);
         return;
     }
+    j = job_new(m, fd);
     if (s->count >= JOBS_MAX) j->bad = "too many deliveries at the same time";
     TAILQ_INSERT_TAIL(&s->jobs, j, all);
     s->count++;
+    if (j->refused) refuse(s, ch, j, NULL);
 }
 
-/* After each part: bad ones leave, a complete one begins. */
-static void proceed(struct self *me, struct job *j, bool good) {
+/* After each part: a complete one begins. */
+static void proceed(struct self *me, struct job *j) {
     struct state *s = me->state;
-    if (!good) {
-        LOG_TROUBLE("dispatch sent a part of job %u against the rules; the job is dropped", j->number);
-        drop(s, j);
-        return;
-    }
     if (!job_complete(j) || me->stopping) return;
     job_prepare(j);
     pool_start(s->pool, j);
@@ -87,13 +96,17 @@ static void proceed(struct self *me, struct job *j, bool good) {
 static void on_job_host(void *ctx, struct channel *ch, const struct wire_job_host *m, int fd) {
     struct self *me = ctx;
     struct job *j = told(me->state, m->job);
-    if (j) proceed(me, j, job_add_host(j, m));
+    if (!j || j->refused) return;
+    if (job_add_host(j, m)) proceed(me, j);
+    else refuse(me->state, ch, j, NULL);
 }
 
 static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcpt *m, int fd) {
     struct self *me = ctx;
     struct job *j = told(me->state, m->job);
-    if (j) proceed(me, j, job_add_rcpt(j, m));
+    if (!j) return;
+    if (!j->refused && job_add_rcpt(j, m)) proceed(me, j);
+    else refuse(me->state, ch, j, m);
 }
 
 static void report(struct state *s, struct job *j) {

@@ -205,8 +205,8 @@ def other_dispatch():
         d.peer.close()
         time.sleep(0.1)
         d = Dispatch(p)
-        same(sorted((n, m["job"], m["index"]) for n, m in d.running), [("running", 1, 0), ("running", 1, 1)],
-             "a new dispatch is told what runs")
+        same(sorted((n, m["job"], m["index"], m["rcpt"]) for n, m in d.running),
+             [("running", 1, 0, b"a@x.test"), ("running", 1, 1, b"b@x.test")], "a new dispatch is told what runs, for whom")
         gate.set()
         same(d.results(1)[0], [(0, "250 2.0.0 taken"), (1, "250 2.0.0 taken")], "and gets the results")
         gate.clear()
@@ -251,5 +251,39 @@ def many():
         same(d.run(500, [s.port])[0], TAKEN, "parts of jobs that nobody began are harmless")
 
 
+def against_the_rules():
+    """A job that cannot be is answered, for each of its recipients: dispatch waits for that."""
+    later = "451 4.3.0 the job was told against the rules"
+    s = Sink()
+    with Program("deliver-smtp", "remote", CONFIG) as p:
+        d = Dispatch(p)
+
+        def job(number, ips=(LOOPBACK,), rcpts=2, hosts=None, told=None, size=4):
+            d.peer.send("job", fd=sealed(b"x\r\n\r\n"[:4]), job=number, id=(7, number), sender="s@here.test", size=size,
+                        destination="there.test", hosts=len(ips) if hosts is None else hosts, rcpts=rcpts)
+            for ip in ips:
+                d.peer.send("job_host", job=number, name="mx", family=4, ip=ip, port=s.port)
+            for i in range(rcpts if told is None else told):
+                d.peer.send("job_rcpt", job=number, index=10 + i, rcpt="r%d@there.test" % i)
+
+        job(1, ips=[b"1234567"])
+        same(d.results(1)[0], [(10, later), (11, later)], "a host with an address that is none")
+        job(2, rcpts=1001)
+        same(len(d.results(2)[0]), 1001, "more recipients than it takes")
+        job(3, hosts=101, ips=[], rcpts=1)
+        same(d.results(3)[0], [(10, later)], "more hosts")
+        job(4, ips=[LOOPBACK], hosts=2)
+        same(d.results(4)[0], [(10, later), (11, later)], "fewer hosts than were announced")
+        job(5, rcpts=0)
+        same(d.results(5)[0], [], "no recipient at all")
+        job(6, told=1)
+        job(6, told=0)
+        same(d.results(6)[0], [(10, later)], "two of one number")
+        same(s.sessions, 0, "no host hears of them")
+        d.peer.send("job_rcpt", job=6, index=1, rcpt="late@there.test")
+        same(d.run(7, [s.port])[0], TAKEN, "the next is delivered")
+        same(p.stop(), 0, "and it stops in order")
+
+
 if __name__ == "__main__":
-    main(plain, refusals, unreliable, stale, other_dispatch, many)
+    main(plain, refusals, unreliable, stale, other_dispatch, many, against_the_rules)
