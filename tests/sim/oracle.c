@@ -253,6 +253,12 @@ void oracle_queue_crashed(struct world *w) {
         o->leaves[i - 1].old |= o->leaves[i - 1].stage == ST_MARKED;
 }
 
+void oracle_unwritten(struct world *w) {
+    struct oracle *o = w->oracle;
+    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next)
+        if (o->leaves[i - 1].stage == ST_MARKED) o->leaves[i - 1].stage = ST_MARKING;
+}
+
 /* The store writes again what it has marked itself, but not what an earlier life of it had. */
 void oracle_sync_failed(struct world *w) {
     struct oracle *o = w->oracle;

@@ -488,7 +488,7 @@ static void end(struct process *p) {
     faults_disk_resume(w);
     free(q);
     oracle_queue_crashed(w);
-    if (stopped) oracle_lost(w, ST_MARKED, ST_MARKED, "queue died before it could write the mark");
+    if (stopped) oracle_unwritten(w);
 }
 
 static void peer(struct process *p, struct link *l, unsigned number) {

@@ -282,6 +282,8 @@ void oracle_lost(struct world *w, enum stage from, enum stage to,
                  const char *why); /* these may be served again */
 void oracle_excuse(struct world *w, uint32_t leaf, const char *why);
 void oracle_queue_crashed(struct world *w);
+/* Queue dies with marks that it could not write, and so has not acknowledged: dispatch still knows them. */
+void oracle_unwritten(struct world *w);
 void oracle_sync_failed(struct world *w); /* marks that only the page cache had may be gone */
 void oracle_verdict(struct world *w);
 void oracle_new(struct world *w);
