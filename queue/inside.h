@@ -116,6 +116,7 @@ void told_trouble(struct store *s, const char *what, struct str name, int error)
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);
 void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
+bool trash_has(const struct store *s, struct qid id);
 bool trash_empty(struct store *s); /* false: the disk does not let us */
 
 /* marks.c */

@@ -85,6 +85,12 @@ void draft_discard(struct store *s, struct draft *d) {
     if (error && error != ENOENT) limbo_add(s, id); /* again with the next commit */
 }
 
+bool trash_has(const struct store *s, struct qid id) {
+    for (size_t i = 0; i < s->trash.n; i++)
+        if (qid_eq(s->trash.v[i], id)) return true;
+    return false;
+}
+
 bool trash_empty(struct store *s) {
     while (s->trash.n) {
         struct qid id = s->trash.v[s->trash.n - 1];

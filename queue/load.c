@@ -75,6 +75,8 @@ enum judgement message_judge(struct store *s, struct qid id, bool thorough, stru
     size_t got = 0;
     *m = (struct store_message){.c.id = id};
     *why = "";
+    *error = 0;
+    if (trash_has(s, id)) return JUDGED_NONE; /* it reads well, and is none: its sender was told no */
     *error = DISK(s, info, folder_of(id), part_name(id, 'c').c, &info);
     if (*error) return *error == ENOENT ? JUDGED_NONE : JUDGED_ERROR;
     *why = unfit(&info);

@@ -520,6 +520,11 @@ static void marks_are_kept_or_not(void **state) {
     }
 }
 
+static void none_is_found(void *ctx, const struct control *c) {
+    (void)ctx, (void)c;
+    fail_msg("a message that was refused is told");
+}
+
 /* What was refused is no message, also when the disk did not let its files go at first. */
 static void refused_is_gone(void **state) {
     struct world w;
@@ -532,6 +537,12 @@ static void refused_is_gone(void **state) {
     assert_true(w.m[0].answered && !w.m[0].acked);
     int folder = folder_of(w.m[0].id);
     assert_int_equal(disk_fake_files(w.disk, folder), 2);
+    struct store_message m;
+    assert_int_equal(store_load(w.store, w.m[0].id, &m), ENOENT);
+    store_message_done(&m);
+    struct store_walk *walk = store_walk_new(w.store, false); /* dispatch came anew meanwhile */
+    while (store_walk_step(walk, 1, none_is_found, NULL)) {}
+    store_walk_free(walk);
     store_heal(w.store);
     assert_true(store_stopped(w.store));
     disk_fake_fail_kinds(w.disk, 0, 0);
