@@ -40,11 +40,13 @@ static bool hello(struct session *s, struct str name, bool esmtp) {
 }
 
 void cmd_ehlo(struct session *s, struct str arg) {
-    char mem[64];
-    struct buf size = BUF(mem);
+    char mem[64], limits_mem[64];
+    struct buf size = BUF(mem), limits = BUF(limits_mem);
     if (!hello(s, arg, true)) return;
     buf_adds(&size, "SIZE "); /* RFC 1870 */
     buf_addu(&size, s->host->size_limit);
+    buf_adds(&limits, "LIMITS RCPTMAX="); /* RFC 9422; messages in a session are not limited */
+    buf_addu(&limits, s->host->rcpt_limit);
     session_plain(s, 250, true, s->host->hostname);
     session_plain(s, 250, true, STR("PIPELINING")); /* RFC 2920 */
     session_plain(s, 250, true, buf_str(&size));
@@ -52,6 +54,7 @@ void cmd_ehlo(struct session *s, struct str arg) {
     session_plain(s, 250, true, STR("SMTPUTF8"));            /* RFC 6531 */
     session_plain(s, 250, true, STR("CHUNKING"));            /* RFC 3030 */
     session_plain(s, 250, true, STR("DSN"));                 /* RFC 3461 */
+    session_plain(s, 250, true, buf_str(&limits));
     session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES")); /* RFC 2034 */
     session_plain(s, 250, false, STR("HELP"));
 }

@@ -93,6 +93,7 @@ static void take_settings(struct shell *sh) {
     sh->host.hop_limit = (uint32_t)c->hop_limit;
     sh->host.command_ms = (int64_t)c->command_timeout;
     sh->host.data_ms = (int64_t)c->data_timeout;
+    sh->host.data_rate = c->data_rate;
 }
 
 static bool prepare(struct self *me) {

@@ -159,10 +159,22 @@ static void keep(struct session *s, struct str rest) {
     s->held_n = rest.n;
 }
 
+/* Octets that drip in keep data_ms from passing, but not for ever: the data as a whole must come with some
+ * speed. */
+static int64_t too_slow_at(const struct session *s) {
+    enum { SECONDS_MAX = 1000000000 };
+    uint64_t rate = s->client.local ? 0 : s->host->data_rate;
+    if (!rate || !s->tx || !s->tx->data) return INT64_MAX;
+    uint64_t seconds = s->tx->mail.size / rate;
+    if (seconds > SECONDS_MAX) seconds = SECONDS_MAX;
+    return s->tx->data->began_ns + s->host->data_ms * 1000000 + (int64_t)seconds * 1000000000;
+}
+
 static int64_t deadline_after(const struct session *s) {
     int64_t ms = s->host->command_ms;
     if (!idle(s)) ms = s->tx && s->tx->data && !s->committing ? s->host->data_ms : ANSWER_MS;
-    return s->now.mono_ns + ms * 1000000;
+    int64_t at = s->now.mono_ns + ms * 1000000;
+    return !s->committing && too_slow_at(s) < at ? too_slow_at(s) : at;
 }
 
 /* Ends every call from outside: what was said goes out in one piece, and the clock is set. */
@@ -266,6 +278,8 @@ void session_expire(struct session *s, struct session_now now) {
     if (s->over) return;
     if (s->lost) session_close(s, "client lost");
     else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
+    else if (!s->committing && s->now.mono_ns >= too_slow_at(s))
+        session_end(s, "4.4.2", "Data comes too slowly", "data too slow");
     else if (s->tx->data && !s->committing) session_end(s, "4.4.2", "No data for too long", "data timeout");
     else session_end(s, "4.3.0", "Too busy, try again later", "no answer from inside");
 }

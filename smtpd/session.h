@@ -85,6 +85,7 @@ struct session_host {
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
+    uint64_t data_rate; /* octets a second that data must come with, beyond data_ms; 0: any */
     struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 

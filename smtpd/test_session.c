@@ -17,7 +17,8 @@
 #define EHLO "EHLO a.test\r\n"
 #define EHLO_R \
     "250-mx.test\r\n250-PIPELINING\r\n250-SIZE " \
-    "100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
+    "100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS " \
+    "RCPTMAX=100\r\n250-ENHANCEDSTATUSCODES\r\n250 " \
     "HELP\r\n"
 #define FROM       "MAIL FROM:<s@a.test>\r\n"
 #define FROM_R     "250 2.1.0 Sender ok\r\n"
@@ -459,6 +460,39 @@ static void timeouts(void **state) {
     world_end(&w);
 }
 
+/* A client that drips: each octet is in time, the message never would be. */
+static void too_slow(void **state) {
+    (void)state;
+    static struct world w;
+    world_begin(&w, "mx.test");
+    w.host.data_rate = 10;
+    say(&w, EHLO FROM TO "DATA\r\n");
+    int64_t began = w.now.mono_ns, grace = w.host.data_ms * 1000000;
+    for (int i = 0; i < 20; i++) { /* 15 s and 10 octets each: less than 10 a second */
+        w.now.mono_ns += 15000000000;
+        say(&w, "12345678\r\n");
+    }
+    assert_true(w.deadline > w.now.mono_ns);
+    assert_int_equal(w.deadline, began + grace + 20 * 1000000000LL);
+    w.now.mono_ns = w.deadline;
+    session_expire(w.session, w.now);
+    assert_true(w.closed);
+    assert_string_equal(w.why, "data too slow");
+    assert_int_equal(w.aborted, 1);
+    world_end(&w);
+    /* Fast enough: only silence counts. */
+    world_begin(&w, "mx.test");
+    w.host.data_rate = 10;
+    say(&w, EHLO FROM TO "DATA\r\n");
+    for (int i = 0; i < 500; i++) {
+        w.now.mono_ns += 1000000000;
+        say(&w, "1234567890\r\n");
+    }
+    assert_false(w.closed);
+    assert_int_equal(w.deadline, w.now.mono_ns + grace);
+    world_end(&w);
+}
+
 static void stops(void **state) {
     static struct world w;
     world_begin(&w, "mx.test");
@@ -505,14 +539,14 @@ static void replies_are_short(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories_told),      cmocka_unit_test(stories_in_pieces),
-        cmocka_unit_test(received_field),    cmocka_unit_test(local_user),
-        cmocka_unit_test(error_limit),       cmocka_unit_test(recipient_limit),
-        cmocka_unit_test(asks_ahead),        cmocka_unit_test(size_limit),
-        cmocka_unit_test(hop_limit),         cmocka_unit_test(long_line),
-        cmocka_unit_test(trouble_inside),    cmocka_unit_test(gone),
-        cmocka_unit_test(timeouts),          cmocka_unit_test(stops),
-        cmocka_unit_test(replies_are_short),
+        cmocka_unit_test(stories_told),   cmocka_unit_test(stories_in_pieces),
+        cmocka_unit_test(received_field), cmocka_unit_test(local_user),
+        cmocka_unit_test(error_limit),    cmocka_unit_test(recipient_limit),
+        cmocka_unit_test(asks_ahead),     cmocka_unit_test(size_limit),
+        cmocka_unit_test(hop_limit),      cmocka_unit_test(long_line),
+        cmocka_unit_test(trouble_inside), cmocka_unit_test(gone),
+        cmocka_unit_test(timeouts),       cmocka_unit_test(too_slow),
+        cmocka_unit_test(stops),          cmocka_unit_test(replies_are_short),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The extensions of SMTP, from outside: what the receiver offers, takes, refuses, and what becomes of it."""
 import email
+import select
 
 from harness import *
 from sink import Sink
@@ -177,5 +178,27 @@ def t_chunking():
         same((s.reply()[0], s.reply()[0]), (421, 0), "no size: the end")
 
 
+def t_limits():
+    """RCPTMAX is told; data that drips is cut although no octet comes late."""
+    mx = Postern(recipient_limit=150, data_timeout="1s", data_rate=1000)
+    with mx.smtp() as s:
+        ok("LIMITS RCPTMAX=150" in s.cmd("EHLO client.test")[1].split("\n"), "RCPTMAX is announced")
+        s.cmd("MAIL FROM:<bob@mx.test>")
+        s.cmd("RCPT TO:<alice@mx.test>")
+        s.cmd("DATA")
+        began = time.monotonic()
+        try:
+            while time.monotonic() - began < 10:
+                s.raw(b"x\r\n")
+                time.sleep(0.3)
+                if select.select([s.sock], [], [], 0)[0]:
+                    break
+        except OSError:
+            pass
+        ok(time.monotonic() - began < 5, "it is cut", time.monotonic() - began)
+        same(s.reply()[0], 421, "with 421")
+    ok(mx.wait_event("disconnect", why="data too slow"), "the log says why")
+
+
 if __name__ == "__main__":
-    main(t_chunking, t_smtputf8, t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
+    main(t_limits, t_chunking, t_smtputf8, t_dsn_local, t_dsn_relayed, t_dsn_survives, t_dsn_sendmail)
