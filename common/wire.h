@@ -55,6 +55,8 @@ struct wire_info {
 
 extern const struct wire_info wire_table[WIRE_COUNT];
 
+enum { CTL_ONE = 1, CTL_FITTING = 2 }; /* which, of ctl_queue */
+
 enum { WIRE_PACKET_MAX = 65536, WIRE_HEADER = 4 /* u16 type, u16 length */ };
 
 uint64_t wire_schema(void); /* hash of wire.def: both ends must have the same */

@@ -108,6 +108,11 @@ static void op_split(void *ctx, const struct wire_split *m) {
     if (sh->queue) channel_send_split(sh->queue, m, -1);
 }
 
+static void op_put_down(void *ctx, struct qid id) {
+    struct shell *sh = ctx;
+    if (sh->queue) SEND(sh->queue, put_down, .id = id);
+}
+
 /* The header of the message, read into mem: never more than BOUNCE_HEADER_MAX. */
 static struct str read_header(int fd, char *mem, bool *cut) {
     size_t n = 0;
@@ -413,6 +418,7 @@ static const struct sched_ops ops = {
     .fetch = op_fetch,
     .mark = op_mark,
     .split = op_split,
+    .put_down = op_put_down,
     .bounce = op_bounce,
     .route_query = op_route_query,
     .host_query = op_host_query,
@@ -513,6 +519,11 @@ static void on_gone(void *ctx, struct channel *ch, const struct wire_gone *m, in
 static void on_due_now(void *ctx, struct channel *ch, const struct wire_due_now *m, int fd) {
     (void)ch, (void)fd;
     sched_due_now(sched_of(ctx), m->id);
+}
+
+static void on_changed(void *ctx, struct channel *ch, const struct wire_changed *m, int fd) {
+    (void)ch, (void)fd;
+    sched_changed(sched_of(ctx), m->id, m->held == 1);
 }
 
 static void on_mail_done(void *ctx, struct channel *ch, const struct wire_mail_done *m, int fd) {
@@ -698,6 +709,7 @@ static const struct wire_handlers handlers = {
     .waiting = on_waiting,
     .gone = on_gone,
     .due_now = on_due_now,
+    .changed = on_changed,
     .mail_done = on_mail_done,
     .route_rcpt = on_route_rcpt,
     .route_local = on_route_local,
@@ -811,6 +823,7 @@ static struct sched_config sched_settings(struct shell *sh) {
         .worker_max = WORKERS_MAX,
         .in_hand_max = few(IN_HAND_MAX),
         .smtp_port = (uint16_t)c->smtp_port,
+        .paused = !c->deliveries,
         .allow_loopback = c->allow_loopback,
         .hostname = str_of(c->hostname),
         .own = sh->own,

@@ -226,6 +226,6 @@ void sched_run(struct sched *s) {
     start_jobs(s);
     sched_bounces_run(s, &next);
     sched_fetch_more(s, &next); /* what was settled made room */
-    if (!sched_may_start(s) && !s->stopping) sched_wake(s, s->started + START_PATIENCE, &next);
+    if (!sched_may_start(s) && !s->stopping && !s->c.paused) sched_wake(s, s->started + START_PATIENCE, &next);
     s->ops->timer(s->ctx, next > s->now ? next : s->now + 1);
 }

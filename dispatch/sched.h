@@ -42,6 +42,7 @@ struct sched_config {
     unsigned worker_max;         /* most local workers at a time */
     unsigned in_hand_max;        /* most messages with envelope and descriptor */
     uint16_t smtp_port;          /* of exchangers found by MX */
+    bool paused;                 /* take mail and keep it, start nothing */
     bool allow_loopback;         /* exchangers may have loopback addresses */
     struct str hostname;         /* copied */
     const struct sched_own *own; /* copied */
@@ -145,6 +146,7 @@ struct sched_ops {
      * id, for the log. */
     bool (*bounce)(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
                    struct qid *bounce);
+    void (*put_down)(void *ctx, struct qid id); /* may be NULL */
     /* to lookup, resolve */
     void (*route_query)(void *ctx, uint32_t tag, struct str rcpt);
     void (*host_query)(void *ctx, uint32_t tag, struct str domain, bool mx);
@@ -182,6 +184,8 @@ void sched_waiting(struct sched *s, const struct wire_waiting *m);
 void sched_gone(struct sched *s, struct qid id);
 void sched_due_now(struct sched *s, struct qid id);
 void sched_marked(struct sched *s, uint32_t count); /* the next that many marks and splits are on record */
+/* Its record was changed. held: let it go, put_down is the answer; else take it up anew. */
+void sched_changed(struct sched *s, struct qid id, bool held);
 void sched_bounce_done(struct sched *s, struct qid about, const struct status *st);
 
 /* From lookup and resolve. Unknown tags are ignored. */

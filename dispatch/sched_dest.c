@@ -177,7 +177,7 @@ static void drain(struct sched *s, struct dest *d,
             struct rcpt *r = &m->r[at - 1];
             after = r->next_in_slice;
             m->queued--;
-            if (m->gone) r->state = RCPT_DONE;
+            if (message_over(m)) r->state = RCPT_DONE;
             else fn(s, d, m, r, arg);
         }
         free(sl);

@@ -117,6 +117,9 @@ struct message {
     unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
     bool complete, gone, force, reporting;
     bool moved; /* a deliverer of an earlier life knows one of its recipients by another number */
+    bool expired;  /* to be returned to its sender now */
+    bool put_down; /* its record was changed: nothing new is begun */
+    bool take_up;  /* put_down: and then it is fetched again */
     bool again; /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
     struct slice *unsent, *unsent_last;
@@ -166,6 +169,11 @@ struct dest {
     size_t coming_count, coming_cap;
     struct arena *coming_arena;
 };
+
+/* Nothing more is to be begun for it. */
+static inline bool message_over(const struct message *m) {
+    return m->gone || m->put_down;
+}
 
 struct route { /* an unanswered query; tag = place + generation * 65536 */
     struct message *m;

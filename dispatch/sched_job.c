@@ -28,7 +28,7 @@ static void job_free(struct sched *s, struct job *j) {
 /* --- deliver-smtp processes --- */
 
 bool sched_may_start(const struct sched *s) {
-    if (s->stopping) return false;
+    if (s->stopping || s->c.paused) return false;
     bool patience = s->now >= s->started && s->now - s->started < START_PATIENCE;
     return s->remotes_synced >= s->c.remote_processes || !patience;
 }
@@ -198,7 +198,7 @@ void sched_job_start(struct sched *s, struct dest *d) {
         return;
     }
     struct remote *remote = d->kind == KIND_LOCAL ? NULL : least_busy(s);
-    if (m->gone) {
+    if (message_over(m)) {
         discard(s, d);
         return;
     }

@@ -123,6 +123,7 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     m->next_index = w->rcpts;
     m->cap = w->rcpts < 1 ? 1 : w->rcpts > 64 ? 64 : w->rcpts; /* most have one: no room for eight then */
     m->r = xmalloc(m->cap * sizeof *m->r);
+    m->expired = w->expired == 1;
     m->taken = s->now;
     m->force = e->force;
     e->force = false;
@@ -170,12 +171,13 @@ void sched_ready(struct sched *s, const struct wire_ready *w, int fd) {
     e->arrival = w->arrival;
     if (e->m) { /* we have it: queue may be new, and tells all */
         s->ops->release(s->ctx, fd);
+        e->m->take_up |= e->m->put_down;
         if (e->m->complete) split_again(s, e->m, w->rcpts);
         return;
     }
     if (e->state == ENTRY_FETCHED) s->fetching--;
     sched_heap_remove(s, e);
-    if (s->in_hand >= s->c.in_hand_max) {
+    if (s->in_hand >= s->c.in_hand_max || s->c.paused) {
         s->ops->release(s->ctx, fd);
         park(e, &s->backlog);
         return;
@@ -225,7 +227,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     } else if (sched_is_foreign(s, m, r)) {
         r->state = RCPT_FOREIGN;
         m->running++;
-    } else if (w->next > s->now + DUE_SLACK && !m->force) {
+    } else if (w->next > s->now + DUE_SLACK && !m->force && !m->expired) {
         r->state = RCPT_LATER;
     }
 }
@@ -233,7 +235,9 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
 static void want_route(struct sched *s, struct message *m, uint32_t at) {
     struct rcpt *r = &m->r[at];
     struct status bad = status_make(550, "5.1.3", "the address cannot be understood");
-    if (r->bad) sched_fail(s, m, r, &bad, STR_NONE);
+    struct status over = status_make(550, "5.4.7", "not delivered in time, given up by the administrator");
+    if (m->expired) sched_fail(s, m, r, &over, STR_NONE);
+    else if (r->bad) sched_fail(s, m, r, &bad, STR_NONE);
     else sched_route_want(s, m, at);
 }
 
@@ -283,7 +287,7 @@ void sched_due_now(struct sched *s, struct qid id) {
     struct entry *e = sched_entry(s, id);
     struct message *m = e->m;
     e->force = !m;
-    if (!m) return;
+    if (!m || m->put_down) return;
     m->force = true;
     for (uint32_t i = 0; i < m->n && m->complete; i++) {
         if (m->r[i].state != RCPT_LATER) continue;
@@ -294,7 +298,42 @@ void sched_due_now(struct sched *s, struct qid id) {
     sched_settle(s, m);
 }
 
+/* What an administrator changed is read again from the record; what runs is reported first, so nothing is lost of it.
+ * What waits in a queue of a destination is dropped when its turn comes. */
+void sched_changed(struct sched *s, struct qid id, bool held) {
+    struct entry *e = sched_entry(s, id);
+    if (e && e->m) {
+        e->m->put_down = true;
+        e->m->take_up = !held;
+        sched_settle(s, e->m);
+        return;
+    }
+    if (held) {
+        if (e) entry_free(s, e);
+        if (s->ops->put_down) s->ops->put_down(s->ctx, id);
+        return;
+    }
+    if (!e) e = entry_new(s, id, s->now);
+    if (e->state == ENTRY_FETCHED) return;
+    sched_heap_remove(s, e);
+    entry_let_go(s, e);
+    park(e, &s->backlog);
+}
+
 /* --- settled --- */
+
+static void laid_down(struct sched *s, struct message *m) {
+    struct entry *e = m->e;
+    bool take_up = m->take_up;
+    struct qid id = e->id;
+    sched_message_free(s, m);
+    if (take_up) {
+        park(e, &s->backlog);
+        return;
+    }
+    entry_free(s, e);
+    if (s->ops->put_down) s->ops->put_down(s->ctx, id);
+}
 
 /* What the waiting recipients have in common: false when none waits. */
 static bool waits(const struct message *m, int64_t *next, struct dest **d, bool *parked) {
@@ -316,6 +355,10 @@ void sched_settle(struct sched *s, struct message *m) {
     int64_t next = 0;
     bool parked = false;
     if (!m->complete || m->routing || m->queued || m->running || m->failed || m->slices) return;
+    if (m->put_down && !m->gone) {
+        laid_down(s, m);
+        return;
+    }
     bool waiting = !m->gone && waits(m, &next, &d, &parked);
     bool again = !m->gone && m->again;
     if (waiting) entry_wait_for(s, e, d);
@@ -506,7 +549,7 @@ static void due(struct sched *s, struct entry *e) {
 }
 
 static bool room_to_fetch(const struct sched *s) {
-    return s->queue && !s->stopping && s->fetching < FETCHES_MAX &&
+    return s->queue && !s->stopping && !s->c.paused && s->fetching < FETCHES_MAX &&
            s->in_hand + s->fetching < s->c.in_hand_max / 2;
 }
 

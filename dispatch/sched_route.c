@@ -356,7 +356,7 @@ void sched_route_answer(struct sched *s, const struct wire_route_answer *w) {
     const struct way *way = NULL;
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
         if (ways[i].how == (char)w->how) way = &ways[i];
-    if (m->gone) m->r[q->rcpt].state = RCPT_DONE;
+    if (message_over(m)) m->r[q->rcpt].state = RCPT_DONE;
     else if (way) way->go(s, q, w, &st);
     else sched_soon(s, m, &m->r[q->rcpt], "lookup gave an answer that is not known here");
     slot_free(s, q);

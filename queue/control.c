@@ -100,6 +100,7 @@ bool control_put_head(struct buf *b, const struct control *c, uint32_t *chain) {
               c->prefix.n <= CONTROL_PREFIX_MAX && (!c->prefix.n || put_record(b, 'H', c->prefix, chain));
     for (uint32_t i = 0; ok && i < c->rcpt_count; i++) ok = put_rcpt(b, 'R', &c->rcpts[i], chain);
     ok = ok && put_record(b, 'C', STR("complete"), chain);
+    ok = ok && (!c->held || control_put_order(b, &(struct control_order){CONTROL_HOLD, c->arrival}, chain));
     if (!ok) b->n = start;
     return ok;
 }
@@ -117,6 +118,16 @@ bool control_put_mark(struct buf *b, const struct control_mark *m, uint32_t *cha
 
 bool control_put_split(struct buf *b, const struct control_rcpt *r, uint32_t *chain) {
     return put_rcpt(b, 'S', r, chain);
+}
+
+static const char *const order_names[CONTROL_OPS] = {
+    [CONTROL_HOLD] = "hold", [CONTROL_RELEASE] = "release", [CONTROL_REQUEUE] = "requeue", [CONTROL_EXPIRE] = "expire"};
+
+bool control_put_order(struct buf *b, const struct control_order *o, uint32_t *chain) {
+    char mem[64];
+    struct buf p = BUF(mem);
+    buf_addf(&p, "op=%s at=%llu", order_names[o->op], ms(o->at));
+    return put_built(b, 'O', &p, chain);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------------- */
@@ -277,6 +288,16 @@ static bool read_mark(struct str s, struct control_mark *m) {
            read_status(&s, &m->status) && s.n == 0;
 }
 
+static bool read_order(struct str s, struct control_order *o) {
+    if (!want(&s, "op=")) return false;
+    for (int i = 0; i < CONTROL_OPS; i++) {
+        if (!want(&s, order_names[i])) continue;
+        o->op = (enum control_op)i;
+        return time_of(&s, " at=", &o->at) && s.n == 0;
+    }
+    return false;
+}
+
 static const char *read_version(struct str s, struct qid id) {
     uint32_t version;
     struct qid own;
@@ -297,12 +318,14 @@ static const char *survey_record(const struct reader *r, struct qid id, struct c
     static const char order[] = "VEHRC"; /* of the head; H may be missing, R may repeat */
     struct control_rcpt rcpt;
     struct control_mark mark;
+    struct control_order said;
     char before = *last;
     *last = r->type;
     if (v->complete) {
         if (r->type == 'S') v->splits++;
         if (r->type == 'S' && read_rcpt(r->payload, &rcpt)) return NULL;
         if (r->type == 'M' && read_mark(r->payload, &mark)) return NULL;
+        if (r->type == 'O' && read_order(r->payload, &said)) return NULL;
         return "a mark is malformed";
     }
     const char *now = strchr(order, r->type), *was = before ? strchr(order, before) : NULL;
@@ -358,6 +381,19 @@ static bool apply_mark(struct control *c, uint32_t filled, const struct control_
     return true;
 }
 
+/* Requeued recipients keep what was said last: people want to see it until there is something newer. */
+static void apply_order(struct control *c, uint32_t filled, struct str payload) {
+    struct control_order o;
+    if (!read_order(payload, &o)) return;
+    c->held = o.op == CONTROL_HOLD || (o.op == CONTROL_REQUEUE && c->held);
+    c->expired |= o.op == CONTROL_EXPIRE;
+    for (uint32_t i = 0; o.op == CONTROL_REQUEUE && i < filled; i++) {
+        if (c->rcpts[i].state != 'L') continue;
+        c->rcpts[i].attempts = 0;
+        c->rcpts[i].next = o.at;
+    }
+}
+
 /* The second pass, over what the first found well-formed. */
 static const char *fill(struct str bytes, struct qid id, struct control *c) {
     struct reader r = {.rest = str_sub(bytes, 0, c->end), .chain = first_chain(id)};
@@ -372,6 +408,7 @@ static const char *fill(struct str bytes, struct qid id, struct control *c) {
         }
         if (r.type == 'M' && (!read_mark(r.payload, &mark) || !apply_mark(c, filled, &mark)))
             return "a mark is of no recipient";
+        if (r.type == 'O') apply_order(c, filled, r.payload);
         if (r.type == 'M' || r.type == 'S') c->marks++;
     }
     return NULL;
@@ -383,7 +420,7 @@ static void sum_up(struct control *c) {
         const struct control_rcpt *r = &c->rcpts[i];
         if (r->state != 'N' && r->state != 'L') continue;
         c->pending++;
-        int64_t due = r->state == 'N' ? 0 : r->next;
+        int64_t due = r->state == 'N' || c->expired ? 0 : r->next;
         if (due < c->next) c->next = due;
     }
 }

@@ -21,6 +21,8 @@
  * Then, appended as they come:
  *     M  index=N state=D|L|F attempts=N next=MS status=KIND CODE X.Y.Z REMOTE text=TEXT     (or state=S)
  *     S  parent=N notify=N rcpt=TEXT orcpt=TEXT       one more recipient, made from an earlier one
+ *     O  op=hold|release|requeue|expire at=MS         an order of the administrator, for the whole message; one record,
+ *                                                     so it is there or not. A hold rule puts one right behind C.
  *
  * Reading stops at the first record that is cut off or does not check. Behind C that is the torn tail of a
  * crash: what stands before it counts, and the next append goes over it. */
@@ -77,20 +79,32 @@ struct control {
     uint32_t pending; /* recipients that are new or later */
     uint32_t marks;   /* M and S records: a message with one was accepted, since only dispatch makes them */
     int64_t next;     /* the earliest time at which a pending recipient is due; 0 when one is new */
+    bool held;        /* kept back by an administrator, or by a hold rule as it came in (a writer may set it) */
+    bool expired;     /* to be returned to its sender now */
     uint64_t end;     /* where the next record goes */
     uint32_t chain;   /* the CRC it goes on from */
     struct str tail;  /* the records behind "complete", up to end */
     bool torn_tail;   /* octets behind end that are no record */
 };
 
+enum control_op { CONTROL_HOLD, CONTROL_RELEASE, CONTROL_REQUEUE, CONTROL_EXPIRE, CONTROL_OPS };
+
+/* An order of the administrator. REQUEUE: as if it had just come in, at this time; EXPIRE ends a hold. */
+struct control_order {
+    enum control_op op;
+    int64_t at;
+};
+
 struct arena;
 
 /* Writing: each appends whole records to b and moves *chain on. False: b is too small (a bug of the caller
- * or a text above its maximum); b is as it was then. The head: V, E, H, all R, C. */
+ * or a text above its maximum); b is as it was then. The head: V, E, H, all R, C, and an O
+ * when c->held. */
 size_t control_head_bound(const struct control *c); /* octets that are enough for the head */
 bool control_put_head(struct buf *b, const struct control *c, uint32_t *chain);
 bool control_put_mark(struct buf *b, const struct control_mark *m, uint32_t *chain);
 bool control_put_split(struct buf *b, const struct control_rcpt *r, uint32_t *chain);
+bool control_put_order(struct buf *b, const struct control_order *o, uint32_t *chain);
 
 enum control_verdict {
     CONTROL_COMPLETE, /* *out is filled in; texts are views into bytes */

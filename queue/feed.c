@@ -70,7 +70,8 @@ static bool takes_more(struct queue *q) {
 static void tell_ready(struct queue *q, const struct control *c, int fd) {
     struct channel *ch = q->dispatch->ch;
     SEND_FD(ch, fd, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body,
-            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret, .envid = c->envid);
+            .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret, .envid = c->envid,
+            .expired = c->expired);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         SEND(ch, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
@@ -100,7 +101,9 @@ static void tell_loaded(struct queue *q, const struct control *c) {
 static void tell_id(struct queue *q, struct qid id) {
     struct store_message m;
     int error = store_load(q->store, id, &m);
-    if (!error) {
+    if (!error && (m.c.held || ctl_redirecting(q, id))) {
+        SEND(q->dispatch->ch, gone, .id = id); /* it hears of it again when it may have it */
+    } else if (!error) {
         tell_loaded(q, &m.c);
     } else if (error == ENOENT) {
         SEND(q->dispatch->ch, gone, .id = id);
@@ -128,6 +131,11 @@ static bool too_much_memory(const struct queue *q, const struct control *c) {
 }
 
 void feed_fresh(struct queue *q, const struct control *c, int memfd) {
+    if (c->held) {
+        store_let_go(q->store, c->id);
+        if (memfd >= 0) close(memfd);
+        return;
+    }
     if (q->dispatch && (q->recovery || q->telling || q->tell_again)) set_add(&q->told, c->id);
     if (!takes_more(q)) {
         store_let_go(q->store, c->id);
@@ -155,7 +163,9 @@ static void found(void *ctx, const struct control *c) {
     struct queue *q = ctx;
     size_t at;
     if (!q->dispatch || (q->recovery && !q->recovery_tells)) return;
-    if (store_in_hand(q->store, c->id) || set_find(&q->told, c->id, &at)) return;
+    /* Dispatch may have had it in hand before we died over a hold: it must not go on with it. */
+    if (c->held) SEND(q->dispatch->ch, changed, .id = c->id, .held = 1);
+    if (c->held || store_in_hand(q->store, c->id) || set_find(&q->told, c->id, &at)) return;
     /* Of what is due, dispatch fetches the rest in the order of time as it gets room. */
     if (c->next <= loop_wall_ms(q->me->loop) && store_hands(q->store) < HANDS_WALK) tell_loaded(q, c);
     else tell_waiting(q, c, c->next);
@@ -234,6 +244,7 @@ void feed_start(struct queue *q) {
 void feed_dispatch_gone(struct queue *q) {
     q->dispatch = NULL;
     q->marked = 0;
+    ctl_dispatch_gone(q);
     q->backlog.head = q->backlog.n = 0;
     q->tell_again = false;
     q->recovery_tells = false;

@@ -24,7 +24,7 @@ static void make_records(struct buf *b, const uint8_t *data, size_t size) {
     while (size >= 3) {
         char front[32];
         size_t n = (size_t)data[1] | (size_t)(data[2] & 15) << 8;
-        char type = "VEHRCMS?"[data[0] & 7];
+        char type = "VEHRCMSO"[data[0] & 7];
         data += 3, size -= 3;
         if (n > size) n = size;
         int front_n = snprintf(front, sizeof front, "%c %zu ", type, n);

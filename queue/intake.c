@@ -258,3 +258,13 @@ void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner),
         gone(ctx, owner);
     }
 }
+
+const struct control *store_draft(const struct store *s, struct qid id) {
+    const struct entry *e = entry_find(s, id);
+    return e && e->place == PLACE_DRAFT && e->draft ? &e->draft->c : NULL;
+}
+
+void store_hold_draft(struct store *s, struct qid id) {
+    struct entry *e = entry_find(s, id);
+    if (e && e->place == PLACE_DRAFT && e->draft && !e->draft->ended) e->draft->c.held = true;
+}

@@ -15,6 +15,8 @@ queue_libqueue_a_SOURCES = \
 	queue/lease.c \
 	queue/load.c \
 	queue/marks.c \
+	queue/select.c \
+	queue/select.h \
 	queue/store.c \
 	queue/store.h \
 	queue/walk.c
@@ -32,11 +34,13 @@ queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
 queue_tests = \
 	queue/test_control \
 	queue/test_program \
+	queue/test_select \
 	queue/test_store
 check_PROGRAMS += $(queue_tests)
 TESTS += $(queue_tests)
 queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_program_LDADD = $(TEST_LIBS)
+queue_test_select_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)
 
 dist_man_MANS += \

@@ -73,6 +73,10 @@ static void on_sync(void *ctx) {
     commit(ctx, true);
 }
 
+void queue_commit(struct queue *q) {
+    commit(q, true);
+}
+
 void queue_unsynced(struct queue *q) {
     size_t n = store_unsynced(q->store);
     if (store_stopped(q->store)) return; /* healing syncs; trying every second would not */
@@ -269,10 +273,10 @@ static const struct wire_handlers handlers = {
     .fetch = on_fetch,
     .mark = on_mark,
     .split = on_split,
-    .ctl_queue_list = on_ctl_queue_list,
+    .put_down = on_put_down,
+    .ctl_queue = on_ctl_queue,
+    .ctl_redirect = on_ctl_redirect,
     .ctl_cat = on_ctl_cat,
-    .ctl_queue_flush = on_ctl_queue_flush,
-    .ctl_queue_remove = on_ctl_queue_remove,
 };
 
 static const struct program program = {

@@ -262,6 +262,15 @@ enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, c
     return STORE_OK;
 }
 
+enum store_outcome store_order(struct store *s, struct qid id, const struct control_order *o) {
+    char mem[128];
+    struct buf b = BUF(mem);
+    struct entry *e = entry_for(s, id);
+    if (!e) return STORE_UNKNOWN;
+    if (control_put_order(&b, o, &e->chain)) append(s, e, buf_str(&b));
+    return leave(s, e, STORE_OK);
+}
+
 enum store_outcome store_remove(struct store *s, struct qid id) {
     struct entry *e = entry_for(s, id);
     if (!e) return STORE_UNKNOWN;

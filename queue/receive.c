@@ -2,6 +2,7 @@
 #include "queue/shell.h"
 
 #include "common/arena.h"
+#include "queue/select.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,6 +119,9 @@ void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_end *m, i
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!intake_of(q, ch, m->id)) return;
+    const struct config *c = q->me->config;
+    const struct control *draft = store_draft(q->store, m->id);
+    if (draft && select_rule(c->hold.v, c->hold.n, draft)) store_hold_draft(q->store, m->id);
     store_end(q->store, m->id, m->rcpts, m->size, m->prefix);
     /* Deferred: all that has come in this round goes into the same commit; a lone message is not delayed. */
     if (store_wants_commit(q->store)) loop_defer(q->me->loop, &q->commit);
@@ -140,6 +144,7 @@ void receive_answer(void *ctx, void *owner, const struct control *c, const struc
             .commit_us = (uint64_t)(clock_now_ns() - q->commit_began) / 1000);
         int memfd = in->memfd;
         in->memfd = -1;
+        if (c->held) LOG(ordered, .id = c->id, .order = STR("hold, by a rule"));
         feed_fresh(q, c, memfd);
     }
     intake_free(in);

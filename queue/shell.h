@@ -18,6 +18,7 @@ enum {
 };
 
 struct lister;
+struct redirect;
 
 /* The other end of a channel. */
 struct peer {
@@ -53,6 +54,7 @@ struct queue {
     struct peer *peers;
     unsigned listers;
     uint32_t marked;       /* what dispatch said and has no word from us that it is recorded */
+    struct redirect *redirects;
     struct peer *dispatch; /* NULL while it is away */
     struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
     struct deferred commit;
@@ -75,6 +77,7 @@ static inline struct queue *queue_of(void *ctx) {
 
 /* main.c */
 struct peer *peer_of(struct queue *q, struct channel *ch);
+void queue_commit(struct queue *q);   /* now, and everything */
 void queue_unsynced(struct queue *q); /* after anything that may have to be durable soon */
 int64_t clock_now_ns(void);
 
@@ -102,9 +105,11 @@ void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd)
 void ctl_accept(struct queue *q, int listener);
 void ctl_gone(struct queue *q, struct peer *p);
 void ctl_drained(struct queue *q, struct peer *p);
-void on_ctl_queue_list(void *ctx, struct channel *ch, const struct wire_ctl_queue_list *m, int fd);
+bool ctl_redirecting(const struct queue *q, struct qid id); /* dispatch must not have it now */
+void ctl_dispatch_gone(struct queue *q);
+void on_put_down(void *ctx, struct channel *ch, const struct wire_put_down *m, int fd);
+void on_ctl_queue(void *ctx, struct channel *ch, const struct wire_ctl_queue *m, int fd);
+void on_ctl_redirect(void *ctx, struct channel *ch, const struct wire_ctl_redirect *m, int fd);
 void on_ctl_cat(void *ctx, struct channel *ch, const struct wire_ctl_cat *m, int fd);
-void on_ctl_queue_flush(void *ctx, struct channel *ch, const struct wire_ctl_queue_flush *m, int fd);
-void on_ctl_queue_remove(void *ctx, struct channel *ch, const struct wire_ctl_queue_remove *m, int fd);
 
 #endif

@@ -194,10 +194,58 @@ static void limits(void **state) {
     arena_free(tiny);
 }
 
+/* Orders hold for the whole message, the last one counts; a rule's hold stands in the head and is no mark. */
+static void orders(void **state) {
+    static const struct {
+        enum control_op op[3];
+        unsigned n;
+        bool held, expired;
+        uint32_t attempts;
+    } rows[] = {
+        {{CONTROL_HOLD}, 1, true, false, 3},
+        {{CONTROL_HOLD, CONTROL_RELEASE}, 2, false, false, 3},
+        {{CONTROL_HOLD, CONTROL_REQUEUE}, 2, true, false, 0},
+        {{CONTROL_REQUEUE}, 1, false, false, 0},
+        {{CONTROL_HOLD, CONTROL_EXPIRE}, 2, false, true, 3},
+        {{CONTROL_EXPIRE, CONTROL_HOLD, CONTROL_RELEASE}, 3, false, true, 3},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char mem[4096];
+        uint32_t chain;
+        const char *why;
+        struct control c = {.id = id, .rcpt_count = 1, .rcpts = rcpts}, out;
+        struct buf b = BUF(mem);
+        struct arena *a = arena_new(10000);
+        assert_true(control_put_head(&b, &c, &chain));
+        assert_true(control_put_mark(&b, &(struct control_mark){.index = 0, .state = 'L', .attempts = 3, .next = 99}, &chain));
+        for (unsigned k = 0; k < rows[i].n; k++)
+            assert_true(control_put_order(&b, &(struct control_order){rows[i].op[k], 7}, &chain));
+        assert_int_equal(control_read(buf_str(&b), id, a, &out, &why), CONTROL_COMPLETE);
+        assert_int_equal(out.held, rows[i].held);
+        assert_int_equal(out.expired, rows[i].expired);
+        assert_int_equal(out.rcpts[0].attempts, rows[i].attempts);
+        assert_int_equal(out.next, out.expired ? 0 : rows[i].attempts ? 99 : 7);
+        assert_int_equal(out.marks, 1);
+        arena_free(a);
+    }
+    char mem[4096];
+    uint32_t chain;
+    const char *why;
+    struct control c = {.id = id, .rcpt_count = 1, .rcpts = rcpts, .held = true}, out;
+    struct buf b = BUF(mem);
+    struct arena *a = arena_new(10000);
+    assert_true(control_put_head(&b, &c, &chain));
+    assert_int_equal(control_read(buf_str(&b), id, a, &out, &why), CONTROL_COMPLETE);
+    assert_true(out.held && out.marks == 0 && out.chain == chain);
+    arena_free(a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checksum),          cmocka_unit_test(reads_back), cmocka_unit_test(torn_everywhere),
         cmocka_unit_test(every_flipped_bit), cmocka_unit_test(limits),     cmocka_unit_test(without_dsn),
+        cmocka_unit_test(orders),
     };
     return cmocka_run_group_tests_name("control", tests, NULL, NULL);
 }

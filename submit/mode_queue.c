@@ -4,10 +4,11 @@
 
 int mode_queue(const struct options *o, const struct config *c) {
     (void)o;
-    return listing_print("mailq", c, QID_NONE, LISTING_MAILQ);
+    return listing_print("mailq", c, &(struct wire_ctl_queue){.which = CTL_FITTING, .op = 'l', .detail = 1}, LISTING_MAILQ);
 }
 
 int mode_flush(const struct options *o, const struct config *c) {
     (void)o;
-    return listing_flush("sendmail", c, QID_NONE);
+    uint32_t count;
+    return listing_order("sendmail", c, &(struct wire_ctl_queue){.which = CTL_FITTING, .op = 'f'}, NULL, &count);
 }

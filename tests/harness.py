@@ -291,6 +291,15 @@ class Postern:
     def queue_count(self):
         return sum(1 for _ in (self.dir / "queue").rglob("*.c")) if (self.dir / "queue").exists() else 0
 
+    def fill(self, count, domain, *more):
+        """Puts messages into the spool of an instance that is not running; see fillspool.c."""
+        spool = pathlib.Path(self.settings["spool-directory"])
+        if not spool.exists():
+            self.start()
+            self.stop()
+        subprocess.run([BUILD / "tests/fillspool", spool, str(count), domain, *map(str, more)], check=True,
+                       **({"user": self.uid_of("queue"), "group": self.uid_of("queue"), "extra_groups": []} if ROOT else {}))
+
     # mail
     def smtp(self, timeout=30):
         return Smtp(self.address, self.port, timeout)

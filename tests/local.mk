@@ -9,6 +9,11 @@ TESTS += tests/addr_vectors.py
 check_PROGRAMS += tests/inject
 
 EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
+# Fills a spool with many messages, for t_operations.py and `make million`.
+check_PROGRAMS += tests/fillspool
+tests_fillspool_LDADD = queue/libqueue.a $(COMMON_LIBS)
+
+EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo check .ci/run
 scenarios = \
 	tests/t_cages.py \
 	tests/t_config.py \
@@ -18,6 +23,7 @@ scenarios = \
 	tests/t_install.py \
 	tests/t_esmtp.py \
 	tests/t_netns.py \
+	tests/t_operations.py \
 	tests/t_pickup.py \
 	tests/t_posternd.py \
 	tests/t_power.py \

@@ -6,16 +6,25 @@
 
 enum { WORDS_MAX = 1024 };
 
+/* Options that choose queued mail; the table is in main.c. */
+enum select_option {
+    SELECT_SENDER, SELECT_RECIPIENT, SELECT_DOMAIN, SELECT_REASON, SELECT_OLDER, SELECT_NEWER, SELECT_LARGER, SELECT_SMALLER,
+    SELECT_STATE, SELECT_COUNT
+};
+extern const char *const select_names[SELECT_COUNT];
+
 struct tool {
     struct settings settings;
     const struct config *config;  /* NULL only for commands without NEEDS_CONFIG */
     const char *words[WORDS_MAX]; /* the arguments behind the command */
     size_t word_count;
-    bool json, changed, help;
+    bool json, changed, help, dry_run, all, repair;
+    const char *select[SELECT_COUNT];
+    bool selects; /* one of them was given */
     const char *config_file, *log; /* options -c, --log */
 };
 
-enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8 };
+enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8, TAKES_SELECTION = 16 };
 
 struct command {
     const char *name, *arguments, *sentence;

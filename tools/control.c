@@ -60,6 +60,17 @@ void control_done(void *ctx, struct channel *ch, const struct wire_ctl_done *m, 
     c->status.text = (struct str){c->text, text.n};
 }
 
+void control_progress(void *ctx, struct channel *ch, const struct wire_ctl_progress *m, int fd) {
+    struct control *c = ctx;
+    int64_t now = loop_wall_ms(c->loop);
+    (void)ch, (void)fd;
+    if (!c->since) c->since = c->told = now - 500; /* queue sends the first after half a second */
+    if (!c->doing || now - c->told < 1000) return;
+    c->told = now;
+    fprintf(stderr, "postern: %s: %llu messages looked at, %llu meant\n", c->doing, (unsigned long long)m->looked,
+            (unsigned long long)m->matched);
+}
+
 static void on_silence(void *ctx) {
     struct control *c = ctx;
     c->lost = true;

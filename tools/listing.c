@@ -42,13 +42,17 @@ static const char *sender_shown(struct buf *b, struct str sender) {
     return sender.n ? shown(b, sender) : "MAILER-DAEMON";
 }
 
+static const char *message_state(uint8_t state) {
+    return state == 'h' ? "held" : state == 'd' ? "deferred" : "fresh";
+}
+
 static void begin_mailq(struct list *l, const struct wire_ctl_message *m) {
     char time[64], mem[1700];
     struct buf b = BUF(mem);
     if (l->messages == 1)
         puts("-Queue ID-----------  --Size-- ----Arrival Time---- -Sender/Recipient-------");
     else putchar('\n');
-    printf("%-21s %8llu %-20s %s\n", qid_format(m->id).c, (unsigned long long)m->size,
+    printf("%s%-*s %8llu %-20s %s\n", qid_format(m->id).c, 21 - QID_LEN, m->state == 'h' ? "!" : "", (unsigned long long)m->size,
            when(time, m->arrival, WHEN_MAILQ), sender_shown(&b, m->sender));
 }
 
@@ -57,6 +61,7 @@ static void begin_full(struct list *l, const struct wire_ctl_message *m) {
     struct buf b = BUF(mem);
     if (l->messages > 1) putchar('\n');
     printf("id          %s\n", qid_format(m->id).c);
+    printf("state       %s\n", message_state(m->state));
     printf("sender      <%s>\n", m->sender.n ? shown(&b, m->sender) : "");
     printf("arrived     %s\n", when(time, m->arrival, WHEN_FULL));
     printf("size        %llu octets\n", (unsigned long long)m->size);
@@ -86,6 +91,7 @@ static void begin_json(struct list *l, const struct wire_ctl_message *m) {
     l->object = json_object();
     json_object_set_new(l->object, "id", json_string(qid_format(m->id).c));
     json_object_set_new(l->object, "arrival_ms", json_integer(m->arrival));
+    json_object_set_new(l->object, "state", json_string(message_state(m->state)));
     json_object_set_new(l->object, "size", json_integer((json_int_t)m->size));
     json_object_set_new(l->object, "sender", json_text(m->sender));
     json_object_set_new(l->object, "origin", json_text(m->origin));
@@ -169,7 +175,7 @@ static void on_rcpt(void *ctx, struct channel *ch, const struct wire_ctl_rcpt *m
 }
 
 static const struct wire_handlers handlers = {
-    .ctl_message = on_message, .ctl_rcpt = on_rcpt, .ctl_done = control_done};
+    .ctl_message = on_message, .ctl_rcpt = on_rcpt, .ctl_done = control_done, .ctl_progress = control_progress};
 
 int listing_failed(const char *program, const struct status *s) {
     fprintf(stderr, "%s: %.*s\n", program, STR_ARGS(s->text));
@@ -192,32 +198,33 @@ static void end(struct list *l) {
                (unsigned long long)l->messages, l->messages == 1 ? "" : "s");
 }
 
-int listing_print(const char *program, const struct config *config, struct qid id, enum listing form) {
+static int outcome(const char *program, struct control *c) {
+    if (!control_wait(c)) return down(program, c);
+    return c->status.kind == STATUS_OK ? EX_OK : listing_failed(program, &c->status);
+}
+
+int listing_print(const char *program, const struct config *config, const struct wire_ctl_queue *request, enum listing form) {
     struct list l = {.form = form};
     struct control c;
     if (!control_open(&c, config, ROLE_queue, &handlers, &l)) return down(program, &c);
-    SEND(c.channel, ctl_queue_list, .id = id, .detail = 1);
-    int status = EX_OK;
-    bool all = qid_eq(id, QID_NONE);
-    if (!control_wait(&c)) status = down(program, &c);
-    else if (c.status.kind != STATUS_OK) status = listing_failed(program, &c.status);
-    else if (!all && !l.messages) {
-        fprintf(stderr, "%s: %s: no such message (delivered, removed, or not yours)\n", program,
-                qid_format(id).c);
-        status = EX_NOINPUT;
-    } else end(&l);
+    channel_send_ctl_queue(c.channel, request, -1);
+    int status = outcome(program, &c);
+    if (status == EX_OK) end(&l);
     json_decref(l.object);
     control_close(&c);
     return status;
 }
 
-int listing_flush(const char *program, const struct config *config, struct qid id) {
+int listing_order(const char *program, const struct config *config, const struct wire_ctl_queue *request, const char *doing,
+                  uint32_t *count) {
+    static const struct wire_handlers quiet = {.ctl_done = control_done, .ctl_progress = control_progress};
     struct control c;
-    if (!control_open(&c, config, ROLE_queue, &handlers, NULL)) return down(program, &c);
-    SEND(c.channel, ctl_queue_flush, .id = id);
-    int status = EX_OK;
-    if (!control_wait(&c)) status = down(program, &c);
-    else if (c.status.kind != STATUS_OK) status = listing_failed(program, &c.status);
+    *count = 0;
+    if (!control_open(&c, config, ROLE_queue, &quiet, NULL)) return down(program, &c);
+    c.doing = doing;
+    channel_send_ctl_queue(c.channel, request, -1);
+    int status = outcome(program, &c);
+    *count = c.count;
     control_close(&c);
     return status;
 }

@@ -8,7 +8,8 @@ tools_libtools_a_SOURCES = \
 	tools/listing.c \
 	tools/listing.h \
 	tools/settings.c \
-	tools/settings.h
+	tools/settings.h \
+	tools/summary.c
 
 sbin_PROGRAMS += tools/postern
 tools_postern_SOURCES = \

@@ -18,8 +18,9 @@
 #include <unistd.h>
 
 const struct command commands[] = {
-    {"queue", "list|show ID|cat ID|flush [ID]|remove ID...", "look at queued mail, try it now, remove it",
-     NEEDS_CONFIG | TAKES_JSON, 1, WORDS_MAX, run_queue},
+    {"queue", "list|summary|show|cat|hold|release|requeue|expire|flush|remove|redirect|check ...",
+     "look at queued mail, change it: by ids, by a selection, or --all; see postern(8)",
+     NEEDS_CONFIG | TAKES_JSON | TAKES_SELECTION, 1, WORDS_MAX, run_queue},
     {"hosts", "[NAME]", "what is known of other hosts: the host capability table", NEEDS_CONFIG | TAKES_JSON,
      0, 1, run_hosts},
     {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log",
@@ -84,13 +85,42 @@ static const char *value_of(const char *option, char **argv, int argc, int *at) 
     return *at + 1 < argc ? argv[++*at] : NULL;
 }
 
+const char *const select_names[SELECT_COUNT] = {
+    [SELECT_SENDER] = "--sender", [SELECT_RECIPIENT] = "--recipient", [SELECT_DOMAIN] = "--domain",
+    [SELECT_REASON] = "--reason", [SELECT_OLDER] = "--older",         [SELECT_NEWER] = "--newer",
+    [SELECT_LARGER] = "--larger", [SELECT_SMALLER] = "--smaller",     [SELECT_STATE] = "--state",
+};
+
+static bool take_selection(struct tool *t, int argc, char **argv, int *at) {
+    for (int i = 0; i < SELECT_COUNT; i++) {
+        const char *value = value_of(select_names[i], argv, argc, at);
+        if (!value) continue;
+        t->select[i] = value;
+        t->selects = true;
+        return true;
+    }
+    return false;
+}
+
+static bool take_flag(struct tool *t, const char *word) {
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"--json", &t->json}, {"--changed", &t->changed}, {"--help", &t->help}, {"-h", &t->help},
+                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (strcmp(flags[i].name, word) != 0) continue;
+        *flags[i].flag = true;
+        return true;
+    }
+    return false;
+}
+
 /* Options may stand anywhere before "--". False: a word that is no option here. */
 static bool take_option(struct tool *t, int argc, char **argv, int *at) {
     const char *value;
-    if (strcmp(argv[*at], "--json") == 0) t->json = true;
-    else if (strcmp(argv[*at], "--changed") == 0) t->changed = true;
-    else if (strcmp(argv[*at], "--help") == 0 || strcmp(argv[*at], "-h") == 0) t->help = true;
-    else if ((value = value_of("-c", argv, argc, at))) t->config_file = value;
+    if (take_flag(t, argv[*at]) || take_selection(t, argc, argv, at)) return true;
+    if ((value = value_of("-c", argv, argc, at))) t->config_file = value;
     else if ((value = value_of("--log", argv, argc, at))) t->log = value;
     else return false;
     return true;
@@ -116,7 +146,9 @@ static bool take_words(struct tool *t, int argc, char **argv) {
 }
 
 static bool options_fit(const struct tool *t, const struct command *c) {
-    const char *odd = t->json && !(c->flags & TAKES_JSON)         ? "--json"
+    bool chooses = t->selects || t->dry_run || t->all || t->repair;
+    const char *odd = chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
+                      : t->json && !(c->flags & TAKES_JSON)         ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
                       : t->log && !(c->flags & TAKES_LOG)         ? "--log"
                                                                   : NULL;
