@@ -130,8 +130,10 @@ def t_routes_and_recipients():
     code, out, err = mx.postern("queue", "redirect", second, "Wrong@old.test", "bob@mx.test")
     same(code, 0, "redirect " + err)
     same(len(mx.wait_mail("bob")), 1, "goes to the new recipient at once")
-    left = rows(mx, "--recipient", "*@old.test")
-    same([r["state"] for m in left if m["id"] == second for r in m["recipients"]], ["expanded", "deferred", "delivered"],
+    def states():
+        return [r["state"] for m in rows(mx, "--recipient", "*@old.test") if m["id"] == second for r in m["recipients"]]
+    wait_for(lambda: states()[-1] == "delivered", 5)
+    same(states(), ["expanded", "deferred", "delivered"],
          "it is on record as an expansion, and the other waits on")
     mx.routes(f"old.test smtp:[127.0.0.1]:{sink.port}\n")
     time.sleep(1.5)  # lookup looks for new tables once a second
