@@ -8,12 +8,11 @@ TESTS += tests/addr_vectors.py
 # Makes a running program execute one system call, for t_cages.py.
 check_PROGRAMS += tests/inject
 
-EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
-# Fills a spool with many messages, for t_operations.py and `make million`.
+# Fills a spool with many messages, for t_operations.py.
 check_PROGRAMS += tests/fillspool
 tests_fillspool_LDADD = queue/libqueue.a $(COMMON_LIBS)
 
-EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo check .ci/run
+EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
 scenarios = \
 	tests/t_cages.py \
 	tests/t_config.py \
