@@ -79,7 +79,8 @@ void sched_routes_run(struct sched *s, int64_t *next) {
     struct message *m;
     uint32_t rcpt;
     bool away = s->lookup_gone && s->now - s->lookup_gone >= ABSENT_PATIENCE;
-    while (!s->lookup_gone && !sched_recent_many(s) && s->route_used - s->route_free_n < ROUTES_MAX && (m = next_wanted(s, &rcpt)))
+    bool begin = !s->lookup_gone && !sched_recent_many(s);
+    while (begin && s->route_used - s->route_free_n < ROUTES_MAX && (m = next_wanted(s, &rcpt)))
         ask(s, m, rcpt);
     while (away && (m = next_wanted(s, &rcpt))) {
         sched_soon(s, m, &m->r[rcpt], "the program that knows where addresses go is not at work");
