@@ -65,7 +65,7 @@ def t_control_flood():
     mx = Postern()
     for which in ("queue", "dispatch"):
         pid, before = mx.pids(which)[0], rss(mx.pids(which)[0])
-        ask = play.encode("ctl_queue_list", {"detail": 1, "id": (1, 1)}) if which == "queue" else play.encode("ctl_hosts", {})
+        ask = play.encode("ctl_queue", {"which": 1, "op": ord("l"), "detail": 1, "id": (1, 1)}) if which == "queue" else play.encode("ctl_hosts", {})
         packet = ask * (60000 // len(ask))
         for _ in range(3):
             pour(greeted(mx, which).sock, packet, 400, 4)
