@@ -18,7 +18,7 @@ struct tool {
     const struct config *config;  /* NULL only for commands without NEEDS_CONFIG */
     const char *words[WORDS_MAX]; /* the arguments behind the command */
     size_t word_count;
-    bool json, changed, help, dry_run, all, repair;
+    bool json, changed, help, dry_run, all;
     const char *select[SELECT_COUNT];
     bool selects; /* one of them was given */
     const char *config_file, *log; /* options -c, --log */

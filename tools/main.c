@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 const struct command commands[] = {
-    {"queue", "list|summary|show|cat|hold|release|requeue|expire|flush|remove|redirect|check ...",
+    {"queue", "list|summary|show|cat|hold|release|requeue|expire|flush|remove|redirect ...",
      "look at queued mail, change it: by ids, by a selection, or --all; see postern(8)",
      NEEDS_CONFIG | TAKES_JSON | TAKES_SELECTION, 1, WORDS_MAX, run_queue},
     {"hosts", "[NAME]", "what is known of other hosts: the host capability table", NEEDS_CONFIG | TAKES_JSON,
@@ -107,7 +107,7 @@ static bool take_flag(struct tool *t, const char *word) {
         const char *name;
         bool *flag;
     } flags[] = {{"--json", &t->json}, {"--changed", &t->changed}, {"--help", &t->help}, {"-h", &t->help},
-                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair}};
+                 {"--dry-run", &t->dry_run}, {"--all", &t->all}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i].name, word) != 0) continue;
         *flags[i].flag = true;
@@ -146,7 +146,7 @@ static bool take_words(struct tool *t, int argc, char **argv) {
 }
 
 static bool options_fit(const struct tool *t, const struct command *c) {
-    bool chooses = t->selects || t->dry_run || t->all || t->repair;
+    bool chooses = t->selects || t->dry_run || t->all;
     const char *odd = chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
                       : t->json && !(c->flags & TAKES_JSON)         ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
