@@ -65,7 +65,7 @@ static struct plan plan_for(const struct store *s, bool all) {
         for (int i = 0; i < DISK_DIRS; i++)
             if (s->dir_dirty[i]) plan_dir(&p, i);
     }
-    p.everything |= p.syncs > SYNC_EACH_MAX;
+    p.everything |= p.syncs > (s->disk->batches ? 0 : SYNC_EACH_MAX);
     return p;
 }
 
@@ -82,7 +82,17 @@ static int sync_each(struct store *s, const struct plan *p, bool all) {
     return error;
 }
 
-/* ---- What a sync changes ------------------------------------------------------------------------------- */
+/* With a journal: what is too large for it lies in files. */
+static int sync_everything(struct store *s) {
+    int error = 0;
+    for (struct draft *d = s->disk->batches ? s->batch : NULL; d && !error; d = d->batch_next) {
+        error = DISK(s, sync, d->data);
+        if (!error) error = DISK(s, sync, d->control);
+    }
+    return error ? error : s->disk->ops->sync_all(s->disk);
+}
+
+/* ---- What a sync changes ------------------------------------------------------------------------------------------ */
 
 static void clean_marks(struct store *s) {
     for (struct entry *e = s->dirty, *next; e; e = next) {
@@ -170,6 +180,7 @@ static void commit_done(struct store *s, const struct plan *p, bool all) {
 }
 
 void store_commit(struct store *s, bool all) {
+    if (!s->begun) return;
     write_heads(s);
     if (all) marks_rewrite(s);
     if (all) repeated_forget(s);
@@ -178,7 +189,7 @@ void store_commit(struct store *s, bool all) {
         if (all) commit_done(s, &p, all);
         return;
     }
-    int error = p.everything ? s->disk->ops->sync_all(s->disk) : sync_each(s, &p, all);
+    int error = p.everything ? sync_everything(s) : sync_each(s, &p, all);
     if (error) commit_failed(s, error, all || p.everything);
     else commit_done(s, &p, all);
     store_check(s);
@@ -211,12 +222,13 @@ static int probe(struct store *s) {
     DISK(s, close, file);
     if (!error) error = DISK(s, sync_dir, DISK_ROOT);
     int gone = DISK(s, unlink, DISK_ROOT, name);
+    if (!error && s->disk->batches) error = s->disk->ops->sync_all(s->disk); /* into a fresh segment */
     return error ? error : gone;
 }
 
 void store_heal(struct store *s) {
     int error;
-    if (!s->stopped || !roomy(s, &error) || probe(s) != 0 || !trash_empty(s)) return;
+    if (!s->stopped || !s->begun || !roomy(s, &error) || probe(s) != 0 || !trash_empty(s)) return;
     store_commit(s, true); /* marks first: what is on record counts more than what is new */
     for (const struct entry *e = s->dirty; e; e = e->dirty_next)
         if (e->suspect || e->retire) return;

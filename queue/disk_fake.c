@@ -283,6 +283,7 @@ static void settle_all(struct fake *f, enum fate fate, unsigned spare) {
 
 static unsigned sync_kind(const char *name) {
     size_t n = strlen(name);
+    if (strncmp(name, "journal.", 8) == 0) return FAKE_SYNC_JOURNAL;
     if (n < 2 || name[n - 2] != '.') return FAKE_SYNC_OTHER;
     return name[n - 1] == 'd' ? FAKE_SYNC_DATA : name[n - 1] == 'c' ? FAKE_SYNC_CONTROL : FAKE_SYNC_OTHER;
 }
@@ -449,6 +450,20 @@ static int fk_space(struct disk *d, struct disk_space *space) {
     return gate(of(d), FAKE_READ);
 }
 
+static int fk_lend(struct disk *d, int dir, const char *name, int *file) {
+    return fk_open(d, dir, name, DISK_READ, file);
+}
+
+static int fk_memory(struct disk *d, const void *bytes, size_t n, int *file) {
+    struct fake *f = of(d);
+    int error = gate(f, FAKE_READ); /* it is memory and no disk, but the machine may be dead */
+    if (error) return error;
+    struct node *node = xmalloc(sizeof *node);
+    if (n) put_bytes(&node->now, &node->now_n, &node->now_cap, bytes, n, 0);
+    *file = file_add(f, node, "");
+    return 0;
+}
+
 static const struct disk_ops fake_ops = {
     .open = fk_open,
     .close = fk_close,
@@ -464,6 +479,8 @@ static const struct disk_ops fake_ops = {
     .list_next = fk_list_next,
     .list_close = fk_list_close,
     .space = fk_space,
+    .lend = fk_lend,
+    .memory = fk_memory,
 };
 
 /* ---- What tests do with it ----------------------------------------------------------------------------- */

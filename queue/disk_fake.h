@@ -21,12 +21,13 @@ enum disk_fake_kind {
     FAKE_SYNC_ALL = 64,
     FAKE_UNLINK = 128,
     FAKE_RENAME = 256,
-    FAKE_READ = 512,       /* read, info, list, space */
-    FAKE_SYNC_ROOT = 1024, /* of the spool directory itself */
-    FAKE_SYNCS =
-        FAKE_SYNC_DATA | FAKE_SYNC_CONTROL | FAKE_SYNC_OTHER | FAKE_SYNC_DIR | FAKE_SYNC_ROOT | FAKE_SYNC_ALL,
+    FAKE_READ = 512,          /* read, info, list, space */
+    FAKE_SYNC_ROOT = 1024,    /* of the spool directory itself */
+    FAKE_SYNC_JOURNAL = 2048, /* of a segment of the journal */
+    FAKE_SYNCS = FAKE_SYNC_DATA | FAKE_SYNC_CONTROL | FAKE_SYNC_OTHER | FAKE_SYNC_DIR | FAKE_SYNC_ROOT |
+                 FAKE_SYNC_ALL | FAKE_SYNC_JOURNAL,
     FAKE_CHANGES = FAKE_OPEN | FAKE_WRITE | FAKE_SYNCS | FAKE_UNLINK | FAKE_RENAME,
-    FAKE_ALL = 2047,
+    FAKE_ALL = 4095,
 };
 
 struct disk *disk_fake_new(uint64_t seed);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -198,6 +199,22 @@ static int px_space(struct disk *d, struct disk_space *space) {
     return 0;
 }
 
+static int px_lend(struct disk *d, int dir, const char *name, int *file) {
+    return px_open(d, dir, name, DISK_READ, file);
+}
+
+/* Sealed: whoever reads it, nobody can change it. */
+static int px_memory(struct disk *d, const void *bytes, size_t n, int *file) {
+    int fd = memfd_create("message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return errno;
+    int error = px_write(d, fd, bytes, n, 0);
+    if (!error && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        error = errno;
+    if (error) close(fd);
+    else *file = fd;
+    return error;
+}
+
 static const struct disk_ops posix_ops = {
     .open = px_open,
     .close = px_close,
@@ -213,6 +230,8 @@ static const struct disk_ops posix_ops = {
     .list_next = px_list_next,
     .list_close = px_list_close,
     .space = px_space,
+    .lend = px_lend,
+    .memory = px_memory,
 };
 
 static int open_dir(int root, const char *name) {

@@ -75,8 +75,7 @@ static void tell_ready(struct queue *q, const struct control *c, int fd) {
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         SEND(ch, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
-             .parent = r->parent, .attempts = r->attempts, .next = r->next,
-             .state = (uint8_t)r->state);
+             .parent = r->parent, .attempts = r->attempts, .next = r->next, .state = (uint8_t)r->state);
     }
     SEND(ch, ready_end, .id = c->id);
 }

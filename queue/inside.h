@@ -69,7 +69,9 @@ struct ids {
 };
 
 struct store {
-    struct disk *disk;
+    struct disk *disk; /* what was given, or the journal on it */
+    struct disk *journal;
+    bool begun; /* the journal was replayed: before, the files may be old */
     struct store_config config;
     struct store_user user;
     struct entry **table;
@@ -111,6 +113,8 @@ void dir_soil(struct store *s, int dir);
 struct status status_of_errno(int error);
 void intake_stop(struct store *s, int error, const char *doing);
 void told_trouble(struct store *s, const char *what, struct str name, int error);
+
+int journal_begin(struct store *s);
 
 /* intake.c */
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);

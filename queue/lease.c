@@ -86,7 +86,8 @@ int store_open(struct store *s) {
     bool known;
     if (s->opened) return 0;
     s->lease_reserved = 0;
-    int error = read_slots(s, &known);
+    int error = journal_begin(s);
+    if (!error) error = read_slots(s, &known);
     if (error) return error;
     if (!known) {
         for (int i = 0; i < DISK_DIRS && !error; i++)

@@ -104,6 +104,7 @@ int store_load(struct store *s, struct qid id, struct store_message *m) {
     const char *why;
     int error = 0;
     *m = (struct store_message){.c.id = id};
+    if (!s->begun) return EAGAIN;
     if (store_is_draft(s, id)) return ENOENT;
     switch (message_judge(s, id, false, m, &why, &error)) {
     case JUDGED_WHOLE:
@@ -127,5 +128,6 @@ void store_message_done(struct store_message *m) {
 }
 
 int store_open_part(struct store *s, struct qid id, char part, int *file) {
-    return DISK(s, open, folder_of(id), part_name(id, part).c, DISK_READ, file);
+    if (!s->begun) return EAGAIN;
+    return DISK(s, lend, folder_of(id), part_name(id, part).c, file);
 }

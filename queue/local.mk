@@ -12,6 +12,12 @@ queue_libqueue_a_SOURCES = \
 	queue/disk_posix.c \
 	queue/inside.h \
 	queue/intake.c \
+	queue/journal.c \
+	queue/journal.h \
+	queue/journal_inside.h \
+	queue/journal_log.c \
+	queue/journal_replay.c \
+	queue/journal_rest.c \
 	queue/lease.c \
 	queue/load.c \
 	queue/marks.c \

@@ -26,7 +26,7 @@ struct peer {
     struct channel *ch;
     uint64_t lease; /* 0: not given yet */
     struct lister *lister;
-    unsigned cats;  /* of a tool: messages whose files it was given */
+    unsigned cats; /* of a tool: messages whose files it was given */
 };
 
 /* What we keep of a message that is coming in; the rest is the store's. */

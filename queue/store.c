@@ -183,9 +183,11 @@ void told_trouble(struct store *s, const char *what, struct str name, int error)
 
 struct store *store_new(struct disk *d, const struct store_config *config, const struct store_user *user) {
     struct store *s = xmalloc(sizeof *s);
-    s->disk = d;
     s->config = *config;
     s->user = *user;
+    s->disk = d;
+    s->journal =
+        journal_new(d, &config->journal, &(struct journal_user){user->ctx, user->aside, user->trouble});
     s->batch_tail = &s->batch;
     table_grow(s);
     return s;
@@ -206,11 +208,45 @@ void store_free(struct store *s) {
     free(s->limbo.v);
     free(s->trash.v);
     repeated_forget(s);
+    journal_free(s->journal);
     free(s);
 }
 
 void store_configure(struct store *s, const struct store_config *config) {
     s->config = *config;
+}
+
+/* ---- The journal beneath -------------------------------------------------------------------------------------------- */
+
+/* In the direct mode too: an earlier life may have had one. */
+int journal_begin(struct store *s) {
+    if (s->begun) return 0;
+    int error = journal_open(s->journal);
+    if (!error && s->config.journal.segments) s->disk = s->journal;
+    s->begun = !error;
+    return error;
+}
+
+bool store_begun(const struct store *s) {
+    return s->begun;
+}
+
+void store_push(struct store *s) {
+    if (s->disk == s->journal) journal_push(s->journal);
+}
+
+void store_rest(struct store *s) {
+    if (s->disk != s->journal || s->stopped) return;
+    int error = journal_rest(s->journal);
+    if (error) intake_stop(s, error, "writing messages from the journal");
+}
+
+bool store_wants_rest(const struct store *s) {
+    return s->disk == s->journal && journal_wants_rest(s->journal);
+}
+
+struct journal_counts store_journal_counts(const struct store *s) {
+    return journal_counts(s->journal);
 }
 
 bool store_wants_commit(const struct store *s) {

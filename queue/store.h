@@ -14,6 +14,7 @@
 
 #include "queue/control.h"
 #include "queue/disk.h"
+#include "queue/journal.h"
 
 struct store;
 
@@ -22,6 +23,7 @@ struct store_config {
     uint64_t message_size; /* of the data of one message */
     uint64_t recipients;   /* of one message as it comes in */
     unsigned drafts;       /* at a time, 0: the most; each holds three descriptors with that of the shell */
+    struct journal_config journal; /* no segments: the direct mode. As at store_new. */
 };
 
 struct store_user {
@@ -39,8 +41,11 @@ struct store_user {
 struct store *store_new(struct disk *d, const struct store_config *config, const struct store_user *user);
 void store_free(struct store *s); /* drops drafts without an answer */
 void store_configure(struct store *s, const struct store_config *config);
-/* Learns where the leases stand. 0 or an errno: try again later. */
+/* Replays the journal, and learns where the leases stand. 0 or an errno: try again later. */
 int store_open(struct store *s);
+/* The journal was replayed. Until then nothing is read, and marks get lost: when it cannot be, end the program, so that
+ * dispatch keeps them for the next one. */
+bool store_begun(const struct store *s);
 
 /* A lease that was never given before, whatever the clock says. 0 or an errno. */
 int store_lease(struct store *s, int64_t now_ms, uint64_t *lease);
@@ -78,7 +83,16 @@ bool store_stopped(const struct store *s);
 void store_heal(struct store *s);
 void store_check(struct store *s);
 
-/* ---- Messages that are durable ------------------------------------------------------------------------- */
+/* Messages that stay longer than between two calls are written from the journal to their files: call it every few
+ * seconds while store_wants_rest. */
+void store_rest(struct store *s);
+/* Marks outlive a crash of this program from here on (that of the machine only after a commit): call it when all that
+ * came in together was worked on. */
+void store_push(struct store *s);
+bool store_wants_rest(const struct store *s);
+struct journal_counts store_journal_counts(const struct store *s);
+
+/* ---- Messages that are durable -------------------------------------------------------------------------------- */
 
 struct store_message {
     struct control c;
@@ -90,7 +104,7 @@ struct store_message {
  * the disk's errno. store_message_done in every case. */
 int store_load(struct store *s, struct qid id, struct store_message *m);
 void store_message_done(struct store_message *m);
-/* For reading; the file is the caller's to close. part is 'd' or 'c'. */
+/* For reading; the file is the caller's to close, and of the disk that was given to store_new. part is 'd' or 'c'. */
 int store_open_part(struct store *s, struct qid id, char part, int *file);
 
 /* A loaded message was given to dispatch (again): keep its states in memory while it works. now_ms:

@@ -16,6 +16,10 @@
 
 enum { MESSAGES_MAX = 64, RCPTS_MAX = 8, DATA_MAX = 6000 };
 
+/* Segments so small that they are used again all the time, and messages that are large for them. */
+static struct journal_config journal_setting;
+static const struct journal_config small_journal = {.segments = 3, .segment_size = 16384, .large = 4000};
+
 struct rcpt_model {
     bool maybe[128]; /* states that may be on the disk */
     char now;
@@ -107,8 +111,8 @@ static void trouble(void *ctx, struct str text) {
 }
 
 static void store_begins(struct world *w) {
-    static const struct store_config config = {
-        .free_space = 1000, .message_size = 1000000, .recipients = 100};
+    struct store_config config = {
+        .free_space = 1000, .message_size = 1000000, .recipients = 100, .journal = journal_setting};
     struct store_user user = {
         .ctx = w, .answer = answer, .retired = retired, .aside = aside, .intake = intake, .trouble = trouble};
     w->store = store_new(w->disk, &config, &user);
@@ -246,6 +250,7 @@ static void work(struct world *w) {
         deliver_some(w);
         if (roll(w, 2)) commit_all(w);
         if (store_stopped(w->store)) store_heal(w->store);
+        if (round % 2) store_rest(w->store);
         if (round == 3) leased(w, 1700000000000 + 3600000);
         if (round == 4) { /* a walk of dispatch's restart changes nothing */
             struct store_walk *walk = store_walk_new(w->store, false);
@@ -376,66 +381,115 @@ static void crash_at_every_operation(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 12; seed++) {
         uint64_t n = ops_of_workload(seed);
-        assert_true(n > 100);
+        assert_true(n > (journal_setting.segments ? 20 : 100));
         for (uint64_t op = 1; op <= n + 1; op++)
             if (crash_violates(seed, op, 0, what)) fail_msg("%s", what);
     }
 }
 
-static void mutants_are_caught(void **state) {
-    static const struct {
-        unsigned kind;
-        const char *name;
-    } rows[] = {
-        {FAKE_SYNC_DATA, "without fdatasync of data"},
-        {FAKE_SYNC_CONTROL, "without fdatasync of control files"},
-        {FAKE_SYNC_OTHER, "without fdatasync of the lease file"},
-        {FAKE_SYNC_DIR, "without fsync of folders"},
-        {FAKE_SYNC_ROOT, "without fsync of the spool directory"},
-        {FAKE_SYNC_ALL, "without syncfs"},
-    };
-    (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char what[256] = "";
-        bool caught = false;
-        for (uint64_t seed = 1; seed <= 12 && !caught; seed++) {
-            uint64_t n = ops_of_workload(seed);
-            for (uint64_t op = 1; op <= n + 1 && !caught; op++)
-                caught = crash_violates(seed, op, rows[i].kind, what);
-        }
-        if (!caught) fail_msg("the mutant %s was not caught", rows[i].name);
-        print_message("# the mutant %s is caught: %s\n", rows[i].name, what);
+struct mutant {
+    unsigned kind, skip;
+    const char *name;
+};
+
+static void catch_mutant(const struct mutant *m) {
+    char what[256] = "";
+    struct journal_config was = journal_setting;
+    bool caught = false;
+    for (uint64_t seed = 1; seed <= 40 && !caught; seed++) {
+        journal_setting = was;
+        uint64_t n = ops_of_workload(seed);
+        journal_setting.skip = m->skip;
+        for (uint64_t op = 1; op <= n + 1 && !caught; op++) caught = crash_violates(seed, op, m->kind, what);
     }
+    journal_setting = was;
+    if (!caught) fail_msg("the mutant %s was not caught", m->name);
+    print_message("# the mutant %s is caught: %s\n", m->name, what);
 }
 
-/* An error at each operation, then the disk is well again: intake resumes, what was accepted stays, marks
- * arrive. */
-static void fault_at_every_operation(void **state) {
+static void mutants_are_caught(void **state) {
+    static const struct mutant rows[] = {
+        {FAKE_SYNC_DATA, 0, "without fdatasync of data"},
+        {FAKE_SYNC_CONTROL, 0, "without fdatasync of control files"},
+        {FAKE_SYNC_OTHER, 0, "without fdatasync of the lease file"},
+        {FAKE_SYNC_DIR, 0, "without fsync of folders"},
+        {FAKE_SYNC_ROOT, 0, "without fsync of the spool directory"},
+        {FAKE_SYNC_ALL, 0, "without syncfs"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) catch_mutant(&rows[i]);
+}
+
+static void mutants_of_the_journal_are_caught(void **state) {
+    static const struct mutant rows[] = {
+        {FAKE_SYNC_JOURNAL, 0, "without fdatasync of segments"},
+        {FAKE_SYNC_DATA, 0, "without fdatasync of large data"},
+        {FAKE_SYNC_DIR, 0, "without fsync of the folders of large data"},
+        {FAKE_SYNC_ROOT, 0, "without fsync of the spool directory"},
+        {FAKE_SYNC_ALL, 0, "without syncfs when messages come to rest"},
+        {0, JOURNAL_SKIP_CHECKSUM, "without checksums"},
+        {0, JOURNAL_SKIP_CREATE, "without replay of CREATE"},
+        {0, JOURNAL_SKIP_WRITE, "without replay of WRITE"},
+        {0, JOURNAL_SKIP_UNLINK, "without replay of UNLINK"},
+        {0, JOURNAL_SKIP_FORGET, "without replay of FORGET"},
+        {0, JOURNAL_SKIP_REST, "which uses segments again too early"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) catch_mutant(&rows[i]);
+}
+
+/* An error at one operation, then the disk is well again: intake resumes, what was accepted stays, marks arrive. */
+static bool fault_violates(uint64_t seed, uint64_t op, char out[256]) {
     static const int errors[] = {EIO, ENOSPC};
+    struct world w;
+    world_new(&w, seed);
+    disk_fake_fail_at(w.disk, op, errors[op % 2]);
+    work(&w);
+    for (int i = 0; i < 3; i++) {
+        store_heal(w.store);
+        commit_all(&w);
+        store_rest(w.store);
+    }
+    assert_false(store_stopped(w.store));
+    assert_int_equal(w.stops, w.resumes);
+    assert_int_equal(store_unsynced(w.store), 0);
+    leased(&w, 1700000000000); /* one more batch, after which the journal needs the older ones no more */
+    receive(&w, false);
+    commit_all(&w);
+    check(&w);
+    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
+    bool bad = w.violation[0] != '\0';
+    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
+    world_free(&w);
+    return bad;
+}
+
+static void fault_at_every_operation(void **state) {
+    char what[256] = "";
     (void)state;
     for (uint64_t seed = 1; seed <= 6; seed++) {
         uint64_t n = ops_of_workload(seed);
-        for (uint64_t op = 1; op <= n; op++) {
-            struct world w;
-            world_new(&w, seed);
-            disk_fake_fail_at(w.disk, op, errors[op % 2]);
-            work(&w);
-            for (int i = 0; i < 3; i++) {
-                store_heal(w.store);
-                commit_all(&w);
-            }
-            assert_false(store_stopped(w.store));
-            assert_int_equal(w.stops, w.resumes);
-            assert_int_equal(store_unsynced(w.store), 0);
-            check(&w);
-            if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
-            if (w.violation[0]) fail_msg("seed %u op %u: %s", (unsigned)seed, (unsigned)op, w.violation);
-            world_free(&w);
-        }
+        for (uint64_t op = 1; op <= n; op++)
+            if (fault_violates(seed, op, what)) fail_msg("%s", what);
     }
 }
 
-/* ---- Rows of their own --------------------------------------------------------------------------------- */
+/* A sync of the files below that failed is believed when it is tried again. */
+static void mutant_without_redo_is_caught(void **state) {
+    char what[256] = "";
+    bool caught = false;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60 && !caught; seed++) {
+        uint64_t n = ops_of_workload(seed);
+        journal_setting.skip = JOURNAL_SKIP_REDO;
+        for (uint64_t op = 1; op <= n && !caught; op++) caught = fault_violates(seed, op, what);
+        journal_setting.skip = 0;
+    }
+    if (!caught) fail_msg("the mutant that believes a second sync was not caught");
+    print_message("# the mutant that believes a second sync is caught: %s\n", what);
+}
+
+/* ---- Rows of their own ------------------------------------------------------------------------------------------------------ */
 
 static void stops_and_heals(void **state) {
     struct world w;
@@ -577,6 +631,7 @@ static void marks_of_an_earlier_life(void **state) {
         mark(&w, it, 1, 'L');
         store_commit(w.store, true);
         restart(&w);
+        assert_true(recover(&w));
         assert_int_equal(store_load(w.store, it->id, &m), 0);
         assert_int_equal(m.c.rcpts[0].state, 'D');
         assert_int_equal(m.c.rcpts[1].state, 'L');
@@ -618,6 +673,10 @@ static void foreign_things_are_set_aside(void **state) {
     leased(&w, 1700000000000);
     for (int i = 0; i < 4; i++) receive(&w, false);
     store_commit(w.store, true);
+    store_rest(w.store);
+    store_rest(w.store);
+    receive(&w, false);
+    store_commit(w.store, true); /* says that the journal's records of the others do not count any more */
     all_durable(&w);
     disk_fake_plant(w.disk, 3, "README", "?", 1);
     disk_fake_plant(w.disk, 3, ".c", "?", 1);
@@ -673,6 +732,12 @@ static void ids_are_guarded(void **state) {
     world_free(&w);
 }
 
+static int with_journal(void **state) {
+    (void)state;
+    journal_setting = small_journal;
+    return 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crash_at_every_operation),
@@ -687,5 +752,17 @@ int main(void) {
         cmocka_unit_test(foreign_things_are_set_aside),
         cmocka_unit_test(ids_are_guarded),
     };
-    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+    const struct CMUnitTest journal_tests[] = {
+        cmocka_unit_test(crash_at_every_operation),
+        cmocka_unit_test(mutants_of_the_journal_are_caught),
+        cmocka_unit_test(mutant_without_redo_is_caught),
+        cmocka_unit_test(fault_at_every_operation),
+        cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(marks_of_an_earlier_life),
+        cmocka_unit_test(full_disk_stops_intake_and_not_marks),
+        cmocka_unit_test(foreign_things_are_set_aside),
+        cmocka_unit_test(ids_are_guarded),
+    };
+    int failed = cmocka_run_group_tests_name("store", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("store with a journal", journal_tests, with_journal, NULL);
 }

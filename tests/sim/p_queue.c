@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SYNC_MS = 900, HEAL_MS = 5000, SLICE = 64, UNSYNCED_MAX = 512 };
+enum { SYNC_MS = 900, HEAL_MS = 5000, REST_MS = 5000, SLICE = 64, UNSYNCED_MAX = 512 };
 
 struct id_set {
     struct qid *v; /* QID_NONE: free */
@@ -25,7 +25,7 @@ struct queue {
     struct process *p;
     struct store *store;
     uint64_t lease[PROGRAMS];
-    bool opened, recovered, tell_again, commit_soon, sync_soon, heal_soon, feed_soon;
+    bool opened, recovered, tell_again, commit_soon, sync_soon, heal_soon, feed_soon, rest_soon, end_soon;
     bool recovery_tells;
     uint32_t marked; /* as in queue/feed.c */
     struct store_walk *recovery, *telling;
@@ -84,6 +84,7 @@ static void on_commit(struct world *w, void *ctx, uint64_t life);
 static void on_sync(struct world *w, void *ctx, uint64_t life);
 static void on_heal(struct world *w, void *ctx, uint64_t life);
 static void on_feed(struct world *w, void *ctx, uint64_t life);
+static void on_rest(struct world *w, void *ctx, uint64_t life);
 
 static void tell_marked(struct queue *q) {
     if (!q->marked || !store_marks_kept(q->store)) return;
@@ -96,6 +97,7 @@ static void unsynced(struct queue *q) {
     if (store_stopped(q->store)) soon(q, &q->heal_soon, HEAL_MS, on_heal);
     else if (n >= UNSYNCED_MAX) soon(q, &q->commit_soon, 0, on_commit);
     else if (n || q->marked) soon(q, &q->sync_soon, SYNC_MS, on_sync);
+    if (store_wants_rest(q->store)) soon(q, &q->rest_soon, REST_MS, on_rest);
     /* What an earlier life has left in the page cache is synced at the end of the recovery. */
     if (!n && q->recovered) oracle_durable(q->p->w);
 }
@@ -245,6 +247,15 @@ static void on_sync(struct world *w, void *ctx, uint64_t life) {
     unsynced(q);
 }
 
+static void on_rest(struct world *w, void *ctx, uint64_t life) {
+    struct queue *q = awake(w, ctx, life, on_rest);
+    if (!q) return;
+    q->rest_soon = false;
+    q->p->busy = w->now + between(w, 100 * NS_US, 8 * NS_MS);
+    store_rest(q->store);
+    if (!struck(q)) unsynced(q);
+}
+
 static void give_lease(struct queue *q, unsigned peer) {
     uint64_t lease;
     if (!q->opened || q->lease[peer] || !link_open(q->p, peer)) return;
@@ -257,9 +268,15 @@ static void give_lease(struct queue *q, unsigned peer) {
     TELL(q->p, peer, lease, .lease = lease);
 }
 
+/* The journal cannot be read now: the next life may. */
+static void on_end(struct world *w, void *ctx, uint64_t life) {
+    if (awake(w, ctx, life, on_end)) process_kill(w, P_QUEUE, "because it cannot open the spool");
+}
+
 static void try_open(struct queue *q) {
     if (store_open(q->store) != 0) {
-        soon(q, &q->heal_soon, HEAL_MS, on_heal);
+        if (!store_begun(q->store)) soon(q, &q->end_soon, 1, on_end);
+        else soon(q, &q->heal_soon, HEAL_MS, on_heal);
         return;
     }
     q->opened = true;
@@ -289,6 +306,7 @@ static void on_feed(struct world *w, void *ctx, uint64_t life) {
     if (!q) return;
     q->feed_soon = false;
     bool more = feed_slice(q);
+    store_push(q->store);
     if (struck(q)) return;
     if (more) soon(q, &q->feed_soon, 0, on_feed);
     unsynced(q);
@@ -426,8 +444,8 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
     if (outcome == STORE_REFUSED)
         STORY(q->p->w, "queue: mark %c of %s/%u makes no sense", m->state, qid_format(m->id).c, m->index);
     if (outcome == STORE_REFUSED) return;
-    if (!faults_disk_dead(q->p->w) && m->state != 'L' && oracle_named(q->p->w, m->id, m->index, &leaf))
-        oracle_stage(q->p->w, leaf, ST_MARKED);
+    if (!store_begun(q->store) || faults_disk_dead(q->p->w) || m->state == 'L') return;
+    if (oracle_named(q->p->w, m->id, m->index, &leaf)) oracle_stage(q->p->w, leaf, ST_MARKED);
 }
 
 static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd) {
@@ -445,6 +463,10 @@ static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, 
 static void start(struct process *p) {
     struct queue *q = xmalloc(sizeof *q);
     struct store_config config = {.free_space = 1 << 20, .message_size = 4 << 20, .recipients = 1000};
+    /* Small, so that segments are used again all the time. */
+    if (p->w->o.journal)
+        config.journal = (struct journal_config){
+            .segments = 4, .segment_size = 65536, .large = 16384, .skip = faults_skip(p->w)};
     struct store_user user = {q, on_answer, on_retired, on_aside, on_intake, on_trouble};
     q->p = p;
     p->state = q;
@@ -519,6 +541,7 @@ static void peer_gone(struct process *p, unsigned number) {
 
 static void round_done(struct process *p) {
     struct queue *q = of(p);
+    store_push(q->store);
     if (!struck(q)) unsynced(q);
 }
 
@@ -562,5 +585,6 @@ void queue_check_empty(struct world *w) {
         }
         world_fail(w, "%zu files are left in the spool, one is %s", files, name);
     }
-    if (disk_fake_open_files(d)) world_fail(w, "%d files are left open", disk_fake_open_files(d));
+    if (disk_fake_open_files(d) > (w->o.journal ? 1 : 0))
+        world_fail(w, "%d files are left open", disk_fake_open_files(d));
 }

@@ -23,8 +23,10 @@ struct outcome {
     int64_t simulated; /* ns */
 };
 
-static const char *const mutants[MUTANTS] = {"none", "no-sync-data", "no-sync-control", "no-sync-dir",
-                                             "no-sync-all"};
+static const char *const mutants[MUTANTS] = {
+    "none",        "no-sync-data",  "no-sync-control", "no-sync-dir", "no-sync-all", "no-sync-journal",
+    "no-checksum", "no-generation", "no-create",       "no-write",    "no-unlink",   "no-forget",
+    "no-rest",     "no-redo"};
 
 /* ---- One run ------------------------------------------------------------------------------------------- */
 
@@ -135,9 +137,9 @@ static void print_counts(const struct outcome *r) {
 
 static void print_failure(const struct options *o, const struct outcome *r) {
     printf("# seed %llu: %s\n", U(o->seed), r->why);
-    printf("# again, with its story: tests/sim/sim --seed %llu --messages %u%s%s%s --story\n", U(o->seed),
-           o->messages, o->mutant ? " --mutant " : "", o->mutant ? mutants[o->mutant] : "",
-           o->faults ? "" : " --no-faults");
+    printf("# again, with its story: tests/sim/sim --seed %llu --messages %u%s%s%s%s --story\n", U(o->seed),
+           o->messages, o->journal ? " --journal" : "", o->mutant ? " --mutant " : "",
+           o->mutant ? mutants[o->mutant] : "", o->faults ? "" : " --no-faults");
 }
 
 static double seconds(void) {
@@ -209,29 +211,41 @@ static void check_mutant(struct options o, unsigned mutant) {
         printf("# seed %llu: %s\n", U(o.seed), r.why);
         break;
     }
-    snprintf(what, sizeof what, "the mutant %s is caught", mutants[mutant]);
+    snprintf(what, sizeof what, "%s: the mutant %s is caught", o.journal ? "journal" : "direct",
+             mutants[mutant]);
     o.mutant = MUTANT_NONE; /* and it was the mutant, not the seed */
     point(o.seed <= 60 && !run(&o).failed, what);
 }
 
-static int check(struct options o) {
-    printf("1..%u\n", 4 + MUTANTS - 1);
+static void check_mode(struct options o, unsigned first_mutant, unsigned mutants_end) {
     struct options plain = o;
     plain.faults = 0;
     plain.messages = 10000;
-    check_seeds("10,000 messages without faults", plain, 1, 1);
+    check_seeds(o.journal ? "journal: 10,000 messages without faults"
+                          : "direct: 10,000 messages without faults",
+                plain, 1, 1);
     o.messages = 500;
-    check_seeds("20,000 messages through crashes, cuts and errors: none lost, none twice", o, 1, 40);
+    check_seeds(o.journal ? "journal: 20,000 messages through crashes, cuts and errors: none lost, none twice"
+                          : "direct: 20,000 messages through crashes, cuts and errors: none lost, none twice",
+                o, 1, 40);
     check_same(o);
-    for (unsigned m = 1; m < MUTANTS; m++) check_mutant(o, m);
+    for (unsigned m = first_mutant; m < mutants_end; m++) check_mutant(o, m);
+}
+
+static int check(struct options o) {
+    printf("1..%u\n", 8 + (MUTANT_NO_SYNC_JOURNAL - MUTANT_NO_SYNC_DATA) + (MUTANTS - MUTANT_NO_SYNC_ALL));
+    check_mode(o, MUTANT_NO_SYNC_DATA, MUTANT_NO_SYNC_JOURNAL);
+    o.journal = true;
+    check_mode(o, MUTANT_NO_SYNC_ALL, MUTANTS);
     return bad != 0;
 }
 
 /* ---- Options ------------------------------------------------------------------------------------------- */
 
 static int usage(void) {
-    fputs("usage: sim [--seed N | --seeds FROM-TO] [--messages N] [--steps N] [--no-faults] [--story]\n"
-          "           [--mutant no-sync-data|no-sync-control|no-sync-dir|no-sync-all]\n",
+    fputs("usage: sim [--seed N | --seeds FROM-TO] [--messages N] [--steps N] [--no-faults] [--journal] "
+          "[--story]\n"
+          "           [--mutant NAME]\n",
           stderr);
     return 64;
 }
@@ -277,6 +291,7 @@ static bool option(struct command *c, struct str word, const char *value, bool *
     *used = false;
     if (str_eq(word, STR("--story"))) c->o.story = true;
     else if (str_eq(word, STR("--no-faults"))) c->o.faults = 0;
+    else if (str_eq(word, STR("--journal"))) c->o.journal = true;
     else return false;
     return true;
 }

@@ -51,6 +51,7 @@ struct options {
     unsigned faults; /* 0: none; 1: as the seed says */
     bool story;
     unsigned mutant; /* enum mutant */
+    bool journal;    /* the spool has one; else the direct mode */
 };
 
 enum mutant {
@@ -59,6 +60,16 @@ enum mutant {
     MUTANT_NO_SYNC_CONTROL,
     MUTANT_NO_SYNC_DIR,
     MUTANT_NO_SYNC_ALL,
+    /* Only with a journal: */
+    MUTANT_NO_SYNC_JOURNAL,
+    MUTANT_NO_CHECKSUM,
+    MUTANT_NO_GENERATION,
+    MUTANT_NO_CREATE,
+    MUTANT_NO_WRITE,
+    MUTANT_NO_UNLINK,
+    MUTANT_NO_FORGET,
+    MUTANT_NO_REST,
+    MUTANT_NO_REDO,
     MUTANTS
 };
 
@@ -309,6 +320,7 @@ bool smtpd_accept(struct world *w, struct end *e, uint64_t instance); /* for net
 void faults_begin(struct world *w);
 void faults_free(struct world *w);
 bool faults_on(const struct world *w);
+unsigned faults_skip(const struct world *w); /* what the mutant's journal leaves out */
 /* The disk is to stop in the middle of what the store does. */
 bool faults_disk_dead(const struct world *w);
 void faults_disk_struck(struct world *w);      /* it did: the queue dies now, or the whole machine */

@@ -1,0 +1,434 @@
+/* journal.c: the disk that the store sees when there is a journal. See journal.h; the parts are in journal_inside.h.
+ *
+ * STATE TABLE of one file in a message folder (the table of messages, in store.c, stands on it: "durable" there is
+ * what this table calls so). J: what the journal's durable batches from the tail on say of it; F: the file below;
+ * "+" whole, "?" missing, short, torn or old, "-" nothing.
+ *
+ *   state          J        F   what it means                            what replay does
+ *   J0 nothing     -        -   no file                                  nothing
+ *   J1 logged      ?        -   created or written, not flushed          a torn batch ends the journal: as if never
+ *                                                                        written; a whole one counts (J2)
+ *   ---- COMMIT POINT: the batch is written and its segment synced (journal_flush, the only fdatasync). sync_all returns.
+ *   J2 in journal  +        -   durable, in memory and in the journal    makes the file from CREATE and WRITEs
+ *   J3 resting     +        ?   is being written below, not synced       the file below goes, and is made as in J2
+ *   J4 at rest     + or -   +   synced below; its records are no longer  J +: makes it again, with the same content,
+ *                               needed: the tail passes them             else leaves it
+ *   J5 changed     WRITE    +?  a mark was appended below and logged,    writes the same octets at the same place
+ *                               below it is not synced
+ *   J6 unlinked    UNLINK   +?  unlinked below too, not synced there     unlinks it
+ *   J7 large       FORGET   +?  lies below since it became large; the    forgets CREATE and WRITE: the file below counts
+ *                               store syncs it before the commit
+ *
+ * A segment is used again when all its batches are older than the tail, the oldest first; each batch says where the
+ * tail is, so what is before it is never replayed once a newer batch is durable. When no segment is free the oldest
+ * quarter is written below with one sync, within the commit: so intake waits, and nothing alive is overwritten.
+ * Replay ends with everything in files and synced: no batch is needed any more, and a crash in between replays again.
+ *
+ * A batch counts when its checksum is right and its generation is that of the batch at the head of its segment: what an
+ * earlier use of the segment has left behind has an older one. A batch that a failed flush has left whole on the disk
+ * says nothing that its successor, which holds the same records, does not say too. */
+#include "queue/journal_inside.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct journal *of(struct disk *d) {
+    return (struct journal *)(void *)d; /* its first member */
+}
+
+/* ---- Items ----------------------------------------------------------------------------------------------------------- */
+
+static size_t slot(const struct journal *j, int dir, const char *name) {
+    return str_hash(str_of(name), (uint64_t)dir + 1) & (j->buckets - 1);
+}
+
+struct item *item_find(const struct journal *j, int dir, const char *name) {
+    if (!j->items) return NULL;
+    struct item *it = j->table[slot(j, dir, name)];
+    while (it && (it->dir != dir || strcmp(it->name, name) != 0)) it = it->hash_next;
+    return it;
+}
+
+static void grow(struct journal *j) {
+    size_t was = j->buckets;
+    struct item **old = j->table;
+    j->buckets = was ? was * 2 : 1024;
+    j->table = xmalloc(j->buckets * sizeof *j->table);
+    for (size_t i = 0; i < was; i++) {
+        for (struct item *it = old[i], *next; it; it = next) {
+            struct item **at = &j->table[slot(j, it->dir, it->name)];
+            next = it->hash_next;
+            it->hash_next = *at;
+            *at = it;
+        }
+    }
+    free(old);
+}
+
+struct item *item_add(struct journal *j, int dir, const char *name, uint64_t seq) {
+    if (j->items >= j->buckets) grow(j);
+    struct item *it = xmalloc(sizeof *it);
+    struct item **at = &j->table[slot(j, dir, name)];
+    *it = (struct item){
+        .refs = 1, .seq = seq, .dir = dir, .listed = true, .hash_next = *at, .older = j->newest};
+    memcpy(it->name, name, strlen(name) + 1);
+    *at = it;
+    if (it->older) it->older->newer = it;
+    else j->oldest = it;
+    j->newest = it;
+    j->items++;
+    return it;
+}
+
+void item_set(struct item *it, const void *bytes, size_t n, uint64_t at) {
+    if (!n) return;
+    if (at + n > it->n) {
+        it->bytes = xgrow(it->bytes, &it->cap, at + n, 1);
+        if (at > it->n) memset(it->bytes + it->n, 0, at - it->n);
+        it->n = at + n;
+    }
+    memcpy(it->bytes + at, bytes, n);
+}
+
+static void item_put(struct item *it) {
+    if (--it->refs) return;
+    free(it->bytes);
+    free(it);
+}
+
+void item_hide(struct journal *j, struct item *it) {
+    struct item **at = &j->table[slot(j, it->dir, it->name)];
+    while (*at != it) at = &(*at)->hash_next;
+    *at = it->hash_next;
+    j->items--;
+}
+
+void item_unlist(struct journal *j, struct item *it) {
+    if (it->older) it->older->newer = it->newer;
+    else j->oldest = it->newer;
+    if (it->newer) it->newer->older = it->older;
+    else j->newest = it->older;
+    it->listed = false;
+    item_put(it);
+}
+
+/* ---- Handles --------------------------------------------------------------------------------------------------------- */
+
+static int handle_new(struct journal *j, int dir, const char *name, struct item *it, int below) {
+    int n;
+    if (j->free_n) {
+        n = j->free_handles[--j->free_n];
+    } else {
+        j->handles = xgrow(j->handles, &j->handles_cap, j->handles_n + 1, sizeof *j->handles);
+        n = (int)j->handles_n++;
+    }
+    struct handle *h = &j->handles[n];
+    *h = (struct handle){.used = true, .below = below, .dir = dir, .item = it};
+    if (it) it->refs++;
+    size_t len = strlen(name);
+    if (len <= JOURNAL_NAME_MAX) memcpy(h->name, name, len + 1);
+    return n;
+}
+
+static struct handle *handle_of(struct journal *j, int file) {
+    assert(file >= 0 && (size_t)file < j->handles_n && j->handles[file].used);
+    return &j->handles[file];
+}
+
+static bool ours(int dir, const char *name) {
+    return dir < DISK_FOLDERS && strlen(name) <= JOURNAL_NAME_MAX;
+}
+
+static int jd_create(struct journal *j, int dir, const char *name, int *file) {
+    struct disk_info info;
+    int error = item_find(j, dir, name) ? EEXIST : BELOW(j, info, dir, name, &info);
+    if (error != ENOENT) return error ? error : EEXIST;
+    struct item *it = item_add(j, dir, name, j->next_seq);
+    journal_log(j, RECORD_CREATE, dir, name, NULL, 0, 0);
+    *file = handle_new(j, dir, name, it, -1);
+    return 0;
+}
+
+static int jd_open(struct disk *d, int dir, const char *name, enum disk_mode mode, int *file) {
+    struct journal *j = of(d);
+    int below;
+    if (ours(dir, name) && mode == DISK_CREATE) return jd_create(j, dir, name, file);
+    struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
+    if (it) {
+        *file = handle_new(j, dir, name, it, -1);
+        return 0;
+    }
+    int error = BELOW(j, open, dir, name, mode, &below);
+    if (error) return error;
+    *file = handle_new(j, dir, name, NULL, below);
+    j->handles[*file].logged = ours(dir, name) && mode == DISK_WRITE && !journal_is_data(name);
+    return 0;
+}
+
+static void jd_close(struct disk *d, int file) {
+    struct journal *j = of(d);
+    struct handle *h = handle_of(j, file);
+    if (h->below >= 0) BELOW(j, close, h->below);
+    if (h->item) item_put(h->item);
+    *h = (struct handle){0};
+    j->free_handles = xgrow(j->free_handles, &j->free_cap, j->free_n + 1, sizeof *j->free_handles);
+    j->free_handles[j->free_n++] = file;
+}
+
+/* ---- Reading and writing ---------------------------------------------------------------------------------------------- */
+
+/* The file of this handle has come to rest: the handle is now one of the file below. Octets of data are not logged
+ * there: whatever the journal says of the file must not count any more (the control file will be logged later). */
+static int handle_moves(struct journal *j, struct handle *h) {
+    int error = BELOW(j, open, h->dir, h->name, DISK_WRITE, &h->below);
+    if (error) {
+        h->below = -1;
+        return error;
+    }
+    item_put(h->item);
+    h->item = NULL;
+    h->logged = !journal_is_data(h->name);
+    if (!h->logged) journal_log(j, RECORD_FORGET, h->dir, h->name, NULL, 0, 0);
+    return 0;
+}
+
+/* A file that has become large lies below from now on; the store syncs it. */
+static int handle_spills(struct journal *j, struct handle *h) {
+    struct item *it = h->item;
+    int file, error = 0;
+    if (it->written) error = BELOW(j, unlink, h->dir, h->name);
+    if (!error || error == ENOENT) error = BELOW(j, open, h->dir, h->name, DISK_CREATE, &file);
+    if (error) return error;
+    if (it->n) error = BELOW(j, write, file, it->bytes, it->n, 0);
+    if (error) {
+        BELOW(j, close, file);
+        BELOW(j, unlink, h->dir, h->name);
+        return error;
+    }
+    journal_log(j, RECORD_FORGET, h->dir, h->name, NULL, 0, 0);
+    h->below = file;
+    h->item = NULL;
+    item_hide(j, it);
+    item_unlist(j, it);
+    item_put(it);
+    return 0;
+}
+
+static bool too_large(const struct journal *j, const struct handle *h, size_t n, uint64_t at) {
+    return at + n > j->config.large && (journal_is_data(h->name) || !h->item->n);
+}
+
+static int jd_write(struct disk *d, int file, const void *bytes, size_t n, uint64_t at) {
+    struct journal *j = of(d);
+    struct handle *h = handle_of(j, file);
+    int error = 0;
+    if (h->item && h->item->gone) return 0;
+    if (h->item && h->item->listed && too_large(j, h, n, at)) error = handle_spills(j, h);
+    else if (h->item && !h->item->listed) error = handle_moves(j, h);
+    if (error) return error;
+    if (!h->item) error = BELOW(j, write, h->below, bytes, n, at);
+    else item_set(h->item, bytes, n, at);
+    if (error || (!h->item && !h->logged) || !n) return error;
+    journal_log(j, RECORD_WRITE, h->dir, h->name, bytes, n, at);
+    if (!h->item) redo_add(j, RECORD_WRITE, h->dir, h->name, bytes, n, at);
+    return 0;
+}
+
+static int jd_read(struct disk *d, int file, void *bytes, size_t n, uint64_t at, size_t *got) {
+    struct journal *j = of(d);
+    struct handle *h = handle_of(j, file);
+    if (!h->item) return BELOW(j, read, h->below, bytes, n, at, got);
+    *got = at < h->item->n ? h->item->n - at < n ? h->item->n - at : n : 0;
+    if (*got) memcpy(bytes, h->item->bytes + at, *got);
+    return 0;
+}
+
+/* ---- Syncing ------------------------------------------------------------------------------------------------------------ */
+
+/* What the journal holds is for sync_all; what lies below is synced here, its name too. */
+static int jd_sync(struct disk *d, int file) {
+    struct journal *j = of(d);
+    struct handle *h = handle_of(j, file);
+    if (h->item || h->logged) return 0;
+    int error = BELOW(j, sync, h->below);
+    return error || h->dir >= DISK_FOLDERS ? error : BELOW(j, sync_dir, h->dir);
+}
+
+static int jd_sync_all(struct disk *d) {
+    struct journal *j = of(d);
+    int error = j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
+    if (error) return error;
+    j->below_dirty = false;
+    return journal_flush(j);
+}
+
+static int jd_sync_dir(struct disk *d, int dir) {
+    return dir < DISK_FOLDERS ? jd_sync_all(d) : BELOW(of(d), sync_dir, dir);
+}
+
+/* ---- Names --------------------------------------------------------------------------------------------------------------- */
+
+static int jd_info(struct disk *d, int dir, const char *name, struct disk_info *info) {
+    const struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
+    if (!it) return BELOW(of(d), info, dir, name, info);
+    *info = (struct disk_info){.size = it->n, .regular = true, .ours = true, .mode = 0600};
+    return 0;
+}
+
+static int jd_unlink(struct disk *d, int dir, const char *name) {
+    struct journal *j = of(d);
+    struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
+    int error = !it || it->written ? BELOW(j, unlink, dir, name) : 0;
+    if (error && !(it && error == ENOENT)) return error;
+    if (!ours(dir, name)) return 0;
+    if (!it || it->written) redo_add(j, RECORD_UNLINK, dir, name, NULL, 0, 0);
+    journal_log(j, RECORD_UNLINK, dir, name, NULL, 0, 0);
+    if (!it) return 0;
+    it->gone = true; /* its records are needed until this one is durable */
+    it->gone_next = j->gone;
+    j->gone = it;
+    item_hide(j, it);
+    return 0;
+}
+
+/* Only to set something aside. */
+static int jd_rename(struct disk *d, int dir, const char *name, int to_dir, const char *to_name) {
+    struct journal *j = of(d);
+    struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
+    int error = it ? rest_up_to(j, it->seq) : 0;
+    if (!error) error = BELOW(j, rename, dir, name, to_dir, to_name);
+    if (error) return error;
+    j->below_dirty = true;
+    if (ours(dir, name)) journal_log(j, RECORD_UNLINK, dir, name, NULL, 0, 0);
+    return 0;
+}
+
+struct disk_list {
+    struct disk_list *below;
+    char (*names)[JOURNAL_NAME_MAX + 1]; /* in the journal when the list was opened, sorted */
+    size_t n, cap, at;
+};
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+static int jd_list(struct disk *d, int dir, struct disk_list **list) {
+    struct journal *j = of(d);
+    struct disk_list *below;
+    int error = BELOW(j, list, dir, &below);
+    if (error) return error;
+    struct disk_list *l = xmalloc(sizeof *l);
+    l->below = below;
+    for (const struct item *it = j->oldest; it; it = it->newer) {
+        if (it->dir != dir || it->gone) continue;
+        l->names = xgrow(l->names, &l->cap, l->n + 1, sizeof *l->names);
+        memcpy(l->names[l->n++], it->name, sizeof it->name);
+    }
+    if (l->n) qsort(l->names, l->n, sizeof *l->names, by_name);
+    *list = l;
+    return 0;
+}
+
+static int jd_list_next(struct disk *d, struct disk_list *list, char name[DISK_NAME_MAX + 1]) {
+    if (list->at < list->n) {
+        memcpy(name, list->names[list->at++], sizeof *list->names);
+        return 0;
+    }
+    for (;;) { /* what has come to rest meanwhile was listed already */
+        int error = BELOW(of(d), list_next, list->below, name);
+        if (error || !list->n || !bsearch(name, list->names, list->n, sizeof *list->names, by_name))
+            return error;
+    }
+}
+
+static void jd_list_close(struct disk *d, struct disk_list *list) {
+    BELOW(of(d), list_close, list->below);
+    free(list->names);
+    free(list);
+}
+
+static int jd_space(struct disk *d, struct disk_space *space) {
+    return BELOW(of(d), space, space);
+}
+
+static int jd_memory(struct disk *d, const void *bytes, size_t n, int *file) {
+    return BELOW(of(d), memory, bytes, n, file);
+}
+
+static int jd_lend(struct disk *d, int dir, const char *name, int *file) {
+    const struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
+    if (it) return BELOW(of(d), memory, it->bytes, it->n, file);
+    return BELOW(of(d), lend, dir, name, file);
+}
+
+static const struct disk_ops journal_ops = {
+    .open = jd_open,
+    .close = jd_close,
+    .write = jd_write,
+    .read = jd_read,
+    .sync = jd_sync,
+    .sync_dir = jd_sync_dir,
+    .sync_all = jd_sync_all,
+    .info = jd_info,
+    .unlink = jd_unlink,
+    .rename = jd_rename,
+    .list = jd_list,
+    .list_next = jd_list_next,
+    .list_close = jd_list_close,
+    .space = jd_space,
+    .lend = jd_lend,
+    .memory = jd_memory,
+};
+
+/* ---- Life ------------------------------------------------------------------------------------------------------------------ */
+
+struct disk *journal_new(struct disk *below, const struct journal_config *config,
+                         const struct journal_user *user) {
+    struct journal *j = xmalloc(sizeof *j);
+    *j = (struct journal){.disk = {.ops = &journal_ops, .batches = true},
+                          .below = below,
+                          .config = *config,
+                          .user = *user,
+                          .current = -1,
+                          .current_file = -1,
+                          .next_seq = 1};
+    if (j->config.segments > JOURNAL_SEGMENTS_MAX) j->config.segments = JOURNAL_SEGMENTS_MAX;
+    j->redo_tail = &j->redo;
+    grow(j);
+    return &j->disk;
+}
+
+void journal_free(struct disk *d) {
+    struct journal *j = of(d);
+    if (!d) return;
+    for (size_t i = 0; i < j->handles_n; i++)
+        if (j->handles[i].used) jd_close(d, (int)i);
+    while (j->oldest) item_unlist(j, j->oldest);
+    redo_clear(j);
+    if (j->current_file >= 0) BELOW(j, close, j->current_file);
+    free(j->table);
+    free(j->handles);
+    free(j->free_handles);
+    free(j->pending);
+    free(j->out);
+    free(j);
+}
+
+/* Twice: what was there at the last call too. */
+int journal_rest(struct disk *d) {
+    struct journal *j = of(d);
+    int error = rest_up_to(j, j->rest_seq);
+    j->rest_seq = j->next_seq - 1;
+    return error;
+}
+
+bool journal_wants_rest(const struct disk *d) {
+    const struct journal *j = (const struct journal *)(const void *)d;
+    return j->oldest || j->redo;
+}
+
+struct journal_counts journal_counts(const struct disk *d) {
+    return ((const struct journal *)(const void *)d)->counts;
+}
