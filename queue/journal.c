@@ -258,7 +258,7 @@ static int jd_sync(struct disk *d, int file) {
 static int jd_sync_all(struct disk *d) {
     struct journal *j = of(d);
     int error = j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
-    if (error) return error;
+    if (error) return journal_failed(j, error);
     j->below_dirty = false;
     return journal_flush(j);
 }

@@ -70,6 +70,7 @@ struct segment {
     bool exists;
     bool failed;   /* an error was met: it gets no more batches, and is made anew before it is used again */
     uint64_t last; /* newest batch in it; 0: none */
+    uint64_t old_last; /* the same, of its use before */
 };
 
 struct journal {
@@ -97,6 +98,7 @@ struct journal {
     struct segment segments[JOURNAL_SEGMENTS_MAX];
     int current, current_file; /* -1: none */
     uint64_t current_at, generation;
+    bool current_synced; /* since it was taken: of its use before nothing is left */
     uint64_t next_seq, written_seq, durable_seq, rest_seq;
     struct journal_counts counts;
 };
@@ -120,6 +122,7 @@ void item_unlist(struct journal *j, struct item *it);
 void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
                  size_t n, uint64_t at);
 int journal_flush(struct journal *j);
+int journal_failed(struct journal *j, int error); /* nothing of the current segment is to be believed; gives error */
 uint64_t journal_tail(const struct journal *j);
 struct segment_name {
     char c[16];

@@ -117,9 +117,11 @@ static int segment_take(struct journal *j, int i) {
         error = BELOW(j, open, DISK_ROOT, segment_name(i).c, DISK_WRITE, &file);
     else error = segment_make(j, i, &file);
     if (error) return error;
+    j->segments[i].old_last = j->segments[i].last;
     j->current = i;
     j->current_file = file;
     j->current_at = 0;
+    j->current_synced = false;
     return 0;
 }
 
@@ -211,8 +213,11 @@ static int write_pending(struct journal *j) {
 
 /* After an error the segment is left for good: the kernel may have forgotten what it could not write, and would say yes
  * next time. The records stay, and go into another segment. */
-static int failed(struct journal *j, int error) {
-    if (j->current >= 0) j->segments[j->current].failed = true;
+int journal_failed(struct journal *j, int error) {
+    struct segment *s = j->current >= 0 ? &j->segments[j->current] : NULL;
+    if (s) s->failed = true;
+    /* What it held before may still be there: it stays the oldest, and is made anew before any other is used. */
+    if (s && !j->current_synced) s->last = s->old_last;
     segment_leave(j);
     j->broken = true;
     j->written_n = 0;
@@ -226,8 +231,9 @@ int journal_flush(struct journal *j) {
     int error = write_pending(j);
     if (!error) error = BELOW(j, sync, j->current_file);
     j->push_failed = false; /* after an error it is tried once, in another segment */
-    if (error) return failed(j, error);
+    if (error) return journal_failed(j, error);
     j->broken = false;
+    j->current_synced = true;
     j->durable_seq = j->written_seq;
     j->pending_n = j->written_n = 0;
     bury(j);
@@ -239,6 +245,6 @@ void journal_push(struct disk *d) {
     struct journal *j = (struct journal *)(void *)d;
     if (!j->opened || j->push_failed || j->written_n == j->pending_n) return;
     if (write_pending(j) == 0) return;
-    failed(j, EIO);
+    journal_failed(j, EIO);
     j->push_failed = true;
 }

@@ -232,16 +232,24 @@ static int replay(struct replay *r) {
     return error ? error : segments_remove(j);
 }
 
+/* A batch that says so: else the next replay would put what the segments say over files that are newer. */
+static int replayed(struct journal *j) {
+    j->written_seq = j->durable_seq = j->next_seq - 1;
+    j->broken = true;
+    return j->config.segments ? journal_flush(j) : 0;
+}
+
 int journal_open(struct disk *d) {
     struct journal *j = (struct journal *)(void *)d;
     struct replay r = {.j = j};
     if (j->opened) return 0;
     int error = replay(&r);
+    if (!error && r.n) error = replayed(j);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++) free(r.bytes[i]);
     free(r.v);
     drop_items(j);
     j->opened = !error;
-    j->durable_seq = j->written_seq = j->next_seq - 1;
+    j->broken = false;
     j->below_dirty = false;
     return error;
 }

@@ -100,7 +100,7 @@ int rest_up_to(struct journal *j, uint64_t seq) {
     error = j->below->ops->sync_all(j->below);
     if (error) {
         j->redo_again = true;
-        return error;
+        return journal_failed(j, error); /* it may have been the segment that could not be written */
     }
     j->counts.rests++;
     j->below_dirty = false;

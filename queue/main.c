@@ -77,8 +77,22 @@ void queue_commit(struct queue *q) {
     commit(q, true);
 }
 
+static void on_rest(void *ctx) {
+    struct queue *q = ctx;
+    store_rest(q->store);
+    queue_unsynced(q);
+}
+
+/* At the end of a round: what dispatch said in it outlives this program. */
+static void on_push(void *ctx) {
+    struct queue *q = ctx;
+    store_push(q->store);
+}
+
 void queue_unsynced(struct queue *q) {
     size_t n = store_unsynced(q->store);
+    if (n) loop_defer(q->me->loop, &q->push);
+    if (store_wants_rest(q->store) && !q->rest.slot) loop_timer_in(q->me->loop, &q->rest, REST_MS);
     if (store_stopped(q->store)) return; /* healing syncs; trying every second would not */
     if (n >= UNSYNCED_MAX) loop_defer(q->me->loop, &q->commit);
     else if ((n || q->marked) && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
@@ -103,6 +117,16 @@ static void give_leases(struct queue *q) {
     for (struct peer *p = q->peers; p; p = p->next) give_lease(q, p);
 }
 
+static struct journal_config journal_setting(const struct config *c) {
+    if (!str_eq(str_of(c->spool_mode), STR("journal"))) {
+        if (!str_eq(str_of(c->spool_mode), STR("direct")))
+            LOG_TROUBLE("spool-mode is \"%s\", neither journal nor direct; direct is used", c->spool_mode);
+        return (struct journal_config){0};
+    }
+    return (struct journal_config){
+        .segments = JOURNAL_SEGMENTS, .segment_size = JOURNAL_SEGMENT, .large = JOURNAL_LARGE};
+}
+
 /* Where the machine gives few descriptors fewer messages can come in at a time. */
 static struct store_config settings(const struct queue *q) {
     enum { OTHER_FILES = 200, DRAFTS_MIN = 16 };
@@ -111,7 +135,8 @@ static struct store_config settings(const struct queue *q) {
     return (struct store_config){.free_space = c->free_space,
                                  .message_size = c->message_size_limit + CHUNK_MAX,
                                  .recipients = c->recipient_limit,
-                                 .drafts = drafts < DRAFTS_MIN ? DRAFTS_MIN : drafts};
+                                 .drafts = drafts < DRAFTS_MIN ? DRAFTS_MIN : drafts,
+                                 .journal = journal_setting(c)};
 }
 
 static bool open_store(struct queue *q) {
@@ -126,6 +151,10 @@ static bool open_store(struct queue *q) {
     int error = store_open(q->store);
     if (!error) return true;
     LOG_TROUBLE("cannot open the spool: %s; trying again", strerror(error));
+    if (!store_begun(q->store)) {
+        program_end(q->me); /* marks that come now would be lost: dispatch keeps them for the next queue */
+        return false;
+    }
     loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
     return false;
 }
@@ -240,6 +269,8 @@ static void begin(struct self *me) {
     char mem[8];
     int error;
     q->commit = (struct deferred){.fn = on_commit, .ctx = q};
+    q->push = (struct deferred){.fn = on_push, .ctx = q};
+    q->rest = (struct timer){.fn = on_rest, .ctx = q};
     q->sync = (struct timer){.fn = on_sync, .ctx = q};
     q->heal = (struct timer){.fn = on_heal, .ctx = q};
     q->disk = disk_posix_new(q->root_fd, &error, &where, mem);

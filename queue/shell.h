@@ -9,6 +9,10 @@ enum {
     CHUNK_MAX = 1024 * 1024, /* of data in one mail_chunk */
     SYNC_MS = 900,           /* marks are durable within a second */
     HEAL_MS = 5000,
+    REST_MS = 5000, /* what stays in the journal longer is written as its pair */
+    JOURNAL_SEGMENTS = 16,
+    JOURNAL_SEGMENT = 4 * 1024 * 1024,
+    JOURNAL_LARGE = 256 * 1024, /* of data; larger ones lie in their file from then on */
     RECOVER_MS = 1000,  /* how long recovery waits for dispatch */
     SLICE = 64,         /* files looked at in one round of the loop, at most, */
     SLICE_MS = 4,       /* and for about so long: fresh mail waits meanwhile */
@@ -57,9 +61,9 @@ struct queue {
     struct redirect *redirects;
     struct peer *dispatch; /* NULL while it is away */
     struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
-    struct deferred commit;
+    struct deferred commit, push;
     int64_t commit_began; /* ns */
-    struct timer sync, heal, feed, patience;
+    struct timer sync, rest, heal, feed, patience;
     struct store_walk *recovery; /* at start, once */
     int64_t recovery_began;
     bool recovered;
