@@ -45,10 +45,12 @@ static double wall(void) {
 static double cpu(void) {
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
-static void on_answer(void *ctx, void *owner, const struct control *c, const struct status *s, unsigned batch) {
+static void on_answer(void *ctx, void *owner, const struct control *c, const struct status *s,
+                      unsigned batch) {
     (void)ctx, (void)owner, (void)c, (void)batch;
     accepted += s->kind == STATUS_OK;
 }
@@ -96,7 +98,8 @@ static struct disk *disk_at(const char *path) {
 
 static struct store *store_at(struct disk *d, bool journal) {
     struct store_config c = {.message_size = 1 << 26, .recipients = 100};
-    if (journal) c.journal = (struct journal_config){.segments = 16, .segment_size = 4 << 20, .large = 256 << 10};
+    if (journal)
+        c.journal = (struct journal_config){.segments = 16, .segment_size = 4 << 20, .large = 256 << 10};
     struct store_user user = {NULL, on_answer, on_retired, on_aside, on_intake, on_text};
     struct store *s = store_new(d, &c, &user);
     int error = store_open(s);
@@ -108,17 +111,22 @@ static struct store *store_at(struct disk *d, bool journal) {
 }
 
 static void receive(struct store *s, struct qid id, struct str data) {
-    struct control head = {.id = id, .arrival = 1700000000000, .sender = STR("sender@example.com"),
+    struct control head = {.id = id,
+                           .arrival = 1700000000000,
+                           .sender = STR("sender@example.com"),
                            .origin = STR("client [192.0.2.1] helo client.example.com")};
     store_begin(s, &head, NULL);
     store_rcpt(s, id, 0, &(struct control_rcpt){.rcpt = STR("recipient@example.org"), .notify = 3});
     store_data(s, id, data);
     store_end(s, id, 1, data.n,
-              STR("Received: from client.example.com ([192.0.2.1])\r\n\tby mx.example.org (Postern) with ESMTP\r\n"));
+              STR("Received: from client.example.com ([192.0.2.1])\r\n\tby mx.example.org (Postern) with "
+                  "ESMTP\r\n"));
 }
 
 static void mark(struct store *s, struct qid id, bool stay) {
-    struct control_mark m = {.state = stay ? 'L' : 'D', .attempts = 1, .next = 1800000000000,
+    struct control_mark m = {.state = stay ? 'L' : 'D',
+                             .attempts = 1,
+                             .next = 1800000000000,
                              .status = status_make(stay ? 450 : 250, stay ? "4.2.1" : "2.0.0", "so it is")};
     store_mark(s, id, &m);
 }
@@ -148,15 +156,16 @@ static void recover(struct disk *d, bool journal) {
     }
     store_walk_free(w);
     store_commit(s, true);
-    printf("  recovery: replay %.3f s, all %.3f s, %llu batches, %llu messages found\n", opened - began, wall() - began,
-           (unsigned long long)store_journal_counts(s).replayed, (unsigned long long)found_n);
+    printf("  recovery: replay %.3f s, all %.3f s, %llu batches, %llu messages found\n", opened - began,
+           wall() - began, (unsigned long long)store_journal_counts(s).replayed, (unsigned long long)found_n);
     store_free(s);
 }
 
 int main(int argc, char **argv) {
     uint64_t senders = 0, n = 0, size = 1200;
     if (argc < 5 || !str_to_u64(str_of(argv[3]), SENDERS_MAX, &senders) || !senders ||
-        !str_to_u64(str_of(argv[4]), 100000000, &n) || (argc > 5 && !str_to_u64(str_of(argv[5]), 1 << 26, &size))) {
+        !str_to_u64(str_of(argv[4]), 100000000, &n) ||
+        (argc > 5 && !str_to_u64(str_of(argv[5]), 1 << 26, &size))) {
         fputs("usage: spool DIRECTORY direct|journal SENDERS MESSAGES [SIZE [stay]]\n", stderr);
         return 64;
     }
@@ -165,15 +174,17 @@ int main(int argc, char **argv) {
     memset(data, 'x', size);
     struct disk *d = disk_at(argv[1]);
     struct store *s = store_at(d, journal);
-    load(s, (uint32_t)senders, 20 * (uint32_t)senders, (struct str){data, size}, false); /* makes the first segments */
+    load(s, (uint32_t)senders, 20 * (uint32_t)senders, (struct str){data, size},
+         false); /* makes the first segments */
     double began = wall(), used = cpu();
     syncs = accepted = 0;
     load(s, (uint32_t)senders, (uint32_t)n, (struct str){data, size}, argc > 6);
     double seconds = wall() - began;
     struct journal_counts c = store_journal_counts(s);
-    printf("%-7s %3llu senders: %8.0f messages/s, %.1f us CPU, %.3f syncs a message; %llu files rested\n", argv[2],
-           (unsigned long long)senders, (double)accepted / seconds, (cpu() - used) * 1e6 / (double)accepted,
-           (double)syncs / (double)accepted, (unsigned long long)c.rested);
+    printf("%-7s %3llu senders: %8.0f messages/s, %.1f us CPU, %.3f syncs a message; %llu files rested\n",
+           argv[2], (unsigned long long)senders, (double)accepted / seconds,
+           (cpu() - used) * 1e6 / (double)accepted, (double)syncs / (double)accepted,
+           (unsigned long long)c.rested);
     fflush(stdout);
     store_free(s); /* writes nothing: as a kill leaves it */
     recover(d, journal);

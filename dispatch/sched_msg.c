@@ -169,8 +169,7 @@ void sched_ready(struct sched *s, const struct wire_ready *w, int fd) {
     struct entry *e = sched_entry(s, w->id);
     if (!e) e = entry_new(s, w->id, w->arrival);
     e->arrival = w->arrival;
-    if (e->m) { /* we have it: queue may be new, and tells all; it may have lost older marks with a bad disk */
-        e->m->again = true;
+    if (e->m) { /* we have it: queue may be new, and tells all */
         s->ops->release(s->ctx, fd);
         e->m->take_up |= e->m->put_down;
         if (e->m->complete) split_again(s, e->m, w->rcpts);

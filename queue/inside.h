@@ -87,9 +87,9 @@ struct store {
     struct ids trash; /* refused, but their control file could not be unlinked */
     bool dir_dirty[DISK_DIRS];
     unsigned dirs_dirty;
-    bool marks_doubt;      /* some entry may be suspect, or to be retired */
+    bool marks_doubt;              /* some entry may be suspect, or to be retired */
     struct store_message repeated; /* the last of which a split came a second time; until the next commit */
-    bool sync_everything; /* what recovery found may not be durable yet */
+    bool sync_everything;          /* what recovery found may not be durable yet */
     bool stopped, stopped_for_room;
     /* leases */
     bool opened;

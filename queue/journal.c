@@ -424,6 +424,11 @@ int journal_rest(struct disk *d) {
     return error;
 }
 
+bool journal_pushed(const struct disk *d) {
+    const struct journal *j = (const struct journal *)(const void *)d;
+    return j->written_n == j->pending_n;
+}
+
 bool journal_wants_rest(const struct disk *d) {
     const struct journal *j = (const struct journal *)(const void *)d;
     return j->oldest || j->redo;

@@ -122,7 +122,8 @@ void item_unlist(struct journal *j, struct item *it);
 void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
                  size_t n, uint64_t at);
 int journal_flush(struct journal *j);
-int journal_failed(struct journal *j, int error); /* nothing of the current segment is to be believed; gives error */
+int journal_failed(struct journal *j,
+                   int error); /* nothing of the current segment is to be believed; gives error */
 uint64_t journal_tail(const struct journal *j);
 struct segment_name {
     char c[16];

@@ -13,9 +13,9 @@ enum {
     JOURNAL_SEGMENTS = 16,
     JOURNAL_SEGMENT = 4 * 1024 * 1024,
     JOURNAL_LARGE = 256 * 1024, /* of data; larger ones lie in their file from then on */
-    RECOVER_MS = 1000,  /* how long recovery waits for dispatch */
-    SLICE = 64,         /* files looked at in one round of the loop, at most, */
-    SLICE_MS = 4,       /* and for about so long: fresh mail waits meanwhile */
+    RECOVER_MS = 1000,          /* how long recovery waits for dispatch */
+    SLICE = 64,                 /* files looked at in one round of the loop, at most, */
+    SLICE_MS = 4,               /* and for about so long: fresh mail waits meanwhile */
     HANDS_WALK = 2000,  /* messages in hand above which old ones are only announced to dispatch, not given */
     UNSYNCED_MAX = 512, /* control files open for marks above which they are synced now */
     LISTERS_MAX = 16,   /* tools that may list at a time */
@@ -99,8 +99,9 @@ void feed_start(struct queue *q); /* the store is open */
 void feed_dispatch(struct queue *q, struct peer *p);
 void feed_dispatch_gone(struct queue *q);
 void feed_fresh(struct queue *q, const struct control *c, int memfd); /* takes memfd, or -1 */
-void feed_marked(struct queue *q); /* after a commit, or when much was said: tells dispatch what is recorded */
-void feed_more(struct queue *q);                                      /* there may be more to tell now */
+void feed_marked(
+    struct queue *q);            /* after a commit, or when much was said: tells dispatch what is recorded */
+void feed_more(struct queue *q); /* there may be more to tell now */
 void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd);
 void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, int fd);
 void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd);

@@ -455,7 +455,8 @@ static void times_are_sane(void **state) {
     leases(p);
     for (uint32_t i = 0; i < 4; i++) {
         struct qid id = {p->smtpd_lease, i + 1};
-        SEND(p->smtpd, mail_begin, .id = id, .arrival = said[i], .sender = STR("s@example.com"), .origin = STR("x"));
+        SEND(p->smtpd, mail_begin, .id = id, .arrival = said[i], .sender = STR("s@example.com"),
+             .origin = STR("x"));
         SEND(p->smtpd, mail_rcpt, .id = id, .index = 0, .rcpt = STR("r@example.org"));
         SEND_FD(p->smtpd, memfd("a\r\n", SEALS), mail_chunk, .id = id, .size = 3);
         SEND(p->smtpd, mail_end, .id = id, .rcpts = 1, .size = 3);
@@ -481,7 +482,8 @@ static void splits(void **state) {
     run_queue(p);
     until(p, &p->ready_end, 1, "ready");
     assert_int_equal(p->ready_rcpts, 3);
-    SEND(p->dispatch, split, .id = id, .parent = 0, .index = 1, .rcpt = STR("a@example.org")); /* said again */
+    SEND(p->dispatch, split, .id = id, .parent = 0, .index = 1,
+         .rcpt = STR("a@example.org")); /* said again */
     mark(p, id, 0, 'S', 0);
     until(p, &p->marked, 2, "its word that it knew");
     assert_int_equal(p->told_rcpts, 1);

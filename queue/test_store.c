@@ -518,7 +518,8 @@ static void stops_and_heals(void **state) {
     world_free(&w);
 }
 
-static enum store_outcome make_split(struct world *w, struct qid id, uint32_t index, uint32_t parent, const char *to) {
+static enum store_outcome make_split(struct world *w, struct qid id, uint32_t index, uint32_t parent,
+                                     const char *to) {
     struct control_rcpt r = {.rcpt = str_of(to), .parent = parent};
     return store_split(w->store, id, index, &r);
 }
@@ -758,6 +759,7 @@ int main(void) {
         cmocka_unit_test(mutant_without_redo_is_caught),
         cmocka_unit_test(fault_at_every_operation),
         cmocka_unit_test(stops_and_heals),
+        cmocka_unit_test(a_split_comes_twice),
         cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
         cmocka_unit_test(foreign_things_are_set_aside),

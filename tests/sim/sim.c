@@ -217,7 +217,7 @@ static void check_mutant(struct options o, unsigned mutant) {
     point(o.seed <= 60 && !run(&o).failed, what);
 }
 
-static void check_mode(struct options o, unsigned first_mutant, unsigned mutants_end) {
+static void check_mode(struct options o, const unsigned *mutant, unsigned n) {
     struct options plain = o;
     plain.faults = 0;
     plain.messages = 10000;
@@ -229,14 +229,24 @@ static void check_mode(struct options o, unsigned first_mutant, unsigned mutants
                           : "direct: 20,000 messages through crashes, cuts and errors: none lost, none twice",
                 o, 1, 40);
     check_same(o);
-    for (unsigned m = first_mutant; m < mutants_end; m++) check_mutant(o, m);
+    for (unsigned i = 0; i < n; i++) check_mutant(o, mutant[i]);
 }
 
+/* What the simulator does not meet often enough (checksums, FORGET, redo) queue/test_store catches. */
 static int check(struct options o) {
-    printf("1..%u\n", 8 + (MUTANT_NO_SYNC_JOURNAL - MUTANT_NO_SYNC_DATA) + (MUTANTS - MUTANT_NO_SYNC_ALL));
-    check_mode(o, MUTANT_NO_SYNC_DATA, MUTANT_NO_SYNC_JOURNAL);
+    static const unsigned of_journal[] = {MUTANT_NO_SYNC_ALL, MUTANT_NO_SYNC_JOURNAL, MUTANT_NO_GENERATION,
+                                          MUTANT_NO_CREATE,   MUTANT_NO_WRITE,        MUTANT_NO_UNLINK,
+                                          MUTANT_NO_REST};
+    static const unsigned direct[] = {MUTANT_NO_SYNC_DATA, MUTANT_NO_SYNC_CONTROL, MUTANT_NO_SYNC_DIR,
+                                      MUTANT_NO_SYNC_ALL};
+    enum {
+        N_DIRECT = sizeof direct / sizeof direct[0],
+        N_JOURNAL = sizeof of_journal / sizeof of_journal[0]
+    };
+    printf("1..%u\n", 8 + N_DIRECT + N_JOURNAL);
+    check_mode(o, direct, N_DIRECT);
     o.journal = true;
-    check_mode(o, MUTANT_NO_SYNC_ALL, MUTANTS);
+    check_mode(o, of_journal, N_JOURNAL);
     return bad != 0;
 }
 
