@@ -92,7 +92,7 @@ static int sync_everything(struct store *s) {
     return error ? error : s->disk->ops->sync_all(s->disk);
 }
 
-/* ---- What a sync changes ------------------------------------------------------------------------------------------ */
+/* ---- What a sync changes ------------------------------------------------------------------------------- */
 
 static void clean_marks(struct store *s) {
     for (struct entry *e = s->dirty, *next; e; e = next) {

@@ -64,8 +64,8 @@ struct disk_ops {
     int (*list_next)(struct disk *d, struct disk_list *list, char name[DISK_NAME_MAX + 1]);
     void (*list_close)(struct disk *d, struct disk_list *list);
     int (*space)(struct disk *d, struct disk_space *space);
-    /* Descriptors for others to read from: they are the lowest disk's own, even when this one lies on another. lend: of
-     * a file as it is now; memory: of a nameless file with this content. */
+    /* Descriptors for others to read from: they are the lowest disk's own, even when this one lies on
+     * another. lend: of a file as it is now; memory: of a nameless file with this content. */
     int (*lend)(struct disk *d, int dir, const char *name, int *file);
     int (*memory)(struct disk *d, const void *bytes, size_t n, int *file);
 };

@@ -1,32 +1,37 @@
-/* journal.c: the disk that the store sees when there is a journal. See journal.h; the parts are in journal_inside.h.
+/* journal.c: the disk that the store sees when there is a journal. See journal.h; the parts are in
+ * journal_inside.h.
  *
- * STATE TABLE of one file in a message folder (the table of messages, in store.c, stands on it: "durable" there is
- * what this table calls so). J: what the journal's durable batches from the tail on say of it; F: the file below;
- * "+" whole, "?" missing, short, torn or old, "-" nothing.
+ * STATE TABLE of one file in a message folder (the table of messages, in store.c, stands on it: "durable"
+ * there is what this table calls so). J: what the journal's durable batches from the tail on say of it;
+ * F: the file below; "+" whole, "?" missing, short, torn or old, "-" nothing.
  *
- *   state          J        F   what it means                            what replay does
- *   J0 nothing     -        -   no file                                  nothing
- *   J1 logged      ?        -   created or written, not flushed          a torn batch ends the journal: as if never
- *                                                                        written; a whole one counts (J2)
- *   ---- COMMIT POINT: the batch is written and its segment synced (journal_flush, the only fdatasync). sync_all returns.
- *   J2 in journal  +        -   durable, in memory and in the journal    makes the file from CREATE and WRITEs
- *   J3 resting     +        ?   is being written below, not synced       the file below goes, and is made as in J2
- *   J4 at rest     + or -   +   synced below; its records are no longer  J +: makes it again, with the same content,
- *                               needed: the tail passes them             else leaves it
- *   J5 changed     WRITE    +?  a mark was appended below and logged,    writes the same octets at the same place
- *                               below it is not synced
- *   J6 unlinked    UNLINK   +?  unlinked below too, not synced there     unlinks it
- *   J7 large       FORGET   +?  lies below since it became large; the    forgets CREATE and WRITE: the file below counts
- *                               store syncs it before the commit
+ *   state          J       F   what it means                          what replay does
+ *   J0 nothing     -       -   no file                                nothing
+ *   J1 logged      ?       -   created or written, not flushed        a torn batch ends the journal: as if
+ *                                                                     never written; a whole one counts
+ *                                                                     (J2)
+ *   ---- COMMIT POINT: the batch is written and its segment synced (journal_flush). sync_all returns. ---
+ *   J2 in journal  +       -   durable, in memory and in the journal  makes the file from CREATE and WRITEs
+ *   J3 resting     +       ?   is being written below, not synced     the file below goes, and is made as
+ *                                                                     in J2
+ *   J4 at rest     + -     +   synced below; its records are not      J +: makes it again, with the same
+ *                              needed, the tail passes them           content; else leaves it
+ *   J5 changed     WRITE   +?  a mark was appended below and logged,  writes the same octets at the same
+ *                              below it is not synced                 place
+ *   J6 unlinked    UNLINK  +?  unlinked below too, not synced there   unlinks it
+ *   J7 large       FORGET  +?  lies below since it became large; the  forgets CREATE and WRITE: the file
+ *                              store syncs it before the commit       below counts
  *
- * A segment is used again when all its batches are older than the tail, the oldest first; each batch says where the
- * tail is, so what is before it is never replayed once a newer batch is durable. When no segment is free the oldest
- * quarter is written below with one sync, within the commit: so intake waits, and nothing alive is overwritten.
- * Replay ends with everything in files and synced: no batch is needed any more, and a crash in between replays again.
+ * A segment is used again when all its batches are older than the tail, the oldest first; each batch says
+ * where the tail is, so what is before it is never replayed once a newer batch is durable. When no
+ * segment is free the oldest quarter is written below with one sync, within the commit: so intake waits,
+ * and nothing alive is overwritten. Replay ends with everything in files and synced: no batch is needed
+ * any more, and a crash in between replays again.
  *
- * A batch counts when its checksum is right and its generation is that of the batch at the head of its segment: what an
- * earlier use of the segment has left behind has an older one. A batch that a failed flush has left whole on the disk
- * says nothing that its successor, which holds the same records, does not say too. */
+ * A batch counts when its checksum is right and its generation is that of the batch at the head of its
+ * segment: what an earlier use of the segment has left behind has an older one. A batch that a failed
+ * flush has left whole on the disk says nothing that its successor, which holds the same records, does
+ * not say too. */
 #include "queue/journal_inside.h"
 
 #include <assert.h>
@@ -37,7 +42,7 @@ static struct journal *of(struct disk *d) {
     return (struct journal *)(void *)d; /* its first member */
 }
 
-/* ---- Items ----------------------------------------------------------------------------------------------------------- */
+/* ---- Items --------------------------------------------------------------------------------------------- */
 
 static size_t slot(const struct journal *j, int dir, const char *name) {
     return str_hash(str_of(name), (uint64_t)dir + 1) & (j->buckets - 1);
@@ -113,7 +118,7 @@ void item_unlist(struct journal *j, struct item *it) {
     item_put(it);
 }
 
-/* ---- Handles --------------------------------------------------------------------------------------------------------- */
+/* ---- Handles ------------------------------------------------------------------------------------------- */
 
 static int handle_new(struct journal *j, int dir, const char *name, struct item *it, int below) {
     int n;
@@ -176,10 +181,11 @@ static void jd_close(struct disk *d, int file) {
     j->free_handles[j->free_n++] = file;
 }
 
-/* ---- Reading and writing ---------------------------------------------------------------------------------------------- */
+/* ---- Reading and writing ------------------------------------------------------------------------------- */
 
-/* The file of this handle has come to rest: the handle is now one of the file below. Octets of data are not logged
- * there: whatever the journal says of the file must not count any more (the control file will be logged later). */
+/* The file of this handle has come to rest: the handle is now one of the file below. Octets of data are
+ * not logged there: whatever the journal says of the file must not count any more (the control file will
+ * be logged later). */
 static int handle_moves(struct journal *j, struct handle *h) {
     int error = BELOW(j, open, h->dir, h->name, DISK_WRITE, &h->below);
     if (error) {
@@ -244,7 +250,7 @@ static int jd_read(struct disk *d, int file, void *bytes, size_t n, uint64_t at,
     return 0;
 }
 
-/* ---- Syncing ------------------------------------------------------------------------------------------------------------ */
+/* ---- Syncing ------------------------------------------------------------------------------------------- */
 
 /* What the journal holds is for sync_all; what lies below is synced here, its name too. */
 static int jd_sync(struct disk *d, int file) {
@@ -267,7 +273,7 @@ static int jd_sync_dir(struct disk *d, int dir) {
     return dir < DISK_FOLDERS ? jd_sync_all(d) : BELOW(of(d), sync_dir, dir);
 }
 
-/* ---- Names --------------------------------------------------------------------------------------------------------------- */
+/* ---- Names --------------------------------------------------------------------------------------------- */
 
 static int jd_info(struct disk *d, int dir, const char *name, struct disk_info *info) {
     const struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
@@ -382,7 +388,7 @@ static const struct disk_ops journal_ops = {
     .memory = jd_memory,
 };
 
-/* ---- Life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Life ---------------------------------------------------------------------------------------------- */
 
 struct disk *journal_new(struct disk *below, const struct journal_config *config,
                          const struct journal_user *user) {

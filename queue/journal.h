@@ -1,13 +1,14 @@
 /* journal.h: a disk on top of a disk, on which making everything durable costs one sync.
  *
- * The store sees the same files, names and calls (disk.h). What it creates and appends in the message folders is kept
- * in memory and logged; sync_all writes the log of all that happened since the last one as one batch into a
- * preallocated segment, and syncs that file. What is unlinked soon never becomes a file of the disk below; the rest is
- * written there before its segment is used again. journal.c holds the state table. Other directories go straight to
- * the disk below.
+ * The store sees the same files, names and calls (disk.h). What it creates and appends in the message
+ * folders is kept in memory and logged; sync_all writes the log of all that happened since the last one
+ * as one batch into a preallocated segment, and syncs that file. What is unlinked soon never becomes a
+ * file of the disk below; the rest is written there before its segment is used again. journal.c holds the
+ * state table. Other directories go straight to the disk below.
  *
- * One difference from disk.h: a data file that has become large, and a control file that begins large, lie on the disk
- * below at once; sync must be called for these before sync_all. For others sync does nothing. */
+ * One difference from disk.h: a data file that has become large, and a control file that begins large,
+ * lie on the disk below at once; sync must be called for these before sync_all. For others sync does
+ * nothing. */
 #ifndef POSTERN_QUEUE_JOURNAL_H
 #define POSTERN_QUEUE_JOURNAL_H
 
@@ -52,8 +53,8 @@ struct journal_counts {
 struct disk *journal_new(struct disk *below, const struct journal_config *config,
                          const struct journal_user *user);
 void journal_free(struct disk *d);
-/* Replays what an earlier life has left, so that everything rests in its files, durably. 0 or an errno: try again. With
- * no segments configured it also removes those that are there. */
+/* Replays what an earlier life has left, so that everything rests in its files, durably. 0 or an errno:
+ * try again. With no segments configured it also removes those that are there. */
 int journal_open(struct disk *d);
 /* Writes what is pending without a sync, so that it outlives this program, if not the machine. */
 void journal_push(struct disk *d);

@@ -1,5 +1,6 @@
-/* journal_inside.h: what the parts of the journal share (journal.c: the disk that the store sees; journal_log.c:
- * batches and segments; journal_rest.c: writing to the disk below; journal_replay.c: reading after a start). */
+/* journal_inside.h: what the parts of the journal share (journal.c: the disk that the store sees;
+ * journal_log.c: batches and segments; journal_rest.c: writing to the disk below; journal_replay.c:
+ * reading after a start). */
 #ifndef POSTERN_QUEUE_JOURNAL_INSIDE_H
 #define POSTERN_QUEUE_JOURNAL_INSIDE_H
 

@@ -15,7 +15,7 @@ struct segment_name segment_name(int i) {
     return name;
 }
 
-/* ---- Records -------------------------------------------------------------------------------------------------------- */
+/* ---- Records ------------------------------------------------------------------------------------------- */
 
 static void add_one(struct journal *j, struct record r, const char *name, const void *bytes) {
     size_t need = sizeof r + r.name_n + r.n;
@@ -44,7 +44,7 @@ void journal_log(struct journal *j, enum record_type type, int dir, const char *
     } while (n);
 }
 
-/* ---- Segments -------------------------------------------------------------------------------------------------------- */
+/* ---- Segments ------------------------------------------------------------------------------------------ */
 
 /* What is older than the tail is in files, or over. */
 uint64_t journal_tail(const struct journal *j) {
@@ -138,7 +138,7 @@ static int segment_next(struct journal *j) {
     return error ? error : segment_take(j, i);
 }
 
-/* ---- Batches --------------------------------------------------------------------------------------------------------- */
+/* ---- Batches ------------------------------------------------------------------------------------------- */
 
 static size_t blocks(size_t n) {
     return (n + JOURNAL_BLOCK - 1) / JOURNAL_BLOCK * JOURNAL_BLOCK;
@@ -211,12 +211,13 @@ static int write_pending(struct journal *j) {
     return error;
 }
 
-/* After an error the segment is left for good: the kernel may have forgotten what it could not write, and would say yes
- * next time. The records stay, and go into another segment. */
+/* After an error the segment is left for good: the kernel may have forgotten what it could not write, and
+ * would say yes next time. The records stay, and go into another segment. */
 int journal_failed(struct journal *j, int error) {
     struct segment *s = j->current >= 0 ? &j->segments[j->current] : NULL;
     if (s) s->failed = true;
-    /* What it held before may still be there: it stays the oldest, and is made anew before any other is used. */
+    /* What it held before may still be there: it stays the oldest, and is made anew before any other is
+     * used. */
     if (s && !j->current_synced) s->last = s->old_last;
     segment_leave(j);
     j->broken = true;

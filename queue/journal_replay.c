@@ -24,7 +24,7 @@ static void told(struct journal *j, const char *text) {
     j->user.trouble(j->user.ctx, str_of(text));
 }
 
-/* ---- Finding batches --------------------------------------------------------------------------------------------------- */
+/* ---- Finding batches ----------------------------------------------------------------------------------- */
 
 /* generation 0: the first of the segment, which gives its own seq as the generation. */
 static bool batch_whole(const struct journal *j, const char *p, size_t left, uint64_t generation,
@@ -103,7 +103,7 @@ static int segment_read(struct replay *r, int i) {
     return 0;
 }
 
-/* ---- Records ------------------------------------------------------------------------------------------------------------ */
+/* ---- Records ------------------------------------------------------------------------------------------- */
 
 /* Of a message whose file rests below already. */
 static int write_below(struct journal *j, const struct record *r, const char *name, const char *bytes) {
@@ -192,7 +192,7 @@ static int redo_batches(struct replay *r) {
     return error;
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------------------------------------- */
 
 static void drop_items(struct journal *j) {
     while (j->oldest) {
@@ -215,8 +215,8 @@ static int segments_remove(struct journal *j) {
     return error || !any ? error : BELOW(j, sync_dir, DISK_ROOT);
 }
 
-/* What is read may be in the page cache only, after a program was killed whose sync had failed: so all of it is made
- * durable in files now, before any of it is told. */
+/* What is read may be in the page cache only, after a program was killed whose sync had failed: so all of
+ * it is made durable in files now, before any of it is told. */
 static int replay(struct replay *r) {
     struct journal *j = r->j;
     int error = 0;

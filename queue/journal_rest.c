@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Changes of files below that are not synced ---------------------------------------------------------------------- */
+/* ---- Changes of files below that are not synced -------------------------------------------------------- */
 
 void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const void *bytes, size_t n,
               uint64_t at) {
@@ -52,9 +52,10 @@ static int redo_all(struct journal *j) {
     return error;
 }
 
-/* ---- Items ------------------------------------------------------------------------------------------------------------- */
+/* ---- Items --------------------------------------------------------------------------------------------- */
 
-/* A file that is there is an earlier attempt, whose sync failed: a new one is made, which no error has met. */
+/* A file that is there is an earlier attempt, whose sync failed: a new one is made, which no error has
+ * met. */
 static int item_write(struct journal *j, struct item *it) {
     int file, error = BELOW(j, open, it->dir, it->name, DISK_CREATE, &file);
     if (error == EEXIST) {

@@ -1,7 +1,8 @@
-/* store.c: the spool, direct mode: one pair of files for each message.
+/* store.c: the spool: one pair of files for each message. In the direct mode these are files of the disk;
+ * with a journal they begin in it, and what "durable" means for a file is the table in journal.c.
  *
- * STATE TABLE. "+" the file's name is durable and its content whole, "?" it may be missing, short, torn or
- * garbage, "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are
+ * STATE TABLE. "+" the file's name is durable and its content whole, "?" it may be missing, short, torn
+ * or garbage, "-" it does not exist. <id>.d is the data, <id>.c the control file (control.h). Both are
  * created under their final names: checksums, not renames, say what is whole.
  *
  *   state          .d  .c   what it means                         what recovery does
@@ -20,13 +21,13 @@
  *   S6 retired     ?   -    unlink of .c durable; .d may go       removes .d
  *
  * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark
- * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits no
- * row (foreign names, another owner or mode, records that do not check, data that differ from their
+ * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits
+ * no row (foreign names, another owner or mode, records that do not check, data that differ from their
  * checksum) is damage or somebody's experiment: it is moved to aside/ with the reason in the log, never
  * deleted.
  *
- * Marks are written at once, and durable with the next commit that syncs everything, at the latest after a
- * second: a crash in between lets a recipient be served twice, as SMTP itself does (RFC 5321 6.1, RFC
+ * Marks are written at once, and durable with the next commit that syncs everything, at the latest after
+ * a second: a crash in between lets a recipient be served twice, as SMTP itself does (RFC 5321 6.1, RFC
  * 1047).
  *
  * A write or sync that fails is not believed when it is tried again (the kernel forgets what it could not
@@ -216,7 +217,7 @@ void store_configure(struct store *s, const struct store_config *config) {
     s->config = *config;
 }
 
-/* ---- The journal beneath -------------------------------------------------------------------------------------------- */
+/* ---- The journal beneath ------------------------------------------------------------------------------- */
 
 /* In the direct mode too: an earlier life may have had one. */
 int journal_begin(struct store *s) {

@@ -43,8 +43,8 @@ void store_free(struct store *s); /* drops drafts without an answer */
 void store_configure(struct store *s, const struct store_config *config);
 /* Replays the journal, and learns where the leases stand. 0 or an errno: try again later. */
 int store_open(struct store *s);
-/* The journal was replayed. Until then nothing is read, and marks get lost: when it cannot be, end the program, so that
- * dispatch keeps them for the next one. */
+/* The journal was replayed. Until then nothing is read, and marks get lost: when it cannot be, end the
+ * program, so that dispatch keeps them for the next one. */
 bool store_begun(const struct store *s);
 
 /* A lease that was never given before, whatever the clock says. 0 or an errno. */
@@ -83,16 +83,16 @@ bool store_stopped(const struct store *s);
 void store_heal(struct store *s);
 void store_check(struct store *s);
 
-/* Messages that stay longer than between two calls are written from the journal to their files: call it every few
- * seconds while store_wants_rest. */
+/* Messages that stay longer than between two calls are written from the journal to their files: call it
+ * every few seconds while store_wants_rest. */
 void store_rest(struct store *s);
-/* Marks outlive a crash of this program from here on (that of the machine only after a commit): call it when all that
- * came in together was worked on. */
+/* Marks outlive a crash of this program from here on (that of the machine only after a commit): call it
+ * when all that came in together was worked on. */
 void store_push(struct store *s);
 bool store_wants_rest(const struct store *s);
 struct journal_counts store_journal_counts(const struct store *s);
 
-/* ---- Messages that are durable -------------------------------------------------------------------------------- */
+/* ---- Messages that are durable ------------------------------------------------------------------------- */
 
 struct store_message {
     struct control c;
@@ -104,7 +104,8 @@ struct store_message {
  * the disk's errno. store_message_done in every case. */
 int store_load(struct store *s, struct qid id, struct store_message *m);
 void store_message_done(struct store_message *m);
-/* For reading; the file is the caller's to close, and of the disk that was given to store_new. part is 'd' or 'c'. */
+/* For reading; the file is the caller's to close, and of the disk that was given to store_new. part is
+ * 'd' or 'c'. */
 int store_open_part(struct store *s, struct qid id, char part, int *file);
 
 /* A loaded message was given to dispatch (again): keep its states in memory while it works. now_ms:
@@ -126,11 +127,11 @@ enum store_outcome {
 };
 /* A result for one recipient. A second final mark of the same recipient is ignored (OK). */
 enum store_outcome store_mark(struct store *s, struct qid id, const struct control_mark *m);
-/* A new recipient; r->parent names the one it was made from, index must be the next free one; or all is as it stands
- * on record already (OK). */
+/* A new recipient; r->parent names the one it was made from, index must be the next free one; or all is
+ * as it stands on record already (OK). */
 enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, const struct control_rcpt *r);
-/* All marks and splits so far were written: they are found again by whoever comes after a kill of this program.
- * (What a power cut may take is another matter: store_commit.) False while the disk has trouble. */
+/* All marks and splits so far were written: they are found again by whoever comes after a kill of this
+ * program. (What a power cut may take is another matter: store_commit.) False while the disk has trouble. */
 bool store_marks_kept(struct store *s);
 /* An order of the administrator for the whole message. OK or UNKNOWN. */
 enum store_outcome store_order(struct store *s, struct qid id, const struct control_order *o);

@@ -438,7 +438,8 @@ static void mutants_of_the_journal_are_caught(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) catch_mutant(&rows[i]);
 }
 
-/* An error at one operation, then the disk is well again: intake resumes, what was accepted stays, marks arrive. */
+/* An error at one operation, then the disk is well again: intake resumes, what was accepted stays, marks
+ * arrive. */
 static bool fault_violates(uint64_t seed, uint64_t op, char out[256]) {
     static const int errors[] = {EIO, ENOSPC};
     struct world w;
@@ -489,7 +490,7 @@ static void mutant_without_redo_is_caught(void **state) {
     print_message("# the mutant that believes a second sync is caught: %s\n", what);
 }
 
-/* ---- Rows of their own ------------------------------------------------------------------------------------------------------ */
+/* ---- Rows of their own --------------------------------------------------------------------------------- */
 
 static void stops_and_heals(void **state) {
     struct world w;
