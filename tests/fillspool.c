@@ -141,6 +141,7 @@ int main(int argc, char **argv) {
     if (!error) error = store_lease(p.store, p.now, &p.lease);
     if (!error) fill(&p);
     store_free(p.store);
+    disk_posix_free(disk);
     if (error) fprintf(stderr, "fillspool: %s\n", strerror(error));
     return error || failed || answered != p.count ? 74 : 0;
 }
