@@ -6,6 +6,7 @@ made), runs under UIDs of its own when we are root, and is stopped by process id
 import atexit
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -100,10 +101,24 @@ def wait_for(condition, seconds=15, what="", step=0.02):
         time.sleep(step)
 
 
+_ports = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A TCP port that is ours until we end: below the range that the kernel gives to clients, and kept from other tests
+    that run beside this one by a socket in the abstract namespace."""
+    while True:
+        port = random.randrange(10000, 32000)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0postern-test-port-{port}")
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _ports.append(claim)
+        return port
 
 
 _dirs = 0
@@ -120,7 +135,8 @@ def scratch():
 # --- an instance of the suite -----------------------------------------------------------------------------------
 class Postern:
     """One instance. Keyword arguments become settings (underscores for hyphens); users is a list of local users."""
-    base = 61000
+    # Tests run beside one another: each has UIDs of its own.
+    base = 100000 + os.getpid() % 40000 * 5000
 
     def __init__(self, name="mx", users=("alice", "bob"), netns=None, start=True, mailbox="maildir:%h/Maildir", **settings):
         self.name, self.netns = name, netns
