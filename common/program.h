@@ -15,7 +15,8 @@
 #include "common/loop.h"
 
 enum { FD_SUPERVISE = 3, FD_LOG = 4 };
-enum listener_kind { LISTEN_SMTP, LISTEN_SUBMIT, LISTEN_CONTROL };
+/* submit, control and lmtp are Unix sockets; submission speaks STARTTLS, submissions TLS from the first octet. */
+enum listener_kind { LISTEN_SMTP, LISTEN_SUBMIT, LISTEN_CONTROL, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_LMTP };
 
 struct program;
 

@@ -52,13 +52,25 @@ static void pause_accepting(struct shell *sh) {
     shell_accepting(sh);
 }
 
+/* control is not for us. */
+static const struct {
+    bool ours, local;
+    enum session_service service;
+} listening_kinds[] = {
+    [LISTEN_SMTP] = {true, false, SERVICE_SMTP},
+    [LISTEN_SUBMIT] = {true, true, SERVICE_LOCAL},
+    [LISTEN_SUBMISSION] = {true, false, SERVICE_SUBMISSION},
+    [LISTEN_SUBMISSIONS] = {true, false, SERVICE_SUBMISSION},
+    [LISTEN_LMTP] = {true, true, SERVICE_LMTP},
+};
+
 static bool identify(int fd, enum listener_kind kind, const struct sockaddr_storage *sa,
                      struct session_client *client) {
     struct ucred cred;
     socklen_t n = sizeof cred;
     uint16_t port;
-    *client = (struct session_client){0};
-    if (kind != LISTEN_SUBMIT) return ip_from_sockaddr(sa, &client->ip, &port);
+    *client = (struct session_client){.service = listening_kinds[kind].service};
+    if (!listening_kinds[kind].local) return ip_from_sockaddr(sa, &client->ip, &port);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0 || n != sizeof cred) return false;
     client->local = true;
     client->uid = cred.uid;
@@ -109,13 +121,14 @@ static bool prepare(struct self *me) {
 static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
     struct shell *sh = me->state;
     int on = 1, flags = fcntl(fd, F_GETFL);
-    if ((kind != LISTEN_SMTP && kind != LISTEN_SUBMIT) || me->stopping) {
+    if (kind >= sizeof listening_kinds / sizeof listening_kinds[0] || !listening_kinds[kind].ours ||
+        me->stopping) {
         close(fd);
         return;
     }
     if (flags >= 0) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     /* Accepted sockets inherit it. */
-    if (kind == LISTEN_SMTP) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!listening_kinds[kind].local) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct listening *l = xmalloc(sizeof *l + name.n);
     struct buf copy = buf_on((char *)(l + 1), name.n);
     buf_add(&copy, name);
@@ -144,7 +157,7 @@ static void on_unlisten(struct self *me, struct str name) {
 static void on_submission(void *ctx, struct channel *ch, const struct wire_submission *m, int fd) {
     struct self *me = ctx;
     struct shell *sh = me->state;
-    struct session_client client = {.local = true, .uid = m->uid};
+    struct session_client client = {.service = SERVICE_LOCAL, .local = true, .uid = m->uid};
     int flags = fcntl(fd, F_GETFL);
     (void)ch;
     if (me->stopping || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {

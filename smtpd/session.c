@@ -39,6 +39,8 @@ void session_free(struct session *s) {
     if (!s) return;
     drop_transaction(s);
     free((char *)(uintptr_t)s->helo.p);
+    free((char *)(uintptr_t)s->login.p);
+    free(s->tls_mem);
     free(s->held);
     free(s);
 }
@@ -78,10 +80,15 @@ void session_close(struct session *s, const char *why) {
     s->host->ops->close(s->ctx, why);
 }
 
+/* RFC 3848, RFC 6531 4.3: what was used, then S under TLS, then A for a login. */
 struct str session_protocol(const struct session *s) {
-    if (s->client.local) return STR("local");
-    if (s->tx && (s->tx->mail.body & SESSION_SMTPUTF8)) return STR("UTF8SMTP"); /* RFC 6531 4.3 */
-    return s->esmtp ? STR("ESMTP") : STR("SMTP");
+    static const char *const names[3][4] = {{"ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA"},
+                                            {"LMTP", "LMTPS", "LMTPA", "LMTPSA"},
+                                            {"UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"}};
+    if (s->client.service == SERVICE_LOCAL) return STR("local");
+    bool utf8 = s->tx && (s->tx->mail.body & SESSION_SMTPUTF8), lmtp = s->client.service == SERVICE_LMTP;
+    if (!s->esmtp) return STR("SMTP");
+    return str_of(names[utf8 ? 2 : lmtp ? 1 : 0][(s->tls.on ? 1 : 0) + (s->login.n ? 2 : 0)]);
 }
 
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
@@ -190,6 +197,36 @@ static void go_on(struct session *s) {
     process(s, &in);
     if (in.n != s->held_n) keep(s, in);
     finish(s);
+}
+
+/* RFC 3207 4.2: nothing that was heard in the clear may be believed. */
+static void forget_all(struct session *s) {
+    session_forget(s);
+    drop_held(s);
+    free((char *)(uintptr_t)s->helo.p);
+    s->helo = STR_NONE;
+    s->esmtp = false;
+    s->state = AT_START;
+    s->reader = (struct line_reader){0};
+}
+
+void session_tls_done(struct session *s, struct session_now now, const struct session_tls *tls) {
+    struct str *texts[4];
+    size_t total = tls->version.n + tls->cipher.n + tls->name.n + tls->client.n;
+    s->now = now;
+    if (s->over || s->lost) return;
+    s->tls = *tls;
+    s->tls.on = true;
+    texts[0] = &s->tls.version, texts[1] = &s->tls.cipher, texts[2] = &s->tls.name, texts[3] = &s->tls.client;
+    free(s->tls_mem);
+    s->tls_mem = xmalloc(total + 1);
+    struct buf b = buf_on(s->tls_mem, total + 1);
+    for (size_t i = 0; i < 4; i++) {
+        struct str text = *texts[i];
+        *texts[i] = (struct str){b.p + b.n, text.n};
+        buf_add(&b, text);
+    }
+    forget_all(s);
 }
 
 void session_greet(struct session *s, struct session_now now) {
@@ -315,6 +352,10 @@ bool session_over(const struct session *s) {
 
 struct session_counts session_counts(const struct session *s) {
     return (struct session_counts){s->messages, s->commands};
+}
+
+const struct session_tls *session_tls(const struct session *s) {
+    return &s->tls;
 }
 
 struct str session_helo(const struct session *s) {

@@ -24,7 +24,7 @@ struct session_now {
 struct session_rcpt {
     struct session_rcpt *next;
     struct addr addr;
-    struct str text; /* as addr_format writes it */
+    struct str text;  /* as addr_format writes it */
     struct str orcpt; /* RFC 3461: type;address, without xtext; or empty */
     uint8_t notify;   /* bits: 1 NEVER, 2 SUCCESS, 4 FAILURE, 8 DELAY; 0 not given */
 };
@@ -86,21 +86,43 @@ struct session_host {
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
     uint64_t data_rate; /* octets a second that data must come with, beyond data_ms; 0: any */
-    struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
+    struct buf out;     /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 
 enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 64 };
 
+/* What the client came for: the listener says. */
+enum session_service {
+    SERVICE_SMTP,       /* mail for us from other hosts */
+    SERVICE_SUBMISSION, /* mail of our users, who log in (RFC 6409) */
+    SERVICE_LMTP,       /* a local program hands in mail by LMTP (RFC 2033) */
+    SERVICE_LOCAL,      /* sendmail(1) and pickup: a user of this host, known by his UID */
+};
+
 struct session_client {
     struct ip ip; /* family 0 for local users */
-    bool local;
+    enum session_service service;
+    bool local;   /* the kernel says who it is */
     uint32_t uid; /* of a local user */
+};
+
+/* What protects a session, as the shell found it. Texts are printable ASCII. */
+struct session_tls {
+    bool on;
+    struct str version; /* "TLSv1.3" */
+    struct str cipher;  /* OpenSSL's name of it */
+    unsigned bits;      /* of its key */
+    struct str name;    /* the server name that the client asked for (SNI), or empty */
+    struct str client;  /* the identity of its certificate, verified; or empty */
 };
 
 /* ctx goes to the ops. Nothing is sent or taken before session_greet. */
 struct session *session_new(struct session_host *host, void *ctx, const struct session_client *client);
 void session_free(struct session *s); /* calls no op */
 
+/* The bytes are protected from now on: before session_greet, or after start_tls. All that the client said before is
+ * forgotten (RFC 3207 4.2). The texts are copied. */
+void session_tls_done(struct session *s, struct session_now now, const struct session_tls *tls);
 void session_greet(struct session *s, struct session_now now);
 /* Bytes of the client; not when session_wants says no. */
 void session_input(struct session *s, struct session_now now, struct str bytes);
@@ -124,5 +146,6 @@ struct session_counts {
 };
 struct session_counts session_counts(const struct session *s);
 struct str session_helo(const struct session *s); /* as given; a view, until the next call */
+const struct session_tls *session_tls(const struct session *s);
 
 #endif

@@ -48,8 +48,8 @@ struct transaction {
     struct session_rcpt **known; /* a hash table of mail.rcpts, to drop those given twice */
     size_t known_cap;
     struct session_rcpt *parsing; /* whose parameters are being read */
-    bool tried;              /* a RCPT was seen */
-    struct data_phase *data; /* from DATA on */
+    bool tried;                   /* a RCPT was seen */
+    struct data_phase *data;      /* from DATA on */
 };
 
 struct session {
@@ -58,15 +58,18 @@ struct session {
     struct session_client client;
     enum session_state state;
     bool greeted, esmtp, over, lost, stopping, congested;
-    bool committing; /* commit was called, its answer is due */
-    bool moved;      /* something whole was taken: the deadline begins anew */
+    bool committing;           /* commit was called, its answer is due */
+    bool moved;                /* something whole was taken: the deadline begins anew */
     bool chunking, chunk_last; /* within the octets of a BDAT */
     uint64_t chunk_left;
     const struct chunk_refusal *chunk_refused; /* they are thrown away */
     uint32_t errors, messages, commands;
     struct line_reader reader;
     struct str helo; /* own memory, malloc'd */
-    char *held;      /* input that waits: an unfinished line, or what is behind an open question */
+    struct session_tls tls;
+    char *tls_mem;    /* holds its texts */
+    struct str login; /* who has authenticated, own memory, malloc'd; empty: nobody */
+    char *held;       /* input that waits: an unfinished line, or what is behind an open question */
     size_t held_n;
     struct transaction *tx;
     struct session_now now;

@@ -259,7 +259,7 @@ static void received_field(void **state) {
 
 static void local_user(void **state) {
     static struct world w;
-    struct session_client client = {.local = true, .uid = 1000};
+    struct session_client client = {.service = SERVICE_LOCAL, .local = true, .uid = 1000};
     world_begin_as(&w, "mx.test", &client);
     say(&w, EHLO FROM TO "DATA\r\nSubject: x\r\n\r\nhello\r\n.\r\n");
     w.prefix[w.prefix_n] = '\0';

@@ -3,6 +3,7 @@
 #include "common/arena.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,18 +39,32 @@ static const char *name_of(const struct endpoint *e, char *mem, size_t size) {
     return buf_cstr(&b);
 }
 
-static bool has(const struct listeners *list, const char *name) {
+static const struct listener *find(const struct listeners *list, const char *name) {
     for (size_t i = 0; i < list->n; i++)
-        if (strcmp(list->v[i].name, name) == 0) return true;
-    return false;
+        if (strcmp(list->v[i].name, name) == 0) return &list->v[i];
+    return NULL;
+}
+
+static const struct endpoints *endpoints_of(const struct config *c, enum listener_kind kind) {
+    switch (kind) {
+    case LISTEN_SMTP:
+        return &c->listen;
+    case LISTEN_SUBMISSION:
+        return &c->listen_submission;
+    case LISTEN_SUBMISSIONS:
+        return &c->listen_submissions;
+    default:
+        return NULL;
+    }
 }
 
 bool listen_wanted(const struct config *c, const struct listener *l) {
     char mem[120];
-    if (l->kind != LISTEN_SMTP) return true;
-    for (size_t i = 0; i < c->listen.n; i++)
-        if (strcmp(name_of(&c->listen.v[i], mem, sizeof mem), l->name) == 0) return true;
-    return false;
+    const struct endpoints *list = endpoints_of(c, l->kind);
+    if (l->kind == LISTEN_LMTP) return strcmp(c->listen_lmtp, l->name) == 0;
+    for (size_t i = 0; list && i < list->n; i++)
+        if (strcmp(name_of(&list->v[i], mem, sizeof mem), l->name) == 0) return true;
+    return !list;
 }
 
 /* -1: errno says why, and is never 0. */
@@ -81,25 +96,66 @@ static const char *remedy(int error, uint16_t port, char *mem, size_t size) {
     return mem;
 }
 
+/* A socket that serves another setting so far keeps its queue of connections and changes its kind. */
+static int have_or_bind(const struct listener *old, const struct endpoint *e) {
+    return old ? fcntl(old->fd, F_DUPFD_CLOEXEC, 3) : tcp_socket(e);
+}
+
+static const struct tcp_row {
+    const char *setting;
+    enum listener_kind kind;
+} tcp_rows[] = {
+    {"listen", LISTEN_SMTP},
+    {"listen-submission", LISTEN_SUBMISSION},
+    {"listen-submissions", LISTEN_SUBMISSIONS},
+};
+enum { TCP_ROWS = sizeof tcp_rows / sizeof tcp_rows[0] };
+
+/* How often the settings name it: one address and port can have one service. */
+static size_t times_named(const struct config *c, const struct endpoint *e) {
+    size_t n = 0;
+    for (size_t r = 0; r < TCP_ROWS; r++) {
+        const struct endpoints *list = endpoints_of(c, tcp_rows[r].kind);
+        for (size_t i = 0; i < list->n; i++) n += list->v[i].port == e->port && ip_eq(&list->v[i].ip, &e->ip);
+    }
+    return n;
+}
+
+static bool bind_one(const struct tcp_row *row, const struct config *c, const struct endpoint *e,
+                     const struct listeners *have, struct listeners *fresh, struct buf *why) {
+    char name[120], hint[120];
+    name_of(e, name, sizeof name);
+    if (times_named(c, e) > 1) {
+        buf_adds(why, "is named twice: one address and port has one service");
+        return false;
+    }
+    const struct listener *old = find(have, name);
+    if (old && old->kind == row->kind) return true;
+    int fd = have_or_bind(old, e);
+    if (fd >= 0) {
+        keep(fresh, ROLE_smtpd, row->kind, name, fd);
+        return true;
+    }
+    int error = errno;
+    /* The default asks for IPv6 too; a machine without it is no mistake of the administrator. */
+    bool ours = !config_line(c, row->setting) && e->ip.family == 6;
+    if (ours && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL)) return true;
+    buf_addf(why, "%s: %s", strerror(error), remedy(error, e->port, hint, sizeof hint));
+    return false;
+}
+
 static bool bind_tcp(const char *file, const struct config *c, const struct listeners *have,
                      struct listeners *fresh, struct config_error *err) {
-    for (size_t i = 0; i < c->listen.n; i++) {
-        char name[120], why[200], hint[120];
-        const struct endpoint *e = &c->listen.v[i];
-        name_of(e, name, sizeof name);
-        if (has(have, name)) continue;
-        int fd = tcp_socket(e);
-        if (fd >= 0) {
-            keep(fresh, ROLE_smtpd, LISTEN_SMTP, name, fd);
-            continue;
+    char mem[200], name[120];
+    struct buf why = BUF(mem);
+    for (size_t r = 0; r < TCP_ROWS; r++) {
+        const struct endpoints *list = endpoints_of(c, tcp_rows[r].kind);
+        for (size_t i = 0; i < list->n; i++) {
+            if (bind_one(&tcp_rows[r], c, &list->v[i], have, fresh, &why)) continue;
+            config_blame(err, file, config_line(c, tcp_rows[r].setting), str_of(tcp_rows[r].setting),
+                         str_of(name_of(&list->v[i], name, sizeof name)), buf_cstr(&why));
+            return false;
         }
-        int error = errno;
-        /* The default asks for IPv6 too; a machine without it is no mistake of the administrator. */
-        bool ours = !config_line(c, "listen") && e->ip.family == 6;
-        if (ours && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL)) continue;
-        snprintf(why, sizeof why, "%s: %s", strerror(error), remedy(error, e->port, hint, sizeof hint));
-        config_blame(err, file, config_line(c, "listen"), STR("listen"), str_of(name), why);
-        return false;
     }
     return true;
 }
@@ -124,11 +180,12 @@ static int unix_socket(const char *path, int type) {
     return -1;
 }
 
-static bool bind_unix(const char *file, const struct config *c, struct listeners *fresh,
-                      struct config_error *err) {
+static bool bind_unix(const char *file, const struct config *c, const struct listeners *have,
+                      struct listeners *fresh, struct config_error *err) {
     for (size_t i = 0; i < sizeof unix_rows / sizeof unix_rows[0]; i++) {
         const struct unix_row *r = &unix_rows[i];
         char path[1100];
+        if (find(have, r->name)) continue;
         snprintf(path, sizeof path, "%s/%s", c->run_directory, r->name);
         int fd = unix_socket(path, r->type);
         if (fd >= 0) {
@@ -144,10 +201,26 @@ static bool bind_unix(const char *file, const struct config *c, struct listeners
     return true;
 }
 
+/* Everyone may connect: smtpd hears from the kernel who does. */
+static bool bind_lmtp(const char *file, const struct config *c, const struct listeners *have,
+                      struct listeners *fresh, struct config_error *err) {
+    struct stat st;
+    const char *path = c->listen_lmtp, *why = NULL;
+    int fd = -1;
+    if (!*path || find(have, path)) return true;
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) why = "is there already, and no socket: name another";
+    else if ((fd = unix_socket(path, SOCK_STREAM)) < 0) why = strerror(errno);
+    if (why) config_blame(err, file, config_line(c, "listen-lmtp"), STR("listen-lmtp"), str_of(path), why);
+    else keep(fresh, ROLE_smtpd, LISTEN_LMTP, path, fd);
+    return !why;
+}
+
 bool listen_bind(const char *file, const struct config *c, bool with_unix, const struct listeners *have,
                  struct listeners *fresh, struct config_error *err) {
     *fresh = (struct listeners){0};
-    if (bind_tcp(file, c, have, fresh, err) && (!with_unix || bind_unix(file, c, fresh, err))) return true;
+    if (bind_tcp(file, c, have, fresh, err) &&
+        (!with_unix || (bind_lmtp(file, c, have, fresh, err) && bind_unix(file, c, have, fresh, err))))
+        return true;
     listen_free(fresh);
     return false;
 }
@@ -160,6 +233,7 @@ void listen_add(struct listeners *all, struct listeners *fresh) {
 }
 
 void listen_remove(struct listeners *all, size_t i) {
+    if (all->v[i].kind == LISTEN_LMTP) unlink(all->v[i].name);
     close(all->v[i].fd);
     all->v[i] = all->v[--all->n];
 }

@@ -436,7 +436,7 @@ static void change_proc(struct proc *p, int change) {
 bool suite_change(struct suite *s, struct config *next, struct config_error *err) {
     struct listeners fresh;
     if (!possible(s, next, err) || !dirs_prepare(s->file, next, err)) return false;
-    if (!listen_bind(s->file, next, false, &s->listeners, &fresh, err)) return false;
+    if (!listen_bind(s->file, next, true, &s->listeners, &fresh, err)) return false;
     unlisten(s, next);
     hand_fresh(s, &fresh);
     listen_add(&s->listeners, &fresh);

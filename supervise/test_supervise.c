@@ -138,7 +138,26 @@ static void says_who_may_hold_a_port(void **state) {
     assert_true(listen_bind("f", c, false, &fresh, &again, &err)); /* what we have is not bound twice */
     assert_int_equal(again.n, 0);
     assert_true(listen_wanted(c, &fresh.v[0]));
+    config_free(c);
+    /* The same port for another service: the socket, and who waits in it, is kept. */
+    snprintf(text, sizeof text, "listen = none\nlisten-submission = 127.0.0.1:%u\n", ntohs(sa.sin_port));
+    c = config_parse("f", str_of(text), &err);
+    assert_false(listen_wanted(c, &fresh.v[0]));
+    assert_true(listen_bind("f", c, false, &fresh, &again, &err));
+    assert_int_equal(again.n, 1);
+    assert_int_equal(again.v[0].kind, LISTEN_SUBMISSION);
+    assert_true(listen_wanted(c, &again.v[0]));
     listen_free(&fresh), listen_free(&again);
+    config_free(c);
+}
+
+static void refuses_one_port_with_two_services(void **state) {
+    struct config_error err;
+    struct listeners none = {0}, fresh;
+    struct config *c = config_parse(
+        "f", STR("listen = 127.0.0.1:1\nlisten-submission = none\nlisten-submissions = 127.0.0.1:1\n"), &err);
+    assert_false(listen_bind("f", c, false, &none, &fresh, &err));
+    assert_non_null(strstr(err.text, "is named twice"));
     config_free(c);
 }
 
@@ -222,6 +241,7 @@ int main(void) {
         cmocka_unit_test(makes_and_guards_directories),
         cmocka_unit_test(locks_a_directory_once),
         cmocka_unit_test(says_who_may_hold_a_port),
+        cmocka_unit_test(refuses_one_port_with_two_services),
         cmocka_unit_test(waits_longer_each_time),
         cmocka_unit_test(explains_ends),
         cmocka_unit_test(starts_a_process_with_its_descriptors),
