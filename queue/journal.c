@@ -430,6 +430,10 @@ int journal_rest(struct disk *d) {
     return error;
 }
 
+bool journal_durable(const struct disk *d) {
+    return !((const struct journal *)(const void *)d)->pending_n;
+}
+
 bool journal_pushed(const struct disk *d) {
     const struct journal *j = (const struct journal *)(const void *)d;
     return j->written_n == j->pending_n;

@@ -58,7 +58,8 @@ void journal_free(struct disk *d);
 int journal_open(struct disk *d);
 /* Writes what is pending without a sync, so that it outlives this program, if not the machine. */
 void journal_push(struct disk *d);
-bool journal_pushed(const struct disk *d); /* nothing is in memory only */
+bool journal_pushed(const struct disk *d);  /* nothing is in memory only */
+bool journal_durable(const struct disk *d); /* nothing waits for a flush */
 /* Writes to the disk below what is there since before the last call. 0 or an errno. */
 int journal_rest(struct disk *d);
 bool journal_wants_rest(const struct disk *d);

@@ -147,8 +147,9 @@ void marks_rewrite(struct store *s) {
 
 bool store_marks_kept(struct store *s) {
     if (!s->begun) return false;
-    store_push(s);
-    if (s->disk == s->journal && !journal_pushed(s->journal)) return false;
+    /* What was only pushed may still go: a segment whose sync fails is made anew before its records are in
+     * another. */
+    if (s->disk == s->journal && !journal_durable(s->journal)) return false;
     for (const struct entry *e = s->dirty; s->marks_doubt && e; e = e->dirty_next)
         if (e->suspect || e->retire) return false;
     s->marks_doubt = false;

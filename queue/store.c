@@ -232,8 +232,10 @@ bool store_begun(const struct store *s) {
     return s->begun;
 }
 
-void store_push(struct store *s) {
-    if (s->disk == s->journal) journal_push(s->journal);
+bool store_push(struct store *s) {
+    if (s->disk != s->journal) return true;
+    journal_push(s->journal);
+    return journal_pushed(s->journal);
 }
 
 void store_rest(struct store *s) {

@@ -87,8 +87,8 @@ void store_check(struct store *s);
  * every few seconds while store_wants_rest. */
 void store_rest(struct store *s);
 /* Marks outlive a crash of this program from here on (that of the machine only after a commit): call it
- * when all that came in together was worked on. */
-void store_push(struct store *s);
+ * when all that came in together was worked on. False: not now, the disk has trouble. */
+bool store_push(struct store *s);
 bool store_wants_rest(const struct store *s);
 struct journal_counts store_journal_counts(const struct store *s);
 

@@ -253,10 +253,21 @@ void oracle_queue_crashed(struct world *w) {
         o->leaves[i - 1].old |= o->leaves[i - 1].stage == ST_MARKED;
 }
 
-void oracle_unwritten(struct world *w) {
+void oracle_written(struct world *w) {
     struct oracle *o = w->oracle;
     for (uint32_t i = o->open; i; i = o->leaves[i - 1].next)
-        if (o->leaves[i - 1].stage == ST_MARKED) o->leaves[i - 1].stage = ST_MARKING;
+        if (o->leaves[i - 1].stage == ST_TAKEN) o->leaves[i - 1].stage = ST_MARKED;
+}
+
+void oracle_unwritten(struct world *w, bool trouble) {
+    struct oracle *o = w->oracle;
+    const struct process *d = &w->p[P_DISPATCH];
+    for (uint32_t i = o->open; i; i = o->leaves[i - 1].next) {
+        struct leaf *l = &o->leaves[i - 1];
+        if (l->stage != ST_TAKEN && !(trouble && l->stage == ST_MARKED)) continue;
+        l->stage = ST_MARKING;
+        if (!d->alive || d->life != l->teller) oracle_excuse(w, i - 1, "who told and who took it have died");
+    }
 }
 
 /* The store writes again what it has marked itself, but not what an earlier life of it had. */

@@ -212,6 +212,10 @@ static bool feed_slice(struct queue *q) {
     return false;
 }
 
+static void push(struct queue *q) {
+    if (store_push(q->store) && !faults_disk_dead(q->p->w)) oracle_written(q->p->w);
+}
+
 /* ---- After each use of the store ----------------------------------------------------------------------- */
 
 /* The disk stopped in the middle: the program, or the whole machine, ends there. */
@@ -232,6 +236,7 @@ static void on_commit(struct world *w, void *ctx, uint64_t life) {
     q->p->busy = w->now + between(w, 100 * NS_US, most);
     if (all || store_wants_commit(q->store)) store_commit(q->store, all);
     if (struck(q)) return;
+    push(q);
     tell_marked(q);
     unsynced(q);
 }
@@ -243,6 +248,7 @@ static void on_sync(struct world *w, void *ctx, uint64_t life) {
     q->p->busy = w->now + between(w, 100 * NS_US, 8 * NS_MS);
     store_commit(q->store, true);
     if (struck(q)) return;
+    push(q);
     tell_marked(q);
     unsynced(q);
 }
@@ -297,6 +303,7 @@ static void on_heal(struct world *w, void *ctx, uint64_t life) {
         for (unsigned i = 0; i < PROGRAMS; i++) give_lease(q, i);
     }
     if (struck(q)) return;
+    push(q);
     tell_marked(q);
     unsynced(q);
 }
@@ -306,7 +313,7 @@ static void on_feed(struct world *w, void *ctx, uint64_t life) {
     if (!q) return;
     q->feed_soon = false;
     bool more = feed_slice(q);
-    store_push(q->store);
+    push(q);
     if (struck(q)) return;
     if (more) soon(q, &q->feed_soon, 0, on_feed);
     unsynced(q);
@@ -445,7 +452,10 @@ static void on_mark(void *ctx, struct channel *ch, const struct wire_mark *m, in
         STORY(q->p->w, "queue: mark %c of %s/%u makes no sense", m->state, qid_format(m->id).c, m->index);
     if (outcome == STORE_REFUSED) return;
     if (!store_begun(q->store) || faults_disk_dead(q->p->w) || m->state == 'L') return;
-    if (oracle_named(q->p->w, m->id, m->index, &leaf)) oracle_stage(q->p->w, leaf, ST_MARKED);
+    if (!oracle_named(q->p->w, m->id, m->index, &leaf)) return;
+    /* Without a journal it was written at once; with one at the end of the round. */
+    leaf_of(q->p->w, leaf)->teller = q->p->w->p[P_DISPATCH].life;
+    oracle_stage(q->p->w, leaf, q->p->w->o.journal ? ST_TAKEN : ST_MARKED);
 }
 
 static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, int fd) {
@@ -510,7 +520,7 @@ static void end(struct process *p) {
     faults_disk_resume(w);
     free(q);
     oracle_queue_crashed(w);
-    if (stopped) oracle_unwritten(w);
+    oracle_unwritten(w, stopped);
 }
 
 static void peer(struct process *p, struct link *l, unsigned number) {
@@ -522,7 +532,7 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     if (q->recovery && !q->recovery_tells && store_walk_counts(q->recovery)->messages == 0)
         q->recovery_tells = true;
     else q->tell_again = true;
-    soon(q, &q->feed_soon, 0, on_feed);
+    if (q->opened) soon(q, &q->feed_soon, 0, on_feed);
 }
 
 static void peer_gone(struct process *p, unsigned number) {
@@ -541,7 +551,7 @@ static void peer_gone(struct process *p, unsigned number) {
 
 static void round_done(struct process *p) {
     struct queue *q = of(p);
-    store_push(q->store);
+    push(q);
     if (!struck(q)) unsynced(q);
 }
 

@@ -237,7 +237,17 @@ void net_free(struct world *w);
  * that some host shall get it for; an alias among the recipients stands for several leaves. A bounce is a
  * leaf too. */
 enum sub_state { SUB_OPEN, SUB_DOT /* the dot was sent, no answer yet */, SUB_ACKED, SUB_REFUSED, SUB_DOUBT };
-enum stage { ST_NONE, ST_SERVED, ST_HEARD, ST_SENT, ST_REPORTED, ST_MARKING, ST_MARKED, ST_DURABLE };
+enum stage {
+    ST_NONE,
+    ST_SERVED,
+    ST_HEARD,
+    ST_SENT,
+    ST_REPORTED,
+    ST_MARKING,
+    ST_TAKEN, /* in queue's memory only: the journal has not been pushed since */
+    ST_MARKED,
+    ST_DURABLE
+};
 
 struct leaf {
     uint32_t sub;
@@ -246,6 +256,7 @@ struct leaf {
     bool open, excuse, never; /* never: a host said 5xx */
     bool old, shaken;         /* marked in an earlier life of queue; and a sync has failed since */
     bool is_bounce;
+    uint32_t teller; /* the life of dispatch that told the mark */
 };
 
 struct sub {
@@ -293,8 +304,11 @@ void oracle_lost(struct world *w, enum stage from, enum stage to,
                  const char *why); /* these may be served again */
 void oracle_excuse(struct world *w, uint32_t leaf, const char *why);
 void oracle_queue_crashed(struct world *w);
-/* Queue dies with marks that it could not write, and so has not acknowledged: dispatch still knows them. */
-void oracle_unwritten(struct world *w);
+/* What was taken is written now: it outlives queue. */
+void oracle_written(struct world *w);
+/* Queue dies with marks that it had not written and so not acknowledged (trouble: not even those that it
+ * seems to have): dispatch still knows them, if it is still the one that told them. */
+void oracle_unwritten(struct world *w, bool trouble);
 void oracle_sync_failed(struct world *w); /* marks that only the page cache had may be gone */
 void oracle_verdict(struct world *w);
 void oracle_new(struct world *w);
