@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum {
-    DISK_FOLDERS = 64,        /* directories 0..63 hold messages, named "00" to "3f" */
+    DISK_FOLDERS = 256,       /* directories 0..255 hold messages, named "00" to "ff" */
     DISK_ROOT = DISK_FOLDERS, /* the spool directory itself */
     DISK_ASIDE,               /* "aside": what could not be understood */
     DISK_DIRS,
@@ -76,7 +76,7 @@ struct disk {
     bool batches; /* sync_all costs one sync: never sync anything else one by one (journal.h) */
 };
 
-/* "3f", "aside" or "." */
+/* "3f", "aside", "." for the root */
 const char *disk_dir_name(int dir, char mem[8]);
 
 /* The real disk beneath a directory descriptor, which it takes over. Makes the directories that are

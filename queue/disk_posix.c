@@ -38,7 +38,7 @@ static struct posix *of(struct disk *d) {
 const char *disk_dir_name(int dir, char mem[8]) {
     if (dir == DISK_ASIDE) return "aside";
     if (dir < 0 || dir >= DISK_FOLDERS) return ".";
-    snprintf(mem, 8, "%02x", (unsigned)dir & 63u);
+    snprintf(mem, 8, "%02x", (unsigned)dir % DISK_FOLDERS);
     return mem;
 }
 
@@ -159,8 +159,8 @@ static void px_list_close(struct disk *d, struct disk_list *list) {
 }
 
 /* Reads all names at once and gives them in the order of their inodes: a directory's own order is that of
- * a hash, and whoever opens the files in it makes the disk jump for each. A folder holds a 64th of the
- * queue. */
+ * a hash, and whoever opens the files in it makes the disk jump for each. A folder holds a 256th of the
+ * queue: 8,000 names of a million messages. */
 static int px_list(struct disk *d, int dir, struct disk_list **list) {
     int fd = openat(of(d)->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
@@ -234,9 +234,11 @@ static const struct disk_ops posix_ops = {
     .memory = px_memory,
 };
 
-static int open_dir(int root, const char *name) {
+static int open_dir(int root, const char *name, bool *made) {
     struct stat st;
-    if (mkdirat(root, name, 0700) != 0 && errno != EEXIST) return -1;
+    bool fresh = mkdirat(root, name, 0700) == 0;
+    if (!fresh && errno != EEXIST) return -1;
+    *made |= fresh;
     int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return -1;
     if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) return fd;
@@ -247,20 +249,26 @@ static int open_dir(int root, const char *name) {
 
 struct disk *disk_posix_new(int root_fd, int *error, const char **where, char mem[8]) {
     struct posix *p = xmalloc(sizeof *p);
+    bool made = false;
     p->disk.ops = &posix_ops;
     for (int i = 0; i < DISK_DIRS; i++) p->dirs[i] = -1;
     p->dirs[DISK_ROOT] = root_fd;
     for (int i = 0; i < DISK_DIRS; i++) {
         if (i == DISK_ROOT) continue;
         const char *name = disk_dir_name(i, mem);
-        p->dirs[i] = open_dir(root_fd, name);
+        p->dirs[i] = open_dir(root_fd, name, &made);
         if (p->dirs[i] >= 0) continue;
         *error = errno;
         *where = name;
         disk_posix_free(&p->disk);
         return NULL;
     }
-    return &p->disk;
+    if (!made || fsync(root_fd) == 0)
+        return &p->disk; /* what will be accepted into them must be found again */
+    *error = errno;
+    *where = ".";
+    disk_posix_free(&p->disk);
+    return NULL;
 }
 
 void disk_posix_free(struct disk *d) {

@@ -142,7 +142,8 @@ static int redo_record(struct journal *j, const struct record *r, const char *na
 }
 
 static bool record_sane(const struct record *r, size_t left) {
-    return r->type >= RECORD_CREATE && r->type <= RECORD_FORGET && r->dir < DISK_FOLDERS && r->name_n &&
+    _Static_assert(DISK_FOLDERS == UINT8_MAX + 1, "any value of r->dir is a folder");
+    return r->type >= RECORD_CREATE && r->type <= RECORD_FORGET && r->name_n &&
            r->name_n <= JOURNAL_NAME_MAX && r->name_n <= left && r->n <= left - r->name_n;
 }
 

@@ -2,7 +2,7 @@
  * tool that this test plays: what it promises, whom it believes, and what it knows again after kill -9. */
 #include "common/arena.h"
 #include "common/channel.h"
-
+#include "queue/disk.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -335,7 +335,7 @@ static void tool(struct play *p) {
 static unsigned spool_files(struct play *p) {
     unsigned n = 0;
     char path[128];
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < DISK_FOLDERS; i++) {
         snprintf(path, sizeof path, "%s/spool/%02x", p->dir, i);
         DIR *d = opendir(path);
         assert_non_null(d);
