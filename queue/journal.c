@@ -25,7 +25,9 @@
  * A segment is used again when all its batches are older than the tail, the oldest first; each batch says
  * where the tail is, so what is before it is never replayed once a newer batch is durable. When no
  * segment is free the oldest quarter is written below with one sync, within the commit: so intake waits,
- * and nothing alive is overwritten. Replay ends with everything in files and synced: no batch is needed
+ * and nothing alive is overwritten. Before a segment is used again a durable batch says that its old use is
+ * over: the blocks of a file reach the disk in any order, so the beginning of the old use could stay and the
+ * rest be gone. Replay ends with everything in files and synced: no batch is needed
  * any more, and a crash in between replays again.
  *
  * A batch counts when its checksum is right and its generation is that of the batch at the head of its

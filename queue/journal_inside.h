@@ -101,6 +101,7 @@ struct journal {
     uint64_t current_at, generation;
     bool current_synced; /* since it was taken: of its use before nothing is left */
     uint64_t next_seq, written_seq, durable_seq, rest_seq;
+    uint64_t written_tail, durable_tail; /* of the last batch that was written, or is durable */
     struct journal_counts counts;
 };
 

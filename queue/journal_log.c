@@ -146,7 +146,7 @@ static size_t blocks(size_t n) {
 
 /* Whole records from at on, as many as a segment takes. */
 static size_t take(const struct journal *j, size_t at) {
-    size_t room = j->config.segment_size - sizeof(struct batch), n = 0;
+    size_t room = j->config.segment_size - JOURNAL_BLOCK - sizeof(struct batch), n = 0; /* the first claims */
     struct record r;
     while (at + n < j->pending_n) {
         memcpy(&r, j->pending + at + n, sizeof r);
@@ -157,20 +157,21 @@ static size_t take(const struct journal *j, size_t at) {
     return n;
 }
 
-/* Each begins at a block of its own: a sector that tears is none that was durable. */
-static int batch_write(struct journal *j, const char *records, size_t n, uint64_t follows) {
-    size_t whole = blocks(sizeof(struct batch) + n);
-    int error = 0;
-    if (j->current >= 0 && j->current_at + whole > j->config.segment_size) {
-        error = BELOW(j, sync, j->current_file); /* what this flush has written into it so far */
-        if (error) return error;
-        segment_leave(j);
-    }
-    if (j->current < 0) error = segment_next(j);
+/* All that was written is durable. */
+static int segment_sync(struct journal *j) {
+    int error = BELOW(j, sync, j->current_file);
     if (error) return error;
+    j->current_synced = true;
+    j->durable_tail = j->written_tail;
+    return 0;
+}
+
+/* Each begins at a block of its own: a sector that tears is none that was durable. */
+static int batch_put(struct journal *j, const char *records, size_t n) {
+    size_t whole = blocks(sizeof(struct batch) + n);
     struct batch b = {.magic = "PstnJrn1",
                       .seq = j->next_seq++,
-                      .follows = follows,
+                      .follows = j->written_seq,
                       .tail = journal_tail(j),
                       .n = (uint32_t)n};
     if (b.tail > b.seq) b.tail = b.seq;
@@ -182,11 +183,40 @@ static int batch_write(struct journal *j, const char *records, size_t n, uint64_
     if (n) memcpy(j->out + sizeof b, records, n);
     memset(j->out + sizeof b + n, 0, whole - sizeof b - n);
     j->segments[j->current].last = b.seq;
-    error = BELOW(j, write, j->current_file, j->out, whole, j->current_at);
+    int error = BELOW(j, write, j->current_file, j->out, whole, j->current_at);
     j->current_at += whole;
     j->counts.batches++;
     j->counts.octets += whole;
+    if (error) return error;
+    j->written_seq = b.seq;
+    j->written_tail = b.tail;
+    return 0;
+}
+
+/* Nothing durable says yet that what the segment held is over, and its blocks change on the disk in any
+ * order: the beginning of its old use could be found again without what followed, a file made without
+ * its end over the one that rests below. So a batch that says it, alone in the first block, comes first. */
+static int segment_claim(struct journal *j) {
+    const struct segment *s = &j->segments[j->current];
+    if (j->current_at || !s->old_last || s->old_last < j->durable_tail) return 0;
+    if (j->config.skip & JOURNAL_SKIP_CLAIM) return 0;
+    int error = batch_put(j, NULL, 0);
+    if (!error) error = segment_sync(j);
+    if (!error) j->durable_seq = j->written_seq;
     return error;
+}
+
+static int batch_write(struct journal *j, const char *records, size_t n) {
+    size_t whole = blocks(sizeof(struct batch) + n);
+    int error = 0;
+    if (j->current >= 0 && j->current_at + whole > j->config.segment_size) {
+        error = segment_sync(j); /* what this flush has written into it so far */
+        if (error) return error;
+        segment_leave(j);
+    }
+    if (j->current < 0) error = segment_next(j);
+    if (!error) error = segment_claim(j);
+    return error ? error : batch_put(j, records, n);
 }
 
 /* The records of unlinks are durable: nothing of these files is needed any more. */
@@ -203,10 +233,8 @@ static int write_pending(struct journal *j) {
     int error = 0;
     while (!error && (j->written_n < j->pending_n || j->current < 0)) {
         size_t n = take(j, j->written_n);
-        error = batch_write(j, j->pending + j->written_n, n, j->written_seq);
-        if (error) break;
-        j->written_seq = j->next_seq - 1;
-        j->written_n += n;
+        error = batch_write(j, j->pending + j->written_n, n);
+        if (!error) j->written_n += n;
     }
     return error;
 }
@@ -230,11 +258,10 @@ int journal_failed(struct journal *j, int error) {
 int journal_flush(struct journal *j) {
     if (!j->pending_n && !j->broken) return 0;
     int error = write_pending(j);
-    if (!error) error = BELOW(j, sync, j->current_file);
+    if (!error) error = segment_sync(j);
     j->push_failed = false; /* after an error it is tried once, in another segment */
     if (error) return journal_failed(j, error);
     j->broken = false;
-    j->current_synced = true;
     j->durable_seq = j->written_seq;
     j->pending_n = j->written_n = 0;
     bury(j);

@@ -26,7 +26,7 @@ struct outcome {
 static const char *const mutants[MUTANTS] = {
     "none",        "no-sync-data",  "no-sync-control", "no-sync-dir", "no-sync-all", "no-sync-journal",
     "no-checksum", "no-generation", "no-create",       "no-write",    "no-unlink",   "no-forget",
-    "no-rest",     "no-redo"};
+    "no-rest",     "no-redo",       "no-claim"};
 
 /* ---- One run ------------------------------------------------------------------------------------------- */
 

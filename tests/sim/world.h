@@ -70,6 +70,7 @@ enum mutant {
     MUTANT_NO_FORGET,
     MUTANT_NO_REST,
     MUTANT_NO_REDO,
+    MUTANT_NO_CLAIM,
     MUTANTS
 };
 
