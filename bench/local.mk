@@ -1,6 +1,18 @@
-# bench: measurements. Nothing here is built or installed.
-EXTRA_DIST += bench/own
+# bench: measurements. Nothing here is built or installed by make; make bench and make profile build what they need.
+EXTRA_DIST += bench/own bench/bench bench/disk.py bench/scenarios.py bench/servers.py
 
 # How fast the real store makes messages durable: bench/spool DIRECTORY direct|journal SENDERS MESSAGES
 check_PROGRAMS += bench/spool
 bench_spool_LDADD = queue/libqueue.a $(COMMON_LIBS)
+
+# Mail by SMTP as fast as a server takes it, and a host that takes it all.
+check_PROGRAMS += bench/load bench/sink
+bench_load_SOURCES = bench/load.c bench/traffic.h
+bench_load_LDADD = $(SSL_LIBS)
+bench_sink_SOURCES = bench/sink.c bench/traffic.h
+
+# Side by side with the peers, about 6 minutes; BENCH="--long" everything; BENCH="--scenarios relay-1k --reps 5" one.
+BENCH =
+bench: all bench/load bench/sink
+	$(PYTHON3) $(srcdir)/bench/bench run --build . --out bench.json $(BENCH)
+.PHONY: bench
