@@ -64,7 +64,7 @@ static int write_tail(struct store *s, struct entry *e, size_t from) {
 static void append(struct store *s, struct entry *e, struct str record) {
     size_t from = e->tail_n;
     e->tail = xgrow(e->tail, &e->tail_cap, from + record.n, 1);
-    memcpy(e->tail + from, record.p, record.n);
+    if (record.n) memcpy(e->tail + from, record.p, record.n);
     e->tail_n += record.n;
     dirty_add(s, e);
     if (e->suspect) return; /* marks_doubt is set */
@@ -204,7 +204,10 @@ enum store_outcome store_mark(struct store *s, struct qid id, const struct contr
         return leave(s, e, STORE_REFUSED);
     char *state = &e->states[m->index];
     bool final = m->state != 'L';
-    if (!pending(*state)) return leave(s, e, STORE_OK);
+    if (!pending(*state)) { /* dispatch says again what it has no word of: it may be in the page cache only */
+        if (e->reread) append(s, e, STR_NONE);
+        return leave(s, e, STORE_OK);
+    }
     if (final && e->pending == 1) return finish(s, e, m);
     append_mark(s, e, m);
     if (isupper((unsigned char)*state)) e->working--;
