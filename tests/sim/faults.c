@@ -1,6 +1,5 @@
 /* faults.c: what goes wrong, and when: as the seed says. */
 #include "queue/disk_fake.h"
-#include "queue/journal.h"
 #include "tests/sim/world.h"
 
 #include <errno.h>
@@ -15,26 +14,12 @@ bool faults_on(const struct world *w) {
 
 /* ---- The disk ------------------------------------------------------------------------------------------ */
 
-static const unsigned ignored[MUTANTS] = {
-    [MUTANT_NO_SYNC_DATA] = FAKE_SYNC_DATA,       [MUTANT_NO_SYNC_CONTROL] = FAKE_SYNC_CONTROL,
-    [MUTANT_NO_SYNC_DIR] = FAKE_SYNC_DIR,         [MUTANT_NO_SYNC_ALL] = FAKE_SYNC_ALL,
-    [MUTANT_NO_SYNC_JOURNAL] = FAKE_SYNC_JOURNAL,
-};
-
-static const unsigned skipped[MUTANTS] = {
-    [MUTANT_NO_CHECKSUM] = JOURNAL_SKIP_CHECKSUM, [MUTANT_NO_GENERATION] = JOURNAL_SKIP_GENERATION,
-    [MUTANT_NO_CREATE] = JOURNAL_SKIP_CREATE,     [MUTANT_NO_WRITE] = JOURNAL_SKIP_WRITE,
-    [MUTANT_NO_UNLINK] = JOURNAL_SKIP_UNLINK,     [MUTANT_NO_FORGET] = JOURNAL_SKIP_FORGET,
-    [MUTANT_NO_REST] = JOURNAL_SKIP_REST,         [MUTANT_NO_REDO] = JOURNAL_SKIP_REDO,
-    [MUTANT_NO_CLAIM] = JOURNAL_SKIP_CLAIM,
-};
-
 unsigned faults_skip(const struct world *w) {
-    return skipped[w->o.mutant];
+    return w->o.mutant ? w->o.mutant->journal_skip : 0;
 }
 
 static void mutate(struct world *w) {
-    disk_fake_ignore(disk(w), ignored[w->o.mutant]);
+    if (w->o.mutant) disk_fake_ignore(disk(w), w->o.mutant->ignore);
 }
 
 bool faults_disk_dead(const struct world *w) {

@@ -1,5 +1,5 @@
-# tests/sim: the simulator: the four engines in one process. `make check` runs it for some seconds, `make sim` for as
-# long as you like: make sim SIM_SEEDS=1-100000
+# tests/sim: the simulator: the four engines in one process. `make check` runs it for a minute (SIM_SECONDS=5 in the
+# environment: for five seconds), and with it the mutants.
 check_PROGRAMS += tests/sim/sim
 TESTS += tests/sim/sim
 tests_sim_sim_SOURCES = \
@@ -7,6 +7,9 @@ tests_sim_sim_SOURCES = \
 	tests/sim/host_in.c \
 	tests/sim/host_out.c \
 	tests/sim/link.c \
+	tests/sim/many.c \
+	tests/sim/many.h \
+	tests/sim/mutants.c \
 	tests/sim/net.c \
 	tests/sim/oracle.c \
 	tests/sim/p_dispatch.c \
@@ -14,12 +17,19 @@ tests_sim_sim_SOURCES = \
 	tests/sim/p_queue.c \
 	tests/sim/p_remote.c \
 	tests/sim/p_smtpd.c \
+	tests/sim/run.c \
 	tests/sim/sim.c \
 	tests/sim/world.c \
 	tests/sim/world.h
 tests_sim_sim_LDADD = smtpd/libsmtpd.a deliver-smtp/libdeliver-smtp.a queue/libqueue.a dispatch/libdispatch.a $(COMMON_LIBS)
 
-SIM_SEEDS = 1-10000
+# As long as you like: make sim SIM_SECONDS=3600, or make sim SIM_SEEDS=1-100000
+SIM_SECONDS =
+SIM_SEEDS =
 sim: tests/sim/sim
-	tests/sim/sim --seeds $(SIM_SEEDS)
-.PHONY: sim
+	tests/sim/sim --both $(if $(SIM_SEEDS),--seeds $(SIM_SEEDS)) \
+		$(if $(SIM_SECONDS)$(SIM_SEEDS),$(if $(SIM_SECONDS),--seconds $(SIM_SECONDS)),--seconds 600)
+# Each safeguard left out, one at a time: the table of docs/RELIABILITY.md.
+mutants: tests/sim/sim
+	tests/sim/sim --mutants
+.PHONY: sim mutants

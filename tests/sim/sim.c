@@ -1,173 +1,65 @@
 /* sim: all engines of the mail path in one process, under a simulated clock, network and disk, with faults
  * by a seed.
  *
- *     sim                        the check of the build: TAP, fixed seeds, mutants
+ *     sim                        the check of the build: TAP, both modes, mutants; $SIM_SECONDS long
  *     sim --seed 7 --story       one run, told event by event
  *     sim --seeds 1-1000         many runs; the first that fails is printed as a command that repeats it
- *     sim --mutant no-sync-data --seeds 1-50
+ *     sim --seconds 3600 --both  as many as there is time for, in both modes of the spool
+ *     sim --mutants              each safeguard left out: a table of what caught it
  *
- * May touch: nothing but standard output and memory. Safe because it makes no system call that could. */
-#include "tests/sim/world.h"
+ * A step is one event of the simulated world: a packet between programs, a segment of a connection, a
+ * timer. May touch: nothing but standard output and memory; it forks workers. */
+#include "tests/sim/many.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-enum { QUIET_S = 60 };
+enum { MUTANT_MESSAGES = 300, MUTANT_SEEDS = 3000, CHECK_SECONDS = 60 };
 
-struct outcome {
-    bool failed;
-    char why[512];
-    uint64_t hash;
-    struct counters count;
-    int64_t simulated; /* ns */
+/* ---- Mutants ------------------------------------------------------------------------------------------- */
+
+struct hunt {
+    bool caught, alone; /* alone: without the mutant the same seed is good */
+    struct options o;
+    struct outcome r;
 };
 
-static const char *const mutants[MUTANTS] = {
-    "none",        "no-sync-data",  "no-sync-control", "no-sync-dir", "no-sync-all", "no-sync-journal",
-    "no-checksum", "no-generation", "no-create",       "no-write",    "no-unlink",   "no-forget",
-    "no-rest",     "no-redo",       "no-claim"};
-
-/* ---- One run ------------------------------------------------------------------------------------------- */
-
-static void programs_start(struct world *w) {
-    static const struct program_kind *const kinds[PROGRAMS] = {
-        [P_SMTPD] = &kind_smtpd,       [P_SMTPD + 1] = &kind_smtpd, [P_QUEUE] = &kind_queue,
-        [P_DISPATCH] = &kind_dispatch, [P_LOOKUP] = &kind_lookup,   [P_REMOTE] = &kind_remote,
-        [P_REMOTE + 1] = &kind_remote};
-    static const unsigned first[PROGRAMS] = {
-        [P_SMTPD] = P_SMTPD,   [P_SMTPD + 1] = P_SMTPD, [P_QUEUE] = P_QUEUE,      [P_DISPATCH] = P_DISPATCH,
-        [P_LOOKUP] = P_LOOKUP, [P_REMOTE] = P_REMOTE,   [P_REMOTE + 1] = P_REMOTE};
-    for (unsigned i = 0; i < PROGRAMS; i++)
-        w->p[i] =
-            (struct process){.w = w, .kind = kinds[i], .number = i, .instance = i - first[i], .fuse = -1};
-    for (unsigned i = 0; i < PROGRAMS; i++) process_start(w, i);
-    links_flush(w);
+static struct hunt hunt(struct options o, const struct mutant *m, uint64_t seeds) {
+    struct hunt h = {.o = o};
+    h.o.mutant = m;
+    h.o.messages = MUTANT_MESSAGES;
+    struct sum s = many(&(struct work){.o = h.o, .from = 1, .to = seeds, .quiet = true});
+    if (!s.failed || s.worst == UINT64_MAX) return h;
+    h.caught = true;
+    h.o.seed = s.worst;
+    h.r = run(&h.o);
+    struct options plain = h.o;
+    plain.mutant = NULL;
+    h.alone = !run(&plain).failed;
+    return h;
 }
 
-/* NULL when nothing is under way any more, and everything that was accepted has left; else what still is. */
-static const char *restless(const struct world *w) {
-    for (unsigned i = 0; i < REMOTES; i++)
-        if (!w->p[P_REMOTE + i].alive || !remote_idle(&w->p[P_REMOTE + i])) return "a deliverer works";
-    if (!clients_done(w)) return "clients have mail";
-    if (queue_busy(w)) return queue_busy(w);
-    if (!dispatch_idle(w)) return "dispatch knows of mail";
-    if (links_in_flight(w)) return "messages between programs are on their way";
-    if (w->live_conns) return "connections are open";
-    return hosts_sessions(w) ? "hosts have sessions" : NULL;
+static bool fits(const struct mutant *m, bool journal) {
+    return journal ? m->journal : m->direct;
 }
 
-static void on_look(struct world *w, void *ctx, uint64_t arg) {
-    (void)ctx, (void)arg;
-    if (w->ending) return;
-    if (!w->calm && clients_done(w)) {
-        STORY(w, "all mail is in: no more faults");
-        w->calm = true;
-        w->disk_ends = w->disk_ends ? w->disk_ends : 0;
-    }
-    world_at(w, w->now + (w->calm ? 5 * NS_S : NS_S), on_look, NULL, 0);
-}
-
-static void run_until_quiet(struct world *w) {
-    int64_t look = w->now + NS_S, limit = w->now + INT64_C(40) * 86400 * NS_S;
-    while (!w->failed) {
-        if (!world_step(w)) break;
-        if (w->count.events > w->o.steps || w->now > limit) {
-            world_fail(w, "not quiet after %llu events and %lld simulated seconds: %s",
-                       (unsigned long long)w->count.events, (long long)(w->now / NS_S), restless(w));
-            break;
+static int table_of_mutants(struct options o) {
+    int missed = 0;
+    printf("| left out | mode | caught by | what it saw |\n|---|---|---|---|\n");
+    for (const struct mutant *m = mutants; m->name; m++) {
+        for (int journal = 0; journal < 2; journal++) {
+            o.journal = journal;
+            if (!fits(m, journal)) continue;
+            struct hunt h = hunt(o, m, MUTANT_SEEDS);
+            printf("| %s | %s | ", m->what, journal ? "journal" : "direct");
+            if (h.caught)
+                printf("`sim%s --mutant %s --messages %u --seed %llu` | %s |\n", journal ? " --journal" : "",
+                       m->name, h.o.messages, (unsigned long long)h.o.seed, h.r.why);
+            else printf("**not in %u seeds** (`%s`) | |\n", MUTANT_SEEDS, m->name);
+            fflush(stdout);
+            missed += !h.caught || !h.alone;
         }
-        if (w->now < look) continue;
-        look = w->now + NS_S;
-        if (w->calm && !restless(w)) break;
     }
-}
-
-/* What a failed unlink has left behind goes with the next recovery; and recovery must find nothing else to
- * do. */
-static void restart_queue(struct world *w) {
-    uint64_t served = w->count.served;
-    if (w->failed) return;
-    process_kill(w, P_QUEUE, "for the last time");
-    run_until_quiet(w);
-    if (w->count.served != served && !w->count.disk_errors)
-        world_fail(w, "the spool was empty, and a restart delivered something");
-}
-
-static void judge(struct world *w) {
-    if (w->failed) return;
-    oracle_verdict(w);
-    queue_check_empty(w);
-    if (w->blobs_live) world_fail(w, "%zu descriptors of message data are never closed", w->blobs_live);
-}
-
-static struct outcome run(const struct options *o) {
-    struct world *w = world_new(o);
-    oracle_new(w);
-    hosts_new(w);
-    faults_begin(w);
-    programs_start(w);
-    clients_new(w);
-    world_at(w, 0, on_look, NULL, 0);
-    run_until_quiet(w);
-    restart_queue(w);
-    judge(w);
-    struct outcome out = {.failed = w->failed, .hash = w->hash, .count = w->count, .simulated = w->now};
-    memcpy(out.why, w->why, sizeof out.why);
-    world_free(w);
-    return out;
-}
-
-/* ---- Telling ------------------------------------------------------------------------------------------- */
-
-static void print_counts(const struct outcome *r) {
-    const struct counters *c = &r->count;
-#define U(x) (unsigned long long)(x)
-    printf("# %llu events, %llu messages between programs, %llu segments, %llu connections in %lld simulated "
-           "seconds\n",
-           U(c->events), U(c->messages), U(c->segments), U(c->connections), (long long)(r->simulated / NS_S));
-    printf("# %llu accepted, %llu refused, %llu in doubt; %llu copies served, %llu bounces; %llu windows, "
-           "%llu served again in one\n",
-           U(c->accepted), U(c->refused), U(c->doubtful), U(c->served), U(c->bounced), U(c->windows),
-           U(c->again));
-    printf("# %llu kills, %llu power cuts, %llu resets, %llu refused connections, %llu disk troubles, %llu "
-           "clock jumps; hash %016llx\n",
-           U(c->kills), U(c->cuts), U(c->resets), U(c->refusals), U(c->disk_errors), U(c->jumps), U(r->hash));
-}
-
-static void print_failure(const struct options *o, const struct outcome *r) {
-    printf("# seed %llu: %s\n", U(o->seed), r->why);
-    printf("# again, with its story: tests/sim/sim --seed %llu --messages %u%s%s%s%s --story\n", U(o->seed),
-           o->messages, o->journal ? " --journal" : "", o->mutant ? " --mutant " : "",
-           o->mutant ? mutants[o->mutant] : "", o->faults ? "" : " --no-faults");
-}
-
-static double seconds(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static void add(struct counters *sum, const struct counters *c) {
-    const uint64_t *from = (const uint64_t *)(const void *)c;
-    uint64_t *to = (uint64_t *)(void *)sum;
-    for (size_t i = 0; i < sizeof *c / sizeof *from; i++) to[i] += from[i];
-}
-
-/* Runs seeds from to to; stops at the first that fails. */
-static bool run_seeds(struct options o, uint64_t from, uint64_t to, struct outcome *sum) {
-    *sum = (struct outcome){0};
-    for (o.seed = from; o.seed <= to; o.seed++) {
-        struct outcome r = run(&o);
-        add(&sum->count, &r.count);
-        sum->simulated += r.simulated;
-        sum->hash ^= mix(r.hash + o.seed);
-        if (!r.failed) continue;
-        print_failure(&o, &r);
-        print_counts(&r);
-        return false;
-    }
-    return true;
+    return missed != 0;
 }
 
 /* ---- TAP ----------------------------------------------------------------------------------------------- */
@@ -181,144 +73,155 @@ static void point(bool ok, const char *what) {
     fflush(stdout);
 }
 
-static void check_seeds(const char *what, struct options o, uint64_t from, uint64_t to) {
-    struct outcome sum;
-    double began = seconds();
-    bool ok = run_seeds(o, from, to, &sum);
-    print_counts(&sum);
-    printf("# %.1f seconds, %.0f messages a second\n", seconds() - began,
-           (double)sum.count.accepted / (seconds() - began));
-    point(ok, what);
+static const char *mode(const struct options *o) {
+    return o->journal ? "journal" : "direct";
+}
+
+static void check_plain(struct options o) {
+    char what[120];
+    o.faults = 0;
+    o.messages = 5000;
+    struct sum s = many(&(struct work){.o = o, .from = 1, .to = 1});
+    snprintf(what, sizeof what, "%s: %u messages without faults", mode(&o), o.messages);
+    point(!s.failed, what);
 }
 
 static void check_same(struct options o) {
+    char what[120];
     o.seed = 5;
     o.messages = 300;
     struct outcome a = run(&o), b = run(&o);
     o.seed = 6;
     struct outcome c = run(&o);
-    point(a.hash == b.hash && a.count.events == b.count.events, "the same seed gives the same run");
-    point(a.hash != c.hash, "another seed gives another");
+    snprintf(what, sizeof what, "%s: the same seed gives the same run, another seed another", mode(&o));
+    point(a.hash == b.hash && a.count.events == b.count.events && a.hash != c.hash, what);
 }
 
-static void check_mutant(struct options o, unsigned mutant) {
-    char what[120];
-    o.mutant = mutant;
-    o.messages = 300;
-    for (o.seed = 1; o.seed <= 60; o.seed++) {
-        struct outcome r = run(&o);
-        if (!r.failed) continue;
-        printf("# seed %llu: %s\n", U(o.seed), r.why);
-        break;
+static void check_mutants(struct options o) {
+    char what[200];
+    for (const struct mutant *m = mutants; m->name; m++) {
+        if (!fits(m, o.journal)) continue;
+        struct hunt h = hunt(o, m, MUTANT_SEEDS);
+        if (h.caught) printf("# seed %llu: %s\n", (unsigned long long)h.o.seed, h.r.why);
+        snprintf(what, sizeof what, "%s: %s left out is caught (%s)", mode(&o), m->what, m->name);
+        point(h.caught && h.alone, what);
     }
-    snprintf(what, sizeof what, "%s: the mutant %s is caught", o.journal ? "journal" : "direct",
-             mutants[mutant]);
-    o.mutant = MUTANT_NONE; /* and it was the mutant, not the seed */
-    point(o.seed <= 60 && !run(&o).failed, what);
 }
 
-static void check_mode(struct options o, const unsigned *mutant, unsigned n) {
-    struct options plain = o;
-    plain.faults = 0;
-    plain.messages = 10000;
-    check_seeds(o.journal ? "journal: 10,000 messages without faults"
-                          : "direct: 10,000 messages without faults",
-                plain, 1, 1);
-    o.messages = 500;
-    check_seeds(o.journal ? "journal: 20,000 messages through crashes, cuts and errors: none lost, none twice"
-                          : "direct: 20,000 messages through crashes, cuts and errors: none lost, none twice",
-                o, 1, 40);
-    check_same(o);
-    for (unsigned i = 0; i < n; i++) check_mutant(o, mutant[i]);
+static void check_faults(struct options o, unsigned seconds) {
+    char what[200];
+    struct sum s = many(&(struct work){
+        .o = o, .from = 1, .to = UINT64_MAX / 2, .seconds = seconds, .both = true, .progress = true});
+    print_sum(&s);
+    snprintf(what, sizeof what,
+             "both modes: %llu messages through crashes, power cuts and errors: none lost, none twice",
+             (unsigned long long)s.count.accepted);
+    point(!s.failed && s.count.accepted, what);
 }
 
-/* What the simulator does not meet often enough (checksums, FORGET, redo) queue/test_store catches. */
 static int check(struct options o) {
-    static const unsigned of_journal[] = {MUTANT_NO_SYNC_ALL, MUTANT_NO_SYNC_JOURNAL, MUTANT_NO_GENERATION,
-                                          MUTANT_NO_CREATE,   MUTANT_NO_WRITE,        MUTANT_NO_UNLINK,
-                                          MUTANT_NO_REST};
-    static const unsigned direct[] = {MUTANT_NO_SYNC_DATA, MUTANT_NO_SYNC_CONTROL, MUTANT_NO_SYNC_DIR,
-                                      MUTANT_NO_SYNC_ALL};
-    enum {
-        N_DIRECT = sizeof direct / sizeof direct[0],
-        N_JOURNAL = sizeof of_journal / sizeof of_journal[0]
-    };
-    printf("1..%u\n", 8 + N_DIRECT + N_JOURNAL);
-    check_mode(o, direct, N_DIRECT);
-    o.journal = true;
-    check_mode(o, of_journal, N_JOURNAL);
+    const char *text = getenv("SIM_SECONDS");
+    uint64_t seconds = CHECK_SECONDS;
+    unsigned n = 5;
+    if (text && !str_to_u64(str_of(text), 1000000, &seconds)) return 64;
+    for (const struct mutant *m = mutants; m->name; m++) n += (unsigned)m->direct + m->journal;
+    printf("1..%u\n", n);
+    for (int journal = 0; journal < 2; journal++) {
+        o.journal = journal;
+        check_plain(o);
+        check_same(o);
+        check_mutants(o);
+    }
+    check_faults(o, seconds ? (unsigned)seconds : 1);
     return bad != 0;
 }
 
 /* ---- Options ------------------------------------------------------------------------------------------- */
 
 static int usage(void) {
-    fputs("usage: sim [--seed N | --seeds FROM-TO] [--messages N] [--steps N] [--no-faults] [--journal] "
-          "[--story]\n"
-          "           [--mutant NAME]\n",
+    fputs("usage: sim [--seed N | --seeds FROM-TO] [--seconds N] [--jobs N] [--journal | --both] [--go-on]\n"
+          "           [--messages N] [--steps N] [--no-faults] [--mutant NAME] [--story] | --mutants\n",
           stderr);
     return 64;
 }
 
 struct command {
-    struct options o;
-    uint64_t from, to;
-    bool any;
+    struct work work;
+    bool any, mutants;
 };
 
-static bool number(const char *text, uint64_t *n) {
-    return text && str_to_u64(str_of(text), UINT64_MAX / 2, n);
+static bool number(const char *text, uint64_t most, uint64_t *n) {
+    return text && str_to_u64(str_of(text), most, n);
 }
 
-static bool range(const char *text, struct command *c) {
-    struct str s = str_of(text);
+static bool small(const char *text, unsigned *to) {
+    uint64_t n;
+    if (!number(text, UINT32_MAX - 1, &n) || !n) return false;
+    *to = (unsigned)n;
+    return true;
+}
+
+static bool seed(const char *text, struct work *w) {
+    bool ok = number(text, UINT64_MAX / 2, &w->from);
+    w->to = w->from;
+    return ok;
+}
+
+static bool seeds(const char *text, struct work *w) {
+    struct str s = str_of(text ? text : "");
     ptrdiff_t dash = str_chr(s, '-');
-    return dash > 0 && str_to_u64(str_sub(s, 0, (size_t)dash), UINT64_MAX / 2, &c->from) &&
-           str_to_u64(str_sub(s, (size_t)dash + 1, s.n), UINT64_MAX / 2, &c->to);
+    return dash > 0 && str_to_u64(str_sub(s, 0, (size_t)dash), UINT64_MAX / 2, &w->from) &&
+           str_to_u64(str_sub(s, (size_t)dash + 1, s.n), UINT64_MAX / 2, &w->to);
 }
 
-static bool mutant(const char *text, struct command *c) {
-    for (unsigned i = 0; text && i < MUTANTS; i++)
-        if (str_eq(str_of(text), str_of(mutants[i]))) c->o.mutant = i;
-    return c->o.mutant != MUTANT_NONE;
+static bool seconds_of(const char *text, struct work *w) {
+    if (w->to == 1) w->to = UINT64_MAX / 2;
+    return small(text, &w->seconds);
 }
 
-/* Words with a value take *value, and say so. */
-static bool option(struct command *c, struct str word, const char *value, bool *used) {
-    uint64_t n = 0;
-    *used = true;
-    if (str_eq(word, STR("--seed")) && number(value, &c->from)) {
-        c->to = c->from;
-        return true;
-    }
-    if (str_eq(word, STR("--seeds")) && range(value, c)) return true;
-    if (str_eq(word, STR("--mutant"))) return mutant(value, c);
-    if (str_eq(word, STR("--messages")) && number(value, &n) && n > 0 && n < UINT32_MAX) {
-        c->o.messages = (uint32_t)n;
-        return true;
-    }
-    if (str_eq(word, STR("--steps")) && number(value, &c->o.steps)) return true;
-    *used = false;
-    if (str_eq(word, STR("--story"))) c->o.story = true;
-    else if (str_eq(word, STR("--no-faults"))) c->o.faults = 0;
-    else if (str_eq(word, STR("--journal"))) c->o.journal = true;
+static bool mutant_of(const char *text, struct work *w) {
+    w->o.mutant = text ? mutant_find(str_of(text)) : NULL;
+    return w->o.mutant != NULL;
+}
+
+/* Words with a value take it, and say so. */
+static bool valued(struct command *c, struct str word, const char *value) {
+    struct work *w = &c->work;
+    if (str_eq(word, STR("--seed"))) return seed(value, w);
+    if (str_eq(word, STR("--seeds"))) return seeds(value, w);
+    if (str_eq(word, STR("--seconds"))) return seconds_of(value, w);
+    if (str_eq(word, STR("--mutant"))) return mutant_of(value, w);
+    if (str_eq(word, STR("--jobs"))) return small(value, &w->jobs);
+    if (str_eq(word, STR("--messages"))) return small(value, &w->o.messages);
+    if (str_eq(word, STR("--steps"))) return number(value, UINT64_MAX, &w->o.steps);
+    return false;
+}
+
+static bool flag(struct command *c, struct str word) {
+    struct work *w = &c->work;
+    if (str_eq(word, STR("--story"))) w->o.story = true;
+    else if (str_eq(word, STR("--no-faults"))) w->o.faults = 0;
+    else if (str_eq(word, STR("--journal"))) w->o.journal = true;
+    else if (str_eq(word, STR("--both"))) w->both = true;
+    else if (str_eq(word, STR("--go-on"))) w->go_on = true;
+    else if (str_eq(word, STR("--mutants"))) c->mutants = true;
     else return false;
     return true;
 }
 
 int main(int argc, char **argv) {
-    struct command c = {.o = {.messages = 500, .steps = UINT64_MAX, .faults = 1}, .from = 1, .to = 1};
-    struct outcome sum;
+    struct command c = {
+        .work = {.o = {.messages = 500, .steps = UINT64_MAX, .faults = 1}, .from = 1, .to = 1}};
     for (int i = 1; i < argc; i++) {
-        bool used;
-        if (!option(&c, str_of(argv[i]), i + 1 < argc ? argv[i + 1] : NULL, &used)) return usage();
-        i += used;
         c.any = true;
+        if (flag(&c, str_of(argv[i]))) continue;
+        if (!valued(&c, str_of(argv[i]), i + 1 < argc ? argv[i + 1] : NULL)) return usage();
+        i++;
     }
-    if (!c.any) return check(c.o);
-    double began = seconds();
-    bool ok = run_seeds(c.o, c.from, c.to, &sum);
-    if (ok) print_counts(&sum);
-    printf("# %.2f seconds\n", seconds() - began);
-    return !ok;
+    if (!c.any) return check(c.work.o);
+    if (c.mutants) return table_of_mutants(c.work.o);
+    c.work.progress = c.work.to - c.work.from > 100;
+    struct sum s = many(&c.work);
+    if (s.runs != 1 || !s.failed) print_sum(&s);
+    return s.failed != 0;
 }

@@ -44,34 +44,24 @@ struct event {
     uint64_t arg;
 };
 
+/* Something is left out (mutants.c). */
+struct mutant {
+    const char *name, *what;
+    bool direct, journal;  /* the modes in which it matters */
+    unsigned ignore;       /* syncs: enum disk_fake_kind */
+    unsigned journal_skip; /* enum journal_skip */
+};
+extern const struct mutant mutants[]; /* the last has no name */
+const struct mutant *mutant_find(struct str name);
+
 struct options {
     uint64_t seed;
     uint32_t messages;
     uint64_t steps;  /* events at which a run counts as hung */
     unsigned faults; /* 0: none; 1: as the seed says */
     bool story;
-    unsigned mutant; /* enum mutant */
-    bool journal;    /* the spool has one; else the direct mode */
-};
-
-enum mutant {
-    MUTANT_NONE,
-    MUTANT_NO_SYNC_DATA,
-    MUTANT_NO_SYNC_CONTROL,
-    MUTANT_NO_SYNC_DIR,
-    MUTANT_NO_SYNC_ALL,
-    /* Only with a journal: */
-    MUTANT_NO_SYNC_JOURNAL,
-    MUTANT_NO_CHECKSUM,
-    MUTANT_NO_GENERATION,
-    MUTANT_NO_CREATE,
-    MUTANT_NO_WRITE,
-    MUTANT_NO_UNLINK,
-    MUTANT_NO_FORGET,
-    MUTANT_NO_REST,
-    MUTANT_NO_REDO,
-    MUTANT_NO_CLAIM,
-    MUTANTS
+    const struct mutant *mutant; /* NULL: none */
+    bool journal;                /* the spool has one; else the direct mode */
 };
 
 struct counters {
@@ -79,6 +69,15 @@ struct counters {
     uint64_t accepted, refused, doubtful, served, bounced, windows, again;
     uint64_t kills, cuts, resets, refusals, disk_errors, jumps;
 };
+
+struct outcome {
+    bool failed;
+    char why[512];
+    uint64_t hash;
+    struct counters count;
+    int64_t simulated; /* ns */
+};
+struct outcome run(const struct options *o);
 
 /* ---- Programs ------------------------------------------------------------------------------------------ */
 
