@@ -87,7 +87,7 @@ struct rcpt {
     uint32_t index, parent, attempts;
     uint32_t next_in_slice, parent_at; /* positions + 1; 0: the last, not known here */
     uint8_t state, notify, depth, deaths;
-    uint8_t ended;  /* the final mark that queue was told, or 0 */
+    uint8_t ended;  /* the final mark that queue was told, or told us, or 0 */
     uint8_t action; /* FAILED, REPORTING: what is to be told (enum sched_action) */
     uint64_t hash;
     int64_t next;

@@ -158,7 +158,12 @@ static void say_ended(struct sched *s, const struct message *m, const struct rcp
                                       WIRE_STATUS(*st)});
 }
 
-/* Likewise a recipient that has ended here: without its mark queue would keep the message for ever. */
+static bool on_record(uint8_t state) {
+    return state != 'N' && state != 'L';
+}
+
+/* Likewise a recipient that has ended here, or had when queue told it before: without its mark queue would keep the
+ * message for ever. */
 static void mark_again(struct sched *s, struct message *m, uint32_t index) {
     struct status st = status_make(250, "2.0.0", "ended before; said again");
     struct rcpt *r = sched_rcpt(m, index);
@@ -201,7 +206,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     struct message *m = told(s, w->id);
     const struct entry *e = m ? NULL : sched_entry(s, w->id);
     const char *why;
-    if (e && e->m) mark_again(s, e->m, w->index);
+    if (e && e->m && !on_record(w->state)) mark_again(s, e->m, w->index);
     if (!m || m->n >= RCPTS_MAX || (m->n && w->index <= m->r[m->n - 1].index)) return; /* sched_rcpt wants order */
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     struct rcpt *r = &m->r[m->n];
@@ -219,7 +224,8 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
         r->parent_at = w->parent + 1;
         r->depth = m->r[w->parent].depth < UINT8_MAX ? (uint8_t)(m->r[w->parent].depth + 1) : UINT8_MAX;
     }
-    if (w->state != 'N' && w->state != 'L') {
+    if (on_record(w->state)) {
+        r->ended = w->state;
         r->state = RCPT_DONE; /* told so that an alias which leads to it again does not serve it again */
     } else if (sched_recent(s, w->id, w->index)) {
         r->state = RCPT_DONE;
