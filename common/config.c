@@ -13,7 +13,6 @@
 enum {
     CONFIG_MEMORY = 16 * 1024 * 1024,
     VALUE_MAX = 32768, /* as in wire.def: conf */
-    NAME_MAX_OCTETS = 64,
     PATH_MAX_OCTETS = 1000,
     SHOWN_MAX = 60, /* octets of a wrong value that an error repeats */
 };
@@ -224,6 +223,15 @@ static bool set_endpoints(struct task *t, struct str s, struct endpoints *field)
     return true;
 }
 
+/* The one type of which a file may hold several: each is appended. */
+static bool set_rules(struct task *t, struct str s, struct rules *field) {
+    return !s.n || rules_add(field, s, t->arena, &t->why);
+}
+
+static bool is_repeated(size_t i) {
+    return strcmp(config_settings[i].type, "rules") == 0;
+}
+
 #define GROUP(title)
 #define SETTING(field, name, type, def, min, max, roles, when, sentence) \
     static bool set_field_##field(struct task *t, struct config *c, struct str s) { \
@@ -267,41 +275,11 @@ void config_free(struct config *c) {
 
 /* ---- Setting one by name ---- */
 
-/* Edit distance with swaps of neighbours (a word typed wrong), on at most NAME_MAX_OCTETS octets. */
-static size_t distance(struct str a, struct str b) {
-    size_t rows[3][NAME_MAX_OCTETS + 1];
-    size_t *before = rows[0], *last = rows[1], *now = rows[2];
-    for (size_t j = 0; j <= b.n; j++) last[j] = j;
-    for (size_t i = 1; i <= a.n; i++) {
-        now[0] = i;
-        for (size_t j = 1; j <= b.n; j++) {
-            size_t best = last[j - 1] + (a.p[i - 1] != b.p[j - 1]);
-            if (last[j] + 1 < best) best = last[j] + 1;
-            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
-                before[j - 2] + 1 < best)
-                best = before[j - 2] + 1;
-            now[j] = best;
-        }
-        size_t *spare = before;
-        before = last;
-        last = now;
-        now = spare;
-    }
-    return last[b.n];
-}
-
 static const char *nearest(struct str name) {
-    const char *found = NULL;
-    if (name.n > NAME_MAX_OCTETS) return NULL;
-    size_t best = name.n / 3 > 2 ? name.n / 3 + 1 : 3; /* further away it is another word, not a slip */
-    for (size_t i = 0; i < SETTING_COUNT; i++) {
-        size_t d = distance(name, str_of(config_settings[i].name));
-        if (d >= best) continue;
-        best = d;
-        found = config_settings[i].name;
-    }
-    return found;
+    const char *words[SETTING_COUNT + 1];
+    for (size_t i = 0; i < SETTING_COUNT; i++) words[i] = config_settings[i].name;
+    words[SETTING_COUNT] = NULL;
+    return str_nearest(name, words);
 }
 
 static void explain_unknown(struct str name, struct buf *why) {
@@ -323,6 +301,7 @@ static bool set_at(struct holder *h, size_t i, struct str value, struct buf *why
     const char *copy = NULL;
     if (value.n > VALUE_MAX) buf_adds(&t.why, "is too long");
     else if (has_control(value)) buf_adds(&t.why, "has a control character in it");
+    else if (!value.n && is_repeated(i)) buf_adds(&t.why, "is empty: write a rule, or take the line out");
     else if (!value.n && *t.setting->def) buf_addf(&t.why, "needs a value, like %s", t.setting->def);
     else if (!(copy = str_cstr(h->c.arena, value))) too_large(&t);
     else ok = setters[i](&t, &h->c, value);
@@ -356,7 +335,9 @@ unsigned config_line(const struct config *c, const char *name) {
 
 void config_set_line(struct config *c, const char *name, unsigned line) {
     ptrdiff_t i = find(str_of(name));
-    if (i >= 0) holder_of(c)->line[i] = line;
+    if (i < 0) return;
+    holder_of(c)->line[i] = line;
+    if (is_repeated((size_t)i) && c->rule.n) c->rule.v[c->rule.n - 1]->line = line;
 }
 
 /* ---- What needs more than the type of one setting. False: why says what is wrong and what to do. ---- */
@@ -574,13 +555,13 @@ static bool finish_entry(struct parse *p) {
         explain_unknown(e->name, &why);
         return fail(p, e->line, e->name, STR_NONE, buf_cstr(&why));
     }
-    if (p->h->line[i]) {
+    if (p->h->line[i] && !is_repeated((size_t)i)) {
         buf_addf(&why, "is set twice (line %u too): take one out", p->h->line[i]);
         return fail(p, e->line, e->name, STR_NONE, buf_cstr(&why));
     }
     if (!set_at(p->h, (size_t)i, buf_str(&e->value), &why))
         return fail(p, e->line, e->name, buf_str(&e->value), buf_cstr(&why));
-    p->h->line[i] = e->line;
+    config_set_line(&p->h->c, config_settings[i].name, e->line);
     return true;
 }
 
@@ -703,19 +684,33 @@ void config_complete(struct config *c) {
 
 /* ---- Telling others ---- */
 
-void config_each_for(const struct config *c, enum role role,
-                     void (*fn)(void *ctx, const char *name, const char *text), void *ctx) {
+void config_each_text(const struct config *c, size_t setting, config_told *fn, void *ctx) {
+    const struct holder *h = holder_of(c);
+    const char *name = config_settings[setting].name;
+    if (!is_repeated(setting)) {
+        const char *text = h->text[setting];
+        fn(ctx, name, str_of(text ? text : config_settings[setting].def), h->line[setting]);
+        return;
+    }
+    for (size_t i = 0; i < c->rule.n; i++) fn(ctx, name, c->rule.v[i]->text, c->rule.v[i]->line);
+}
+
+void config_each_for(const struct config *c, enum role role, config_told *fn, void *ctx) {
     for (size_t i = 0; i < SETTING_COUNT; i++)
-        if (config_settings[i].roles & ROLE_BIT(role))
-            fn(ctx, config_settings[i].name, config_text(c, config_settings[i].name));
+        if (config_settings[i].roles & ROLE_BIT(role)) config_each_text(c, i, fn, ctx);
+}
+
+static bool same(const struct config *a, const struct config *b, size_t i) {
+    const char *name = config_settings[i].name;
+    if (is_repeated(i)) return rules_same(&a->rule, &b->rule);
+    return strcmp(config_text(a, name), config_text(b, name)) == 0;
 }
 
 int config_change(const struct config *a, const struct config *b, enum role role) {
     int change = 0;
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         const struct setting *s = &config_settings[i];
-        if (!(s->roles & ROLE_BIT(role)) || strcmp(config_text(a, s->name), config_text(b, s->name)) == 0)
-            continue;
+        if (!(s->roles & ROLE_BIT(role)) || same(a, b, i)) continue;
         if (s->when == CONFIG_RESTART) return 2;
         change = 1;
     }

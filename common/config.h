@@ -3,7 +3,7 @@
  * Grammar of the file: one setting a line, `name = value`; `#` starts a comment at the start of a line or
  * after white space; a line that begins with white space goes on with the one before. A value runs to the
  * end of the line, without the white space around it; lists are separated by white space. Setting a name
- * twice is an error.
+ * twice is an error, but for rules, which are a list in the order of the file.
  *
  * The caged parser of posternd and `postern check` read the file; other programs are sent name and value,
  * one message each, and only those that roles in config.def gives them. */
@@ -12,6 +12,7 @@
 
 #include "common/net.h"
 #include "common/role.h"
+#include "common/rule.h"
 #include "common/str.h"
 
 struct arena;
@@ -40,6 +41,7 @@ typedef uint64_t config_duration; /* milliseconds; ms, s, m, h, d suffixes; a ba
 typedef struct networks config_networks;
 typedef struct words config_words;
 typedef struct endpoints config_endpoints; /* "none" is the empty list */
+typedef struct rules config_rules;         /* the setting may stand in the file any number of times */
 
 struct config {
     struct arena *arena; /* owns all that the fields point to */
@@ -68,10 +70,10 @@ extern const size_t config_setting_count;
 
 struct config *config_new(void); /* all defaults */
 void config_free(struct config *c);
-/* Sets one setting from its text. False: *why says what is wrong and what would be right (for an unknown
+/* Sets one setting from its text, or appends a rule. False: *why says what is wrong and what would be right (for an unknown
  * name, the nearest known one). The config is unchanged then. */
 bool config_set(struct config *c, struct str name, struct str value, const char **why);
-/* The text a setting was last set to, or its default. NULL: no such name. */
+/* The text a setting was last set to, or its default; of rules, the last. NULL: no such name. */
 const char *config_text(const struct config *c, const char *name);
 /* The line of the file on which it was set; 0: not in a file. Settings that travel in CONF messages bring
  * theirs. */
@@ -86,9 +88,12 @@ void config_blame(struct config_error *err, const char *file, unsigned line, str
 struct config *config_parse(const char *file, struct str text, struct config_error *err);
 /* Fills in what an empty default stands for (hostname, origin, program-directory), from the system. */
 void config_complete(struct config *c);
-/* Runs fn for each setting that role is told, with its text: what goes into CONF messages. */
-void config_each_for(const struct config *c, enum role role,
-                     void (*fn)(void *ctx, const char *name, const char *text), void *ctx);
+/* Runs fn with the text of a setting (a row of config_settings) and its line (0: not in a file): once, or for each
+ * rule. */
+typedef void config_told(void *ctx, const char *name, struct str text, unsigned line);
+void config_each_text(const struct config *c, size_t setting, config_told *fn, void *ctx);
+/* The same for each setting that role is told: what goes into CONF messages. */
+void config_each_for(const struct config *c, enum role role, config_told *fn, void *ctx);
 /* What a change from a to b means for role: 0 nothing, 1 it is told, 2 it is started again. */
 int config_change(const struct config *a, const struct config *b, enum role role);
 

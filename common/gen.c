@@ -37,7 +37,7 @@ static const char *type_word(const char *type) {
     } rows[] = {
         {"flag", "yes | no"},        {"words", "word ..."},
         {"networks", "network ..."}, {"endpoints", "address:port ..."},
-        {"string", "text"},
+        {"string", "text"},          {"rules", "stage [fact=value,...] ... action [argument]"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(rows[i].type, type) == 0) return rows[i].word;

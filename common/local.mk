@@ -27,6 +27,8 @@ common_libcommon_a_SOURCES = \
 	common/role.c \
 	common/role.h \
 	common/roles.def \
+	common/rule.c \
+	common/rule.h \
 	common/smtpcaps.h \
 	common/status.c \
 	common/status.h \
@@ -34,6 +36,8 @@ common_libcommon_a_SOURCES = \
 	common/str.h \
 	common/timers.c \
 	common/timers.h \
+	common/token.c \
+	common/token.h \
 	common/wire.c \
 	common/wire.def \
 	common/wire.h \
@@ -47,6 +51,7 @@ common_tests = \
 	common/test_cage \
 	common/test_config \
 	common/test_net \
+	common/test_rule \
 	common/test_str \
 	common/test_values \
 	common/test_xtext
@@ -57,15 +62,18 @@ common_test_channel_LDADD = $(TEST_LIBS)
 common_test_cage_LDADD = $(TEST_LIBS)
 common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
+common_test_rule_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
 common_test_values_LDADD = $(TEST_LIBS)
 common_test_xtext_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
 if FUZZ
-noinst_PROGRAMS += common/fuzz_addr common/fuzz_wire
+noinst_PROGRAMS += common/fuzz_addr common/fuzz_rule common/fuzz_wire
 common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_addr_LDADD = $(COMMON_LIBS)
+common_fuzz_rule_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+common_fuzz_rule_LDADD = $(COMMON_LIBS)
 common_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_wire_LDADD = $(COMMON_LIBS)
 endif

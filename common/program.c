@@ -57,7 +57,11 @@ static void on_conf(void *ctx, struct channel *ch, const struct wire_conf *m, in
     const char *why;
     (void)ch, (void)fd;
     if (!s->next) s->next = config_new();
-    if (!config_set(s->next, m->name, m->value, &why))
+    char name[65];
+    struct buf b = BUF(name);
+    buf_add(&b, m->name);
+    if (config_set(s->next, m->name, m->value, &why)) config_set_line(s->next, buf_cstr(&b), m->line);
+    else
         LOG_TROUBLE("posternd sent a setting that this program does not understand: %.*s: %s",
                     STR_ARGS(m->name), why);
 }

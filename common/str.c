@@ -117,6 +117,68 @@ bool str_is_print(struct str s) {
     return true;
 }
 
+/* Only the last '*' is ever gone back to: what an earlier one could take, the later one can take as well. */
+bool pattern_match(struct str p, struct str t) {
+    size_t i = 0, k = 0, star = 0, from = 0;
+    bool any = false;
+    while (k < t.n) {
+        if (i < p.n && p.p[i] == '*') {
+            any = true;
+            star = ++i;
+            from = k;
+        } else if (i < p.n && (p.p[i] == '?' || lower(p.p[i]) == lower(t.p[k]))) {
+            i++;
+            k++;
+        } else if (any) {
+            i = star;
+            k = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (i < p.n && p.p[i] == '*') i++;
+    return i == p.n;
+}
+
+enum { NEAR_MAX = 64 };
+
+/* Edit distance with swaps of neighbours (a word typed wrong), on at most NEAR_MAX octets. */
+static size_t distance(struct str a, struct str b) {
+    size_t rows[3][NEAR_MAX + 1];
+    size_t *before = rows[0], *last = rows[1], *now = rows[2];
+    for (size_t j = 0; j <= b.n; j++) last[j] = j;
+    for (size_t i = 1; i <= a.n; i++) {
+        now[0] = i;
+        for (size_t j = 1; j <= b.n; j++) {
+            size_t best = last[j - 1] + (a.p[i - 1] != b.p[j - 1]);
+            if (last[j] + 1 < best) best = last[j] + 1;
+            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
+                before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            now[j] = best;
+        }
+        size_t *spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[b.n];
+}
+
+const char *str_nearest(struct str word, const char *const *words) {
+    const char *found = NULL;
+    if (word.n > NEAR_MAX) return NULL;
+    size_t best = word.n / 3 > 2 ? word.n / 3 + 1 : 3; /* further away it is another word, not a slip */
+    for (; *words; words++) {
+        size_t d = distance(word, str_of(*words));
+        if (d >= best) continue;
+        best = d;
+        found = *words;
+    }
+    return found;
+}
+
 /* FNV-1a with a seed and a final mix, so that a client that can choose names cannot choose buckets. */
 static uint64_t mix(uint64_t h) {
     h ^= h >> 33;

@@ -40,6 +40,11 @@ bool str_hex_to_u64(struct str s, uint64_t *out);  /* 1..16 hex digits */
  * non-empty input. */
 struct str str_dup(struct arena *a, struct str s);
 const char *str_cstr(struct arena *a, struct str s); /* NUL-terminated copy, NULL when the arena is full */
+/* Does the whole text match? '*' stands for any octets, '?' for one; letters without regard to case. Takes time in
+ * proportion to the product of the lengths at most. */
+bool pattern_match(struct str pattern, struct str text);
+/* The one of the words (up to NULL) that was meant by a word typed wrong; NULL: none is near. */
+const char *str_nearest(struct str word, const char *const *words);
 bool str_is_print(struct str s);                   /* only 0x20..0x7e */
 uint64_t str_hash(struct str s, uint64_t seed);    /* keyed by seed; not cryptographic, for hash tables */
 uint64_t str_hash_nocase(struct str s, uint64_t seed);

@@ -192,11 +192,11 @@ static void leaves_a_config_alone_that_it_refuses(void **state) {
     config_free(c);
 }
 
-static void count(void *ctx, const char *name, const char *text) {
+static void count(void *ctx, const char *name, struct str text, unsigned line) {
     unsigned *bits = ctx;
     *bits += 1;
     if (strcmp(name, "spool-directory") == 0) *bits += 1000;
-    if (strcmp(name, "hostname") == 0) assert_string_equal(text, "mx.example");
+    if (strcmp(name, "hostname") == 0) assert_true(str_eq(text, STR("mx.example")));
 }
 
 static void tells_each_role_its_own(void **state) {
@@ -217,6 +217,30 @@ static void knows_what_a_change_means(void **state) {
     assert_int_equal(config_change(a, c, ROLE_queue), 2);
     assert_int_equal(config_change(a, c, ROLE_smtpd), 0);
     config_free(a), config_free(b), config_free(c);
+}
+
+static void keep_last(void *ctx, const char *name, struct str text, unsigned line) {
+    char *out = ctx;
+    if (strcmp(name, "rule") == 0) snprintf(out + strlen(out), 200 - strlen(out), "%u:%.*s;", line, STR_ARGS(text));
+}
+
+static void keeps_rules_in_order(void **state) {
+    struct config *c = good("rule = mail  sender=<> accept\nerror-limit = 5\nrule = rcpt\n recipient=a@b\treject"),
+                  *same = good("rule = mail sender=<> accept\n\nrule = rcpt recipient=a@b reject"),
+                  *other = good("rule = rcpt recipient=a@b reject");
+    struct config_error err;
+    char told[200] = "";
+    assert_int_equal(c->rule.n, 2);
+    config_each_for(c, ROLE_smtpd, keep_last, told);
+    assert_string_equal(told, "1:mail sender=<> accept;3:rcpt recipient=a@b reject;");
+    assert_int_equal(config_change(c, other, ROLE_smtpd), 1);
+    assert_int_equal(config_change(c, other, ROLE_queue), 0);
+    assert_int_equal(config_change(c, same, ROLE_queue), 0);
+    assert_null(parse("rule = mail reject\nrule = mail sendr=x@y reject", &err));
+    assert_string_equal(err.text,
+                        "f:2: rule = mail sendr=x@y reject: \"sendr\": is no condition; did you mean \"sender\"?");
+    assert_null(parse("rule =\n", &err));
+    config_free(c), config_free(same), config_free(other);
 }
 
 static void completes(void **state) {
@@ -240,6 +264,7 @@ int main(void) {
         cmocka_unit_test(leaves_a_config_alone_that_it_refuses),
         cmocka_unit_test(tells_each_role_its_own),
         cmocka_unit_test(knows_what_a_change_means),
+        cmocka_unit_test(keeps_rules_in_order),
         cmocka_unit_test(completes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

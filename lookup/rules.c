@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { RULES_MAX = 64u << 20 };
+enum { RULES_MEMORY = 64u << 20 };
 
 static int by_text(const void *a, const void *b) {
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
@@ -53,7 +53,7 @@ struct lookup_rules *lookup_rules_new(const struct config *c, const char **why) 
     struct lookup_rules *r = xmalloc(sizeof *r);
     struct str delimiter = str_of(c->user_extension), origin = str_of(c->origin);
     *why = NULL;
-    r->arena = arena_new(RULES_MAX);
+    r->arena = arena_new(RULES_MEMORY);
     add_domains(r, c, why);
     if (origin.n == 0) origin = str_of(c->hostname);
     if (origin.n == 0 || !domain_parse(origin, 0, r->arena, &r->origin, why)) r->origin = STR("localhost");

@@ -1,33 +1,6 @@
 /* select.c: which messages an operation means. */
 #include "queue/select.h"
 
-static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
-/* Only the last '*' is ever gone back to: what an earlier one could take, the later one can take as well. */
-bool pattern_match(struct str p, struct str t) {
-    size_t i = 0, k = 0, star = 0, from = 0;
-    bool any = false;
-    while (k < t.n) {
-        if (i < p.n && p.p[i] == '*') {
-            any = true;
-            star = ++i;
-            from = k;
-        } else if (i < p.n && (p.p[i] == '?' || lower(p.p[i]) == lower(t.p[k]))) {
-            i++;
-            k++;
-        } else if (any) {
-            i = star;
-            k = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (i < p.n && p.p[i] == '*') i++;
-    return i == p.n;
-}
-
 static bool within(struct str pattern, struct str text) {
     char mem[CONTROL_ADDRESS_MAX + 2];
     struct buf b = BUF(mem);

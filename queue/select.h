@@ -14,9 +14,6 @@ struct selection {
     char state;               /* 'f' fresh: no attempt yet; 'd' deferred; 'h' held */
 };
 
-/* Does the whole text match? '*' stands for any octets, '?' for one; letters without regard to case. Takes time in
- * proportion to the product of the lengths at most. */
-bool pattern_match(struct str pattern, struct str text);
 char select_state(const struct control *c); /* 'f', 'd' or 'h' */
 bool select_matches(const struct selection *sel, const struct control *c, int64_t now_ms);
 /* A rule of addresses for mail that comes in: does a pattern match the sender or a recipient? */

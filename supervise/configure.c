@@ -38,6 +38,10 @@ static struct str slurp(int file) {
     return (struct str){mem, n};
 }
 
+static void tell_setting(void *ctx, const char *name, struct str text, unsigned line) {
+    if (line) tell(*(int *)ctx, WIRE_conf, &(struct wire_conf){.name = str_of(name), .value = text, .line = line});
+}
+
 static void parse_and_tell(const char *name, int file, int to) {
     struct config_error err = {""};
     struct str text = slurp(file);
@@ -46,14 +50,7 @@ static void parse_and_tell(const char *name, int file, int to) {
         config_blame(&err, name, 0, STR_NONE, STR_NONE, "is larger than 1 MiB: is it the right file?");
     else c = config_parse(name, text, &err);
     if (!c) tell(to, WIRE_conf_error, &(struct wire_conf_error){.text = str_of(err.text)});
-    for (size_t i = 0; c && i < config_setting_count; i++) {
-        const char *word = config_settings[i].name;
-        if (config_line(c, word))
-            tell(to, WIRE_conf,
-                 &(struct wire_conf){.name = str_of(word),
-                                     .value = str_of(config_text(c, word)),
-                                     .line = config_line(c, word)});
-    }
+    for (size_t i = 0; c && i < config_setting_count; i++) config_each_text(c, i, tell_setting, &to);
     if (c) tell(to, WIRE_conf_end, &(struct wire_conf_end){.generation = 0});
     _exit(0);
 }

@@ -173,20 +173,14 @@ static const struct channel_user channel_user = {.handlers = &from_programs, .cl
 
 /* ---- Starting one ---- */
 
-struct telling {
-    struct proc *p;
-    const struct config *c;
-};
-
-static void tell_setting(void *ctx, const char *name, const char *text) {
-    struct telling *t = ctx;
-    SEND(t->p->channel, conf, .name = str_of(name), .value = str_of(text), .line = config_line(t->c, name));
+static void tell_setting(void *ctx, const char *name, struct str text, unsigned line) {
+    struct proc *p = ctx;
+    SEND(p->channel, conf, .name = str_of(name), .value = text, .line = line);
 }
 
 static void tell_settings(struct proc *p) {
     struct suite *s = p->suite;
-    struct telling t = {p, s->config};
-    config_each_for(s->config, p->role, tell_setting, &t);
+    config_each_for(s->config, p->role, tell_setting, p);
     SEND(p->channel, conf_end, .generation = s->generation);
 }
 
