@@ -96,8 +96,7 @@ static void says_what_is_wrong(void **state) {
          "\"spam.example\": has no @: write user@example.org, or *@example.org for a whole domain"},
         {"rcpt recipient=<> reject",
          "\"<>\": has no @: write user@example.org, or *@example.org for a whole domain"},
-        {"connect client=mx.example.org reject", "\"mx.example.org\": must be a network like 192.0.2.0/24 or "
-                                                 "2001:db8::/32; for host names there is name="},
+        {"connect client=mx.example.org reject", "\"mx.example.org\": not an IPv4 or IPv6 address; for names of hosts there is name="},
         {"mail tls=1.1 reject", "\"1.1\": must be one of: off on 1.2 1.3"},
         {"mail recipient=a@b reject",
          "\"recipient\": is not known yet at mail; put the rule at rcpt data end"},
@@ -108,7 +107,7 @@ static void says_what_is_wrong(void **state) {
         {"mail reject 550 4.7.1 no", "\"4.7.1\": is no enhanced code of this reply's class, like 5.7.1"},
         {"mail reject 550 5.7.1234 no",
          "\"5.7.1234\": is no enhanced code of this reply's class, like 5.7.1"},
-        {"rcpt redirect nobody", "\"nobody\": has no domain"},
+        {"rcpt redirect nobody", "\"nobody\": the address has no domain"},
         {"mail hold \"please\"", "\"\\x22please\\x22\": nothing may follow the action"},
         {"mail add nothing",
          "\"nothing\": must be a header field like X-Checked: yes, printable ASCII of at most 400 "

@@ -268,3 +268,13 @@ void store_hold_draft(struct store *s, struct qid id) {
     struct entry *e = entry_find(s, id);
     if (e && e->place == PLACE_DRAFT && e->draft && !e->draft->ended) e->draft->c.held = true;
 }
+
+void store_redirect_draft(struct store *s, struct qid id, uint32_t *rcpts, struct str to) {
+    struct draft *d = open_draft(s, id);
+    if (!d || !*rcpts || *rcpts != d->c.rcpt_count) return;
+    struct str copy = clean(to) && to.n <= CONTROL_ADDRESS_MAX ? str_dup(d->arena, to) : STR_NONE;
+    *rcpts = 0; /* what cannot be redirected is refused: it was not meant for those */
+    if (!copy.n) return;
+    d->c.rcpts[0] = (struct control_rcpt){.rcpt = copy, .parent = CONTROL_NO_PARENT, .state = 'N'};
+    d->c.rcpt_count = *rcpts = 1;
+}

@@ -138,6 +138,8 @@ enum store_outcome store_order(struct store *s, struct qid id, const struct cont
 /* A draft that has not ended: what came so far; and: it is to be held from the commit on. */
 const struct control *store_draft(const struct store *s, struct qid id);
 void store_hold_draft(struct store *s, struct qid id);
+/* One recipient instead of those told, of which there must be *rcpts; that is 1 then, or 0 when it cannot be done. */
+void store_redirect_draft(struct store *s, struct qid id, uint32_t *rcpts, struct str to);
 enum store_outcome store_remove(struct store *s,
                                 struct qid id); /* RETIRED (without telling retired) or UNKNOWN */
 

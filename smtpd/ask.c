@@ -28,15 +28,16 @@ static bool ask_take(struct shell *sh, uint32_t tag, struct ask *out) {
     return true;
 }
 
-bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
+    static const struct ip ourselves = {0}; /* a rule chose the recipient */
     struct shell *sh = c->sh;
     if (!sh->lookup || channel_full(sh->lookup)) return false;
-    const struct ip *ip = &c->client.ip;
+    const struct ip *ip = rcpt->by_rule ? &ourselves : &c->client.ip;
     SEND(sh->lookup, rcpt_query, .tag = ask_new(c, slot), .family = ip->family,
          .ip = {(const char *)ip->b, ip->family == 4   ? 4
                                      : ip->family == 6 ? 16
                                                        : 0},
-         .sender = m->sender_text, .rcpt = rcpt);
+         .sender = m->sender_text, .rcpt = rcpt->text);
     return true;
 }
 

@@ -17,14 +17,18 @@ static const struct chunk_refusal no_helo = {503, "5.5.1", "Say EHLO or HELO fir
                                   no_mail = {503, "5.5.1", "MAIL comes first"},
                                   no_rcpt = {503, "5.5.1", "RCPT comes first"},
                                   none_accepted = {554, "5.5.1", "No recipient was accepted"},
-                                  not_now = {451, "4.3.0", "No mail can be taken now, try again later"};
+                                  not_now = {451, "4.3.0", "No mail can be taken now, try again later"},
+                                  unwanted = {503, "5.5.1", "No mail is taken from you; say QUIT"},
+                                  by_rule = {0, NULL, NULL}; /* what it says is in the session */
 
 static const struct chunk_refusal *refusal(struct session *s) {
+    if (s->state == AT_REFUSED) return &unwanted;
     if (s->state == AT_START) return &no_helo;
     if (s->state == AT_READY) return &no_mail;
     if (s->state == AT_MAIL) return s->tx->tried ? &none_accepted : &no_rcpt;
-    if (s->state == AT_CHUNKS || data_start(s, true)) return NULL;
-    return &not_now;
+    if (s->state == AT_CHUNKS) return NULL;
+    if (!session_policy(s, RULE_DATA, NULL, &s->chunk_status)) return &by_rule;
+    return data_start(s, true) ? NULL : &not_now;
 }
 
 static void chunk_end(struct session *s) {
@@ -36,7 +40,8 @@ static void chunk_end(struct session *s) {
         return;
     }
     session_forget(s);
-    session_wrong(s, "bdat", r->code, r->detail, r->text);
+    if (r == &by_rule) session_refuse(s, "bdat", &s->chunk_status, STR_NONE);
+    else session_wrong(s, "bdat", r->code, r->detail, r->text);
 }
 
 void chunk_take(struct session *s, struct str *in) {

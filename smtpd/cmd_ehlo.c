@@ -22,6 +22,7 @@ static bool acceptable(struct str name, struct arena *a) {
 }
 
 static bool hello(struct session *s, struct str name, bool esmtp) {
+    struct status st;
     struct arena *a = arena_new(4096);
     bool ok = acceptable(name, a);
     arena_free(a);
@@ -36,7 +37,10 @@ static bool hello(struct session *s, struct str name, bool esmtp) {
     session_forget(s); /* 4.1.4: as RSET */
     s->state = AT_READY;
     s->esmtp = esmtp;
-    return true;
+    if (session_policy(s, RULE_HELO, NULL, &st)) return true;
+    s->state = AT_START;
+    session_refuse(s, "helo", &st, STR_NONE);
+    return false;
 }
 
 void cmd_ehlo(struct session *s, struct str arg) {

@@ -90,5 +90,10 @@ void cmd_mail(struct session *s, struct str arg) {
     }
     s->tx = tx;
     s->state = AT_MAIL;
+    if (!session_policy(s, RULE_MAIL, NULL, &st)) {
+        session_refuse(s, "mail", &st, STR_NONE);
+        session_forget(s);
+        return;
+    }
     session_say(s, 250, "2.1.0", "Sender ok");
 }

@@ -33,7 +33,8 @@ static bool known(struct transaction *tx, struct session_rcpt *r) {
 
 static void accept_rcpt(struct session *s, struct waiting *w) {
     struct transaction *tx = s->tx;
-    if (known(tx, w->rcpt)) {
+    if (w->rcpt->discard || known(tx, w->rcpt)) {
+        s->state = AT_RCPT;
         session_reply(s, &w->st);
         return;
     }
@@ -93,6 +94,23 @@ static bool parse(struct session *s, struct str arg, struct waiting *w) {
     return true;
 }
 
+static bool permitted(struct session *s, struct waiting *w) {
+    struct str given = w->rcpt->text;
+    w->to = given;
+    if (!session_policy(s, RULE_RCPT, w->rcpt, &w->st)) {
+        w->st.text = str_dup(s->tx->arena, w->st.text); /* its turn may come after that of others */
+        w->rcpt = NULL;
+        return false;
+    }
+    if (w->rcpt->discard) w->st = status_make(250, "2.1.5", "Recipient ok");
+    return !w->rcpt->discard;
+}
+
+static void ask(struct session *s, struct waiting *w) {
+    w->answered = !s->host->ops->ask(s->ctx, w->slot, &s->tx->mail, w->rcpt);
+    if (w->answered) w->rcpt = NULL;
+}
+
 void cmd_rcpt(struct session *s, struct str arg) {
     struct transaction *tx = s->tx;
     tx->tried = true;
@@ -109,11 +127,7 @@ void cmd_rcpt(struct session *s, struct str arg) {
     w->answered = true;
     w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
     w->to = str_dup(tx->arena, arg);
-    if (parse(s, arg, w)) {
-        w->to = w->rcpt->text;
-        w->answered = !s->host->ops->ask(s->ctx, w->slot, &tx->mail, w->rcpt->text);
-        if (w->answered) w->rcpt = NULL;
-    }
+    if (parse(s, arg, w) && permitted(s, w)) ask(s, w);
     *tx->waiting_last = w;
     tx->waiting_last = &w->next;
     tx->waiting_n++;

@@ -80,7 +80,8 @@ static void op_deadline(void *ctx, int64_t at_ns) {
     if (!c->timer.slot || c->timer.at > at_ns) loop_timer(c->sh->me->loop, &c->timer, at_ns);
 }
 
-static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m,
+                   const struct session_rcpt *rcpt) {
     return ask_rcpt(ctx, slot, m, rcpt);
 }
 
@@ -114,6 +115,14 @@ static void op_event(void *ctx, const struct session_event *e) {
     case SESSION_REJECT:
         LOG(reject, .session = c->number, .client = client, .stage = e->stage, .from = e->from, .to = e->to,
             .helo = e->helo, .reply = e->reply);
+        break;
+    case SESSION_POLICY:
+        LOG(policy, .session = c->number, .client = client, .stage = e->stage, .line = e->line, .rule = e->token,
+            .action = e->action, .from = e->from, .to = e->to, .helo = e->helo, .text = e->reply);
+        break;
+    case SESSION_DISCARDED:
+        LOG(discarded, .id = e->mail->id, .client = client, .from = e->from, .rcpts = e->mail->rcpt_count,
+            .size = e->mail->size);
         break;
     case SESSION_RECEIVED:
         LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol,

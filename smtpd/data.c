@@ -22,6 +22,7 @@ bool data_start(struct session *s, bool chunked) {
     d->chunked = chunked;
     d->header.delivered_to = on_delivered_to;
     d->header.ctx = s;
+    policy_look_for(s, &d->header, tx->arena);
     d->arena = tx->arena;
     d->began_ns = s->now.mono_ns;
     tx->data = d;
@@ -100,6 +101,30 @@ static void refuse(struct session *s, const struct status *st) {
         session_end(s, "4.7.0", "Too many errors", "too many errors");
 }
 
+static struct status accepted(const struct session *s, struct buf *text) {
+    buf_adds(text, "Accepted as ");
+    buf_adds(text, qid_format(s->tx->mail.id).c);
+    return status_make(250, "2.0.0", buf_cstr(text));
+}
+
+static void finish(struct session *s, enum session_event_kind kind) {
+    char mem[96];
+    struct buf text = BUF(mem);
+    struct status ok = accepted(s, &text);
+    s->messages++;
+    s->errors = 0; /* a client that sends mail is at work, however long the session */
+    tell(s, kind, &ok);
+    session_forget(s);
+    session_reply(s, &ok);
+}
+
+/* The client hears what it would hear of any other message. */
+static void discard(struct session *s) {
+    s->tx->data->failed = true;
+    s->host->ops->abort(s->ctx);
+    finish(s, SESSION_DISCARDED);
+}
+
 static void complete(struct session *s) {
     struct transaction *tx = s->tx;
     struct status st;
@@ -108,6 +133,16 @@ static void complete(struct session *s) {
         refuse(s, &st);
         return;
     }
+    if (!session_policy(s, RULE_END, NULL, &st)) {
+        refuse(s, &st);
+        return;
+    }
+    if (tx->effects.discard || !tx->mail.rcpt_count) {
+        discard(s);
+        return;
+    }
+    tx->mail.hold = tx->effects.hold;
+    tx->mail.redirect = tx->effects.redirect;
     tx->mail.prefix = prefix_build(s, tx->arena);
     if (!tx->mail.prefix.n || !s->host->ops->commit(s->ctx, &tx->mail)) {
         st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
@@ -146,20 +181,8 @@ void data_chunk_end(struct session *s, bool last) {
 }
 
 void data_done(struct session *s, const struct status *st) {
-    char mem[96];
-    struct buf text = BUF(mem);
     s->committing = false;
     s->tx->data->failed = true; /* it is out of our hands: nothing left to abort */
-    if (st->kind != STATUS_OK) {
-        refuse(s, st);
-        return;
-    }
-    buf_adds(&text, "Accepted as ");
-    buf_adds(&text, qid_format(s->tx->mail.id).c);
-    s->messages++;
-    s->errors = 0; /* a client that sends mail is at work, however long the session */
-    struct status ok = status_make(250, "2.0.0", buf_cstr(&text));
-    tell(s, SESSION_RECEIVED, &ok);
-    session_forget(s);
-    session_reply(s, &ok);
+    if (st->kind == STATUS_OK) finish(s, SESSION_RECEIVED);
+    else refuse(s, st);
 }

@@ -14,6 +14,8 @@ static bool named(const struct header_scan *h, struct str name) {
 static void field_begins(struct header_scan *h) {
     h->started = true;
     h->place = HEADER_SKIP;
+    for (size_t i = 0; i < h->wanted_n; i++)
+        if (named(h, h->wanted[i])) h->seen |= 1u << i;
     if (named(h, STR("Received"))) h->received++;
     else if (named(h, STR("Date"))) h->date = true;
     else if (named(h, STR("Message-ID"))) h->message_id = true;

@@ -23,9 +23,12 @@ struct header_scan {
     bool date, message_id, from;
     uint32_t received;
     uint8_t name_n;
-    char name[16]; /* longer names are none that we look for */
+    char name[64]; /* longer names are none that we look for */
     uint16_t value_n;
     char value[ADDR_TEXT_MAX + 16];
+    const struct str *wanted; /* further names to look for, at most 32 */
+    size_t wanted_n;
+    uint32_t seen; /* bits of those that were there */
     void (*delivered_to)(void *ctx, struct str value); /* each Delivered-To, without white space around it */
     void *ctx;
 };

@@ -21,10 +21,13 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/line.h \
 	smtpd/params.c \
 	smtpd/params_dsn.c \
+	smtpd/policy.c \
+	smtpd/policy.h \
 	smtpd/prefix.c \
 	smtpd/reply.c \
 	smtpd/session.c \
 	smtpd/session.h \
+	smtpd/session_policy.c \
 	smtpd/state.h
 
 pkglibexec_PROGRAMS += smtpd/smtpd
@@ -46,11 +49,13 @@ smtpd_libtesting_a_SOURCES = \
 
 smtpd_tests = \
 	smtpd/test_line \
+	smtpd/test_policy \
 	smtpd/test_session \
 	smtpd/test_shell
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_policy_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_shell_LDADD = $(TEST_LIBS)
 

@@ -69,7 +69,7 @@ bool mail_commit(struct conn *c, const struct session_mail *envelope) {
     if (!m || !reachable(sh, m) || !body_end(&m->body)) return false;
     tell_envelope(sh, m); /* an empty message has no chunk */
     SEND(sh->queue, mail_end, .id = m->id, .rcpts = envelope->rcpt_count, .size = envelope->size,
-         .prefix = envelope->prefix);
+         .prefix = envelope->prefix, .hold = envelope->hold, .redirect = envelope->redirect);
     body_free(&m->body);
     return true;
 }

@@ -99,6 +99,7 @@ static void take_settings(struct shell *sh) {
     const struct config *c = sh->me->config;
     sh->host.ops = &conn_ops;
     sh->host.hostname = str_of(c->hostname);
+    sh->host.rules = &c->rule;
     sh->host.size_limit = c->message_size_limit;
     sh->host.rcpt_limit = (uint32_t)c->recipient_limit;
     sh->host.error_limit = (uint32_t)c->error_limit;

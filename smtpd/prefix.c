@@ -1,7 +1,7 @@
 #include "common/arena.h"
 #include "smtpd/state.h"
 
-enum { PREFIX_OCTETS_MAX = 4096 };
+enum { PREFIX_OCTETS_MAX = 8192 /* as in wire.def */ };
 
 /* Days since 1970 as a date. Years begin in March here, so that the leap day is the last of them. */
 static void civil(int64_t days, int *year, int *month, int *day) {
@@ -88,6 +88,10 @@ struct str prefix_build(const struct session *s, struct arena *a) {
     struct buf b = buf_in(a, PREFIX_OCTETS_MAX);
     add_received(&b, s);
     add_missing(&b, s);
+    for (size_t i = 0; i < s->tx->effects.field_n; i++) {
+        buf_add(&b, s->tx->effects.fields[i]);
+        buf_adds(&b, "\r\n");
+    }
     /* Data without a header: an empty line keeps its first line from being read as one of ours. */
     if (s->tx->data->header.headless) buf_adds(&b, "\r\n");
     return b.failed ? STR_NONE : buf_str(&b);

@@ -48,17 +48,24 @@ void session_say(struct session *s, unsigned code, const char *detail, const cha
     line(s, code, false, str_of(detail), str_of(text));
 }
 
-void session_end(struct session *s, const char *detail, const char *text, const char *why) {
+void session_end_text(struct session *s, const struct status *st, const char *why) {
     char mem[REPLY_LINE_MAX];
     struct buf b = BUF(mem);
     buf_add(&b, s->host->hostname); /* 4.2: 421 <domain> ... */
     buf_addc(&b, ' ');
-    buf_adds(&b, text);
-    line(s, 421, false, str_of(detail), buf_str(&b));
+    buf_add(&b, st->text);
+    struct status whole = *st;
+    whole.text = buf_str(&b);
+    session_reply(s, &whole);
     session_close(s, why);
 }
 
-static void tell(struct session *s, const char *stage, const struct status *st, struct str to) {
+void session_end(struct session *s, const char *detail, const char *text, const char *why) {
+    struct status st = status_make(421, detail, text);
+    session_end_text(s, &st, why);
+}
+
+void session_tell(struct session *s, const char *stage, const struct status *st, struct str to) {
     char mem[REPLY_LINE_MAX];
     struct buf reply = BUF(mem);
     status_format(&reply, st);
@@ -74,7 +81,7 @@ static void tell(struct session *s, const char *stage, const struct status *st, 
 
 void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to) {
     session_reply(s, st);
-    tell(s, stage, st, to);
+    session_tell(s, stage, st, to);
     /* 4xx is our own trouble or a limit (452): the client does right to go on. */
     if (st->code < 500 || ++s->errors < s->host->error_limit || s->over) return;
     session_end(s, "4.7.0", "Too many errors", "too many errors");

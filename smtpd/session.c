@@ -62,7 +62,7 @@ struct transaction *transaction_new(uint32_t rcpt_limit) {
 void session_forget(struct session *s) {
     if (s->tx && s->tx->data && !s->tx->data->failed && !s->committing) s->host->ops->abort(s->ctx);
     drop_transaction(s);
-    if (s->state != AT_START) s->state = AT_READY;
+    if (s->state != AT_START && s->state != AT_REFUSED) s->state = AT_READY;
 }
 
 static void drop_held(struct session *s) {
@@ -93,6 +93,7 @@ struct str session_protocol(const struct session *s) {
 
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
     if (v->states & s->state) v->fn(s, arg);
+    else if (s->state == AT_REFUSED) session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */
     else if (s->state == AT_START) session_wrong(s, "order", 503, "5.5.1", "Say EHLO or HELO first");
     else if (s->state == AT_READY) session_wrong(s, "order", 503, "5.5.1", "MAIL comes first");
     else session_wrong(s, "order", 503, "5.5.1", "A message has been begun already; RSET forgets it");
@@ -229,14 +230,33 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
     forget_all(s);
 }
 
-void session_greet(struct session *s, struct session_now now) {
+static void say_greeting(struct session *s) {
     char mem[300];
     struct buf b = BUF(mem);
+    buf_add(&b, s->host->hostname);
+    buf_adds(&b, s->client.service == SERVICE_LMTP ? " LMTP Postern" : " ESMTP Postern");
+    session_plain(s, 220, false, buf_str(&b));
+}
+
+/* RFC 5321 3.1: 554 instead of 220; then the client says QUIT. */
+static void greet(struct session *s) {
+    struct status st;
+    if (session_policy(s, RULE_CONNECT, NULL, &st)) {
+        say_greeting(s);
+    } else if (st.kind == STATUS_LATER) {
+        session_tell(s, "connect", &st, STR_NONE);
+        session_end_text(s, &st, "deferred by a rule");
+    } else {
+        s->state = AT_REFUSED;
+        session_plain(s, 554, false, st.text); /* a greeting has no enhanced code (RFC 2034 4) */
+        session_tell(s, "connect", &st, STR_NONE);
+    }
+}
+
+void session_greet(struct session *s, struct session_now now) {
     s->now = now;
     s->greeted = s->moved = true;
-    buf_add(&b, s->host->hostname);
-    buf_adds(&b, " ESMTP Postern");
-    session_plain(s, 220, false, buf_str(&b));
+    greet(s);
     finish(s);
 }
 

@@ -14,6 +14,7 @@
 #include "common/status.h"
 
 struct session;
+struct rules;
 
 /* The time, as the caller's clocks say. */
 struct session_now {
@@ -27,6 +28,8 @@ struct session_rcpt {
     struct str text;  /* as addr_format writes it */
     struct str orcpt; /* RFC 3461: type;address, without xtext; or empty */
     uint8_t notify;   /* bits: 1 NEVER, 2 SUCCESS, 4 FAILURE, 8 DELAY; 0 not given */
+    bool by_rule;     /* a rule put it there instead of the one that was given: it may be anywhere */
+    bool discard;     /* a rule: it is accepted, and gets nothing */
 };
 
 /* The numbers are those of wire.def. */
@@ -43,17 +46,23 @@ struct session_mail {
     struct str envid;       /* without xtext; or empty */
     uint32_t rcpt_count;
     struct session_rcpt *rcpts;
+    bool hold;           /* at commit: to be kept until it is released */
+    struct str redirect; /* at commit: an address that takes the place of all recipients, or empty */
     struct str origin; /* for people: "client [192.0.2.1] helo x", "local user 1000" */
     struct str prefix; /* at commit: header fields to put in front */
     uint64_t size;     /* at commit: octets of the data */
 };
 
-enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED };
+/* POLICY: a rule took effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and
+ * thrown away. */
+enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED, SESSION_POLICY, SESSION_DISCARDED };
 
 struct session_event {
     enum session_event_kind kind;
     struct str stage, from, to, helo, reply, protocol;
-    const struct session_mail *mail; /* NULL for SESSION_REJECT */
+    struct str action, token; /* of a rule */
+    unsigned line;
+    const struct session_mail *mail; /* NULL for SESSION_REJECT and SESSION_POLICY */
     uint64_t data_us, commit_us;
 };
 
@@ -64,7 +73,7 @@ struct session_ops {
     /* Call session_expire at this time (mono_ns), unless another deadline is set before. */
     void (*deadline)(void *ctx, int64_t at_ns);
     /* May this client send to rcpt? Answer with session_answer(s, slot, status). False: nobody to ask now. */
-    bool (*ask)(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt);
+    bool (*ask)(void *ctx, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt);
     /* The data of this message begins; fill in m->id. False: no message can be taken now. */
     bool (*begin)(void *ctx, struct session_mail *m);
     /* The next octets of its data. False: it cannot be kept; abort follows. */
@@ -82,6 +91,7 @@ struct session_ops {
 struct session_host {
     const struct session_ops *ops;
     struct str hostname;
+    const struct rules *rules; /* of policy, or NULL */
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
@@ -104,6 +114,9 @@ struct session_client {
     enum session_service service;
     bool local;   /* the kernel says who it is */
     uint32_t uid; /* of a local user */
+    /* Names of its address in DNS, when they were asked for, else empty; views that outlive the session. name was
+     * confirmed by its own address records, reverse is only what the owner of the address claims. */
+    struct str name, reverse;
 };
 
 /* What protects a session, as the shell found it. Texts are printable ASCII. */

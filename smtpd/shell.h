@@ -90,7 +90,7 @@ void conn_greet(struct conn *c);
 struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
 
 /* ask.c: questions to lookup. */
-bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, struct str rcpt);
+bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt);
 bool ask_user(struct conn *c);
 void ask_lost(struct shell *sh); /* lookup has gone */
 void ask_rcpt_answer(void *ctx, struct channel *ch, const struct wire_rcpt_answer *m, int fd);

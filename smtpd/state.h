@@ -4,6 +4,7 @@
 
 #include "smtpd/header.h"
 #include "smtpd/line.h"
+#include "smtpd/policy.h"
 #include "smtpd/session.h"
 
 /* Where a session stands (RFC 5321 4.1.4); commands.def says which command goes where. */
@@ -14,6 +15,7 @@ enum session_state {
     AT_RCPT = 8,    /* at least one recipient */
     AT_CHUNKS = 16, /* a chunk of the data was accepted (RFC 3030) */
     ANYWHERE = 31,
+    AT_REFUSED = 32, /* the client was refused as it came (3.1): it can only quit */
 };
 
 /* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920
@@ -48,6 +50,7 @@ struct transaction {
     struct session_rcpt **known; /* a hash table of mail.rcpts, to drop those given twice */
     size_t known_cap;
     struct session_rcpt *parsing; /* whose parameters are being read */
+    struct policy_effects effects; /* of rules */
     bool tried;                   /* a RCPT was seen */
     struct data_phase *data;      /* from DATA on */
 };
@@ -63,6 +66,7 @@ struct session {
     bool chunking, chunk_last; /* within the octets of a BDAT */
     uint64_t chunk_left;
     const struct chunk_refusal *chunk_refused; /* they are thrown away */
+    struct status chunk_status;                /* why, when a rule says so */
     uint32_t errors, messages, commands;
     struct line_reader reader;
     struct str helo; /* own memory, malloc'd */
@@ -73,6 +77,7 @@ struct session {
     size_t held_n;
     struct transaction *tx;
     struct session_now now;
+    char policy_text[RULE_TEXT_MAX + 32]; /* of the last refusal by a rule */
 };
 
 typedef void session_command(struct session *s, struct str arg);
@@ -100,7 +105,9 @@ void session_line(struct session *s, unsigned code, bool more, const char *detai
 /* Refuses: replies, logs, counts 5xx as an error, ends the session when they are too many. */
 void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to);
 void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text);
+void session_tell(struct session *s, const char *stage, const struct status *st, struct str to); /* only the log */
 /* 421 and the end. */
+void session_end_text(struct session *s, const struct status *st, const char *why);
 void session_end(struct session *s, const char *detail, const char *text, const char *why);
 void session_flush(struct session *s);
 
@@ -109,6 +116,11 @@ void session_close(struct session *s, const char *why);
 void session_forget(struct session *s); /* the transaction, also one whose data has begun */
 struct str session_protocol(const struct session *s);
 struct transaction *transaction_new(uint32_t rcpt_limit);
+
+/* session_policy.c: the rules of one stage. True: go on. False: *st refuses; its text lives until the next call. */
+bool session_policy(struct session *s, enum rule_stage stage, struct session_rcpt *rcpt, struct status *st);
+/* The fields that rules ask for. */
+void policy_look_for(const struct session *s, struct header_scan *h, struct arena *a);
 
 /* The rest of MAIL and RCPT: parameters (4.1.1.11). Each is taken by its row, at most once. False: *st
  * refuses. */

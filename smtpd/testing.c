@@ -30,13 +30,13 @@ static struct status verdict(struct str rcpt) {
     return status_make(250, "2.1.5", "Recipient ok");
 }
 
-static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
     struct world *w = ctx;
     (void)m;
     if (w->no_lookup) return false;
     assert(w->ask_n < WORLD_ASKS);
     w->asks[w->ask_n].slot = slot;
-    w->asks[w->ask_n++].st = verdict(rcpt);
+    w->asks[w->ask_n++].st = verdict(rcpt->text);
     w->asked++;
     return true;
 }
@@ -60,6 +60,12 @@ static bool op_write(void *ctx, struct str bytes) {
     return true;
 }
 
+static void keep(char out[static 400], struct str text) {
+    struct buf b = buf_on(out, 400);
+    buf_add(&b, text);
+    buf_cstr(&b);
+}
+
 static bool op_commit(void *ctx, const struct session_mail *m) {
     struct world *w = ctx;
     assert(w->mail_open && m->size == w->data_n && m->rcpt_count > 0);
@@ -69,6 +75,10 @@ static bool op_commit(void *ctx, const struct session_mail *m) {
     memcpy(w->prefix, m->prefix.p, m->prefix.n);
     memcpy(w->origin, m->origin.p, m->origin.n);
     w->origin[m->origin.n] = '\0';
+    w->hold = m->hold;
+    keep(w->redirect, m->redirect);
+    keep(w->first_rcpt, m->rcpts->text);
+    keep(w->first_orcpt, m->rcpts->orcpt);
     w->rcpts = 0;
     for (const struct session_rcpt *r = m->rcpts; r; r = r->next) w->rcpts++;
     assert(w->rcpts == m->rcpt_count);
@@ -90,6 +100,12 @@ static void op_event(void *ctx, const struct session_event *e) {
     w->rejects += e->kind == SESSION_REJECT;
     w->received += e->kind == SESSION_RECEIVED;
     w->not_received += e->kind == SESSION_NOT_RECEIVED;
+    w->policies += e->kind == SESSION_POLICY;
+    w->discarded += e->kind == SESSION_DISCARDED;
+    if (e->kind != SESSION_POLICY) return;
+    struct buf b = BUF(w->last_action);
+    buf_add(&b, e->action);
+    buf_cstr(&b);
 }
 
 static void op_close(void *ctx, const char *why) {
@@ -102,12 +118,14 @@ static void op_close(void *ctx, const char *why) {
 static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
                                        op_commit, op_abort,    op_event, op_close};
 
-void world_begin_as(struct world *w, const char *hostname, const struct session_client *client) {
+void world_open(struct world *w, const char *hostname, const struct session_client *client,
+                const struct rules *rules) {
     char *out = w->out ? w->out : xmalloc(WORLD_OUT), *data = w->data ? w->data : xmalloc(WORLD_OUT);
     *w = (struct world){
         .fate = status_make(250, "2.0.0", "Durable"), .client = *client, .out = out, .data = data};
     w->host = (struct session_host){.ops = &ops,
                                     .hostname = str_of(hostname),
+                                    .rules = rules,
                                     .size_limit = 100000,
                                     .rcpt_limit = 100,
                                     .error_limit = 20,
@@ -118,6 +136,10 @@ void world_begin_as(struct world *w, const char *hostname, const struct session_
     w->now = (struct session_now){1000000000, 1795305600000}; /* Sun, 22 Nov 2026 00:00:00 UTC */
     w->session = session_new(&w->host, w, client);
     session_greet(w->session, w->now);
+}
+
+void world_begin_as(struct world *w, const char *hostname, const struct session_client *client) {
+    world_open(w, hostname, client, NULL);
 }
 
 void world_begin(struct world *w, const char *hostname) {

@@ -28,6 +28,10 @@ struct world {
     struct status fate; /* what commits are answered with */
     uint32_t begun, committed, aborted, rejects, received, not_received;
     uint32_t rcpts; /* of the last commit */
+    bool hold;
+    char redirect[400], first_rcpt[400], first_orcpt[400];
+    uint32_t policies, discarded; /* events */
+    char last_action[16];
     bool no_lookup, no_queue, full, answer_backwards;
     uint32_t send_fails; /* the next so many sends say "pause" */
     int64_t deadline;
@@ -38,6 +42,8 @@ struct world {
 /* Makes and greets a session of 192.0.2.7. Worlds are static and used again: their memory stays. */
 void world_begin(struct world *w, const char *hostname);
 void world_begin_as(struct world *w, const char *hostname, const struct session_client *client);
+/* The same with rules of policy; NULL: none. */
+void world_open(struct world *w, const char *hostname, const struct session_client *client, const struct rules *rules);
 void world_end(struct world *w);
 void world_feed(struct world *w, struct str bytes); /* as the session wants it, answering in between */
 bool world_answer(struct world *w);                 /* one open question, or resumes; false: none */

@@ -102,8 +102,9 @@ static void later(struct visit *v, struct later what, int64_t in) {
     world_at(v->w, v->w->now + in, on_later, l, 0);
 }
 
-static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, const struct session_rcpt *r) {
     struct visit *v = ctx;
+    struct str rcpt = r->text;
     struct world *w = v->w;
     uint32_t leaf, sub;
     struct status st = status_make(250, "2.1.5", "Fine");

@@ -211,7 +211,7 @@ static void op_deadline(void *ctx, int64_t at) {
     call(c, at, on_deadline);
 }
 
-static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struct str rcpt) {
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
     struct client *c = ctx;
     struct smtpd *s = c->s;
     uint8_t ip[4] = {192, 0, 2, 1};
@@ -221,7 +221,7 @@ static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, struc
     s->asks = a;
     c->asked++;
     TELL(s->p, P_LOOKUP, rcpt_query, .tag = a->tag, .family = 4, .ip = {(const char *)ip, 4},
-         .sender = m->sender_text, .rcpt = rcpt);
+         .sender = m->sender_text, .rcpt = rcpt->text);
     return true;
 }
 
