@@ -9,6 +9,7 @@
 #include "lookup/address.h"
 
 #include "common/arena.h"
+#include "common/token.h"
 #include "lookup/text.h"
 #include "lookup/values.h"
 
@@ -23,12 +24,20 @@ struct query {
     const struct addr *rcpt;
     bool check_only; /* lookup_rcpt: what it expands to, or which mailbox, is not asked */
     struct lookup_route *out;
+    struct str kind, what; /* of a refusal: what decided, for its token */
 };
 
 static const char text_unknown[] = "User unknown";
 
 static void answer(struct query *q, struct status s) {
     *q->out = (struct lookup_route){.how = 'E', .status = s};
+}
+
+/* Refuses for a reason of token.c. */
+static void refuse(struct query *q, const char *reason, struct status s) {
+    q->kind = STR("reason");
+    q->what = str_of(reason);
+    answer(q, s);
 }
 
 static struct status ok_status(void) {
@@ -80,18 +89,21 @@ static bool is_relayed(const struct lookup_rules *r, struct str domain) {
 
 /* ---- Routes ---- */
 
-static enum lookup_found ask_route(const struct query *q, struct str key, struct route_value *v,
-                                   struct status *fail) {
+static enum lookup_found ask_route(struct query *q, struct str key, struct route_value *v, struct status *fail) {
     struct str value;
     enum lookup_found found = q->tables->route(q->tables->ctx, key, &value, fail);
     if (found == LOOKUP_FOUND && !route_value_read(value, v)) {
         *fail = damaged();
         return LOOKUP_FAIL;
     }
+    if (found == LOOKUP_FOUND && v->how == 'E' && q->check_only) {
+        q->kind = STR("route");
+        q->what = str_dup(q->arena, key);
+    }
     return found;
 }
 
-static enum lookup_found route_below(const struct query *q, struct route_value *v, struct status *fail) {
+static enum lookup_found route_below(struct query *q, struct route_value *v, struct status *fail) {
     struct str domain = q->rcpt->domain;
     enum lookup_found found = LOOKUP_NONE;
     while (found == LOOKUP_NONE && !domain_is_literal(domain) && parent(&domain))
@@ -99,7 +111,7 @@ static enum lookup_found route_below(const struct query *q, struct route_value *
     return found == LOOKUP_NONE ? ask_route(q, STR("*"), v, fail) : found;
 }
 
-static enum lookup_found find_route(const struct query *q, bool ours, struct route_value *v,
+static enum lookup_found find_route(struct query *q, bool ours, struct route_value *v,
                                     struct status *fail) {
     char mem[TABLE_KEY_MAX + 1];
     struct buf key = BUF(mem);
@@ -269,7 +281,7 @@ static void resolve_local(struct query *q) {
     /* RFC 5321 4.5.1: postmaster is always there. */
     if (str_eq_nocase(name, STR("postmaster")))
         to_mailbox(q, &(struct lookup_user){.name = STR("postmaster"), .uid = 0, .gid = 0});
-    else answer(q, status_make(550, "5.1.1", text_unknown));
+    else refuse(q, "user", status_make(550, "5.1.1", text_unknown));
 }
 
 /* ---- The two questions ---- */
@@ -281,7 +293,7 @@ static void to_host(struct query *q) {
     q->out->status = ok_status();
     /* 0.0.0.0 and :: mean this host to connect(2), and nothing to mail. */
     if (q->out->how == 'H' && (!literal_ip(q->rcpt->domain, &ip) || ip_is_unspecified(&ip)))
-        answer(q, status_make(550, "5.1.2", "this address belongs to no host"));
+        refuse(q, "literal", status_make(550, "5.1.2", "this address belongs to no host"));
 }
 
 static void follow_route(struct query *q, const struct route_value *v) {
@@ -308,7 +320,7 @@ static void resolve(struct query *q, bool anyone) {
     bool here = ours || (found == LOOKUP_FOUND && v.how == 'L');
     if (found == LOOKUP_FAIL) answer(q, fail);
     else if (!here && !anyone && !is_relayed(q->rules, q->rcpt->domain))
-        answer(q, status_make(554, "5.7.1", "Relay access denied"));
+        refuse(q, "relay", status_make(554, "5.7.1", "Relay access denied"));
     else if (found == LOOKUP_FOUND &&
              !(ours && v.how == 'E' && str_eq_nocase(q->rcpt->local, STR("postmaster"))))
         follow_route(q, &v);
@@ -316,12 +328,22 @@ static void resolve(struct query *q, bool anyone) {
     else to_host(q);
 }
 
+/* "User unknown [P123456]" */
+static struct status with_token(const struct query *q, struct status s) {
+    struct buf b = buf_in(q->arena, s.text.n + 32);
+    if (s.kind == STATUS_OK || !q->kind.n) return s;
+    buf_add(&b, s.text);
+    token_add(&b, token_of(q->kind, q->what), 0);
+    if (!b.failed) s.text = buf_str(&b);
+    return s;
+}
+
 struct status lookup_rcpt(const struct lookup_rules *r, const struct lookup_tables *t, struct arena *a,
                           const struct ip *client, const struct addr *rcpt) {
     struct lookup_route out = {0};
     struct query q = {.rules = r, .tables = t, .arena = a, .rcpt = rcpt, .check_only = true, .out = &out};
     resolve(&q, client->family == 0 || networks_have(&r->relay_networks, client));
-    return out.status;
+    return with_token(&q, out.status);
 }
 
 void lookup_route(const struct lookup_rules *r, const struct lookup_tables *t, struct arena *a,

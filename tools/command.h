@@ -40,6 +40,7 @@ int run_queue(struct tool *t);
 int run_hosts(struct tool *t);
 int run_check(struct tool *t);
 int run_config(struct tool *t);
+int run_explain(struct tool *t);
 int run_routes(struct tool *t);
 int run_aliases(struct tool *t);
 int run_addr(struct tool *t);

@@ -29,6 +29,8 @@ const struct command commands[] = {
     {"check", "[FILE]", "is the configuration right, and the machine ready for it", 0, 0, 1, run_check},
     {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults",
      NEEDS_CONFIG | TAKES_CHANGED, 0, 0, run_config},
+    {"explain", "TOKEN", "which line of which file made us say so: TOKEN is the [P...] of a reply or of the log",
+     NEEDS_CONFIG, 1, 1, run_explain},
     {"aliases", "", "compile alias-file (the same as newaliases)", NEEDS_CONFIG, 0, 0, run_aliases},
     {"routes", "", "compile route-file", NEEDS_CONFIG, 0, 0, run_routes},
     {"addr", "check ADDRESS|-", "is this a valid address (RFC 5321 4.1.2); - reads one a line", 0, 2, 2,
