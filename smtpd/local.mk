@@ -67,4 +67,6 @@ smtpd_fuzz_session_SOURCES = smtpd/fuzz_session.c smtpd/testing.c
 smtpd_fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 smtpd_fuzz_session_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
 endif
-dist_man_MANS += smtpd/postern-smtpd.8
+dist_man_MANS += \
+	smtpd/postern-rules.5 \
+	smtpd/postern-smtpd.8

@@ -134,7 +134,7 @@ def scratch():
 
 # --- an instance of the suite -----------------------------------------------------------------------------------
 class Postern:
-    """One instance. Keyword arguments become settings (underscores for hyphens); users is a list of local users."""
+    """One instance. Keyword arguments become settings (underscores for hyphens; a list: one line for each); users is a list of local users."""
     # Tests run beside one another: each has UIDs of its own.
     base = 100000 + os.getpid() % 40000 * 5000
 
@@ -198,7 +198,8 @@ class Postern:
 
     def write_config(self, **settings):
         self.settings.update({k.replace("_", "-"): v for k, v in settings.items()})
-        self.config.write_text("".join(f"{k} = {v}\n" for k, v in self.settings.items() if v is not None))
+        self.config.write_text("".join(f"{k} = {v}\n" for k, values in self.settings.items() if values is not None
+                                       for v in (values if isinstance(values, list) else [values])))
 
     def command(self, *argv):
         return (["ip", "netns", "exec", self.netns] if self.netns else []) + [str(a) for a in argv]

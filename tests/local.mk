@@ -27,6 +27,7 @@ scenarios = \
 	tests/t_posternd.py \
 	tests/t_power.py \
 	tests/t_queue.py \
+	tests/t_rules.py \
 	tests/t_sendmail.py \
 	tests/t_submit.py \
 	tests/t_tools.py
