@@ -1,5 +1,5 @@
 # bench: measurements. Nothing here is built or installed by make; make bench and make profile build what they need.
-EXTRA_DIST += bench/own bench/bench bench/disk.py bench/scenarios.py bench/servers.py
+EXTRA_DIST += bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py
 
 # How fast the real store makes messages durable: bench/spool DIRECTORY direct|journal SENDERS MESSAGES
 check_PROGRAMS += bench/spool
@@ -16,3 +16,11 @@ BENCH =
 bench: all bench/load bench/sink
 	$(PYTHON3) $(srcdir)/bench/bench run --build . --out bench.json $(BENCH)
 .PHONY: bench
+
+# Flame graphs and a table of where the CPU time goes: profile/*.svg. Builds once more, with frame pointers.
+PROFILE =
+profile:
+	$(MKDIR_P) profile-build && cd profile-build && { test -f Makefile || $(abs_top_srcdir)/configure -q CFLAGS='-O2 -g -fno-omit-frame-pointer'; }
+	$(MAKE) -s -C profile-build all bench/load bench/sink
+	$(PYTHON3) $(srcdir)/bench/profile --build profile-build --out profile $(PROFILE)
+.PHONY: profile

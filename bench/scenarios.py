@@ -2,6 +2,7 @@
 
 Every message that got 250 is looked for where it must arrive; one that is lost or comes twice makes the run a failed one.
 """
+import collections
 import json
 import os
 import signal
@@ -273,22 +274,27 @@ def calls(server, x, conns=20):
         time.sleep(1.2)
         return r["accepted"]
     send()  # connections and workers are there
-    out = os.path.join(x.tools.work, "strace.out")
-    argv = ["strace", "-f", "-c", "-U", "calls,name", "-o", out]
+    # One strace for each process: so it is known which program pays.
+    tracers = {}
     for pid in server.pids():
-        argv += ["-p", str(pid)]
-    p = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+        with open(f"/proc/{pid}/comm") as f:
+            name = f.read().strip()
+        out = os.path.join(x.tools.work, f"strace.{pid}")
+        tracers[out] = name, subprocess.Popen(["strace", "-f", "-c", "-U", "calls,name", "-o", out, "-p", str(pid)], stderr=subprocess.DEVNULL)
     time.sleep(1)
     n = send()
-    p.send_signal(signal.SIGINT)
-    p.wait()
-    counts = {}
-    with open(out) as f:
-        for w in map(str.split, f):
-            if len(w) == 2 and w[0].isdigit() and w[1] != "total":
-                counts[w[1]] = counts.get(w[1], 0) + int(w[0])
-    return {"calls": sum(counts.values()) / n, "syncs": sum(counts.get(c, 0) for c in SYNCS) / n,
-            "opens": sum(counts.get(c, 0) for c in OPENS) / n, "each": {k: v / n for k, v in sorted(counts.items(), key=lambda i: -i[1])}}
+    each, programs = collections.Counter(), {}
+    for out, (name, p) in tracers.items():
+        p.send_signal(signal.SIGINT)
+        p.wait()
+        with open(out) as f:
+            for w in map(str.split, f):
+                if len(w) == 2 and w[0].isdigit() and w[1] != "total":
+                    each[w[1]] += int(w[0])
+                    programs.setdefault(name, collections.Counter())[w[1]] += int(w[0])
+    return {"calls": sum(each.values()) / n, "syncs": sum(each[c] for c in SYNCS) / n, "opens": sum(each[c] for c in OPENS) / n,
+            "each": {k: v / n for k, v in each.most_common()},
+            "programs": {name: {k: v / n for k, v in c.most_common()} for name, c in programs.items()}}
 
 
 class Scenario:

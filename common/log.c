@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,14 +17,26 @@ static struct {
     int fd;
     bool syslog;
     char program[48], host[80];
+    pid_t pid; /* 0: not asked yet in this process */
     char pending[PENDING_MAX];
     size_t n;
     void (*capture)(void *ctx, struct str line);
     void *capture_ctx;
 } out = {.fd = 2, .program = "postern", .host = "-"};
 
+static void forget_pid(void) {
+    out.pid = 0;
+}
+
+static pid_t our_pid(void) {
+    if (!out.pid) out.pid = getpid();
+    return out.pid;
+}
+
 void log_open(int fd, const char *program, const char *hostname) {
+    static bool watching;
     struct stat st;
+    if (!watching) watching = pthread_atfork(NULL, NULL, forget_pid) == 0;
     out.fd = fd >= 0 ? fd : 2;
     out.syslog = fstat(out.fd, &st) == 0 && S_ISSOCK(st.st_mode);
     snprintf(out.program, sizeof out.program, "%s", program);
@@ -70,7 +83,7 @@ static void add_head(struct buf *b, enum level level) {
     static const int priority[] = {7, 6, 4, 3}; /* of syslog(3) */
     if (out.capture) return;
     if (out.syslog) {
-        buf_addf(b, "<%d>%s[%d]: ", 2 * 8 + priority[level], out.program, (int)getpid()); /* facility mail */
+        buf_addf(b, "<%d>%s[%d]: ", 2 * 8 + priority[level], out.program, (int)our_pid()); /* facility mail */
         return;
     }
     add_time(b);
@@ -79,7 +92,7 @@ static void add_head(struct buf *b, enum level level) {
     buf_addc(b, ' ');
     buf_adds(b, out.program);
     buf_addc(b, '[');
-    buf_addu(b, (uint64_t)getpid());
+    buf_addu(b, (uint64_t)our_pid());
     buf_adds(b, "]: ");
 }
 

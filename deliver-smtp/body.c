@@ -1,5 +1,9 @@
 #include "deliver-smtp/body.h"
 
+#include <string.h>
+
+enum { BLOCK = 64 };
+
 /* One octet. The state is only the octet before: LF must follow CR, and nothing else may. */
 static void in_head(struct client_text *t, char c) {
     if ((unsigned char)c > 0x7f) t->head_eight = true;
@@ -15,8 +19,30 @@ static inline void step(struct client_text *t, char c) {
     t->last = c;
 }
 
+/* The same for the n octets at p, which follow p[-1], behind the header: without a branch and in blocks of constant
+ * size, so that compilers make vector instructions of it. Most of what is sent goes through here. */
+static void bulk(struct client_text *t, const unsigned char *p, size_t n) {
+    unsigned char stray = 0, high = 0;
+    size_t i = 0;
+    for (; i + BLOCK <= n; i += BLOCK) {
+        for (size_t j = i; j < i + BLOCK; j++) {
+            stray |= (unsigned char)(((p[j] == '\n') ^ (p[j - 1] == '\r')) | (p[j] == 0));
+            high |= p[j];
+        }
+    }
+    for (; i < n; i++) {
+        stray |= (unsigned char)(((p[i] == '\n') ^ (p[i - 1] == '\r')) | (p[i] == 0));
+        high |= p[i];
+    }
+    t->stray |= stray != 0;
+    t->eight_bit |= high > 0x7f;
+    if (n) t->last = (char)p[n - 1];
+}
+
 void client_text_check(struct client_text *t, struct str run) {
-    for (size_t i = 0; i < run.n; i++) step(t, run.p[i]);
+    size_t i = 0;
+    while (i < run.n && (i == 0 || !t->in_body)) step(t, run.p[i++]);
+    if (i < run.n) bulk(t, (const unsigned char *)run.p + i, run.n - i);
 }
 
 bool client_text_ends(struct client_text *t) {
@@ -24,16 +50,30 @@ bool client_text_ends(struct client_text *t) {
     return t->last == '\n' || t->last == '\0';
 }
 
+/* The length of what can be copied as it is: up to the first dot at the start of a line. */
+static size_t until_dot(struct str s, bool starts) {
+    size_t at = 0;
+    if (starts && s.n && s.p[0] == '.') return 0;
+    while (at < s.n) {
+        const char *lf = memchr(s.p + at, '\n', s.n - at);
+        if (!lf) return s.n;
+        at = (size_t)(lf - s.p) + 1;
+        if (at < s.n && s.p[at] == '.') return at;
+    }
+    return s.n;
+}
+
 bool client_text_stuff(struct client_text *t, struct str run, struct buf *out) {
     bool starts = t->last == '\n' || t->last == '\0';
     client_text_check(t, run);
     while (run.n) {
-        if (starts && run.p[0] == '.') buf_addc(out, '.');
-        ptrdiff_t lf = str_chr(run, '\n');
-        size_t n = lf < 0 ? run.n : (size_t)lf + 1;
+        size_t n = until_dot(run, starts);
         buf_add(out, str_sub(run, 0, n));
         run = str_sub(run, n, run.n);
-        starts = true;
+        if (!run.n) break;
+        buf_adds(out, ".."); /* RFC 5321 4.5.2 */
+        run = str_sub(run, 1, run.n);
+        starts = false;
     }
     return !t->stray && !out->failed;
 }

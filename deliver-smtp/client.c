@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    OUT_MAX = 65536, /* octets that wait for the shell: a flight of commands, or a run of the message */
-    RUN_MAX = 16384, /* of the message, read at once; stuffing may double it */
+    OUT_MAX = 131072, /* octets that wait for the shell: a flight of commands, or a run of the message */
+    RUN_MAX = 32768, /* of the message, read at once; stuffing may double it */
     ORCPT_MAX = 500,
     ENVID_MAX = 100,
     COMMAND_MAX = 600 + 3 * ORCPT_MAX, /* "RCPT TO:<" + ADDR_TEXT_MAX + ">" CRLF, parameters as xtext */

@@ -663,10 +663,45 @@ static void test_body(void **state) {
     }
 }
 
+/* The slow and plain meaning of body.h. */
+static struct client_text plainly(struct str in) {
+    struct client_text t = {.last = '\0'};
+    for (size_t i = 0; i < in.n; i++) client_text_check(&t, str_sub(in, i, i + 1));
+    return t;
+}
+
+/* Blocks see what single octets see: a wrong octet at each place of a long text, in runs of every kind of length. */
+static void test_blocks(void **state) {
+    static const char bad[] = {'\n', '\r', '\0', (char)0xe4, 'x', '.'};
+    char text[400];
+    for (size_t at = 0; at < sizeof text - 1; at++) {
+        for (size_t k = 0; k < sizeof bad; k++) {
+            memset(text, 'a', sizeof text);
+            memcpy(text, "S: x\r\n\r\n", 8);
+            for (size_t i = 40; i + 1 < sizeof text; i += 39) memcpy(text + i, "\r\n", 2);
+            text[at] = bad[k];
+            struct client_text want = plainly((struct str){text, sizeof text});
+            for (size_t cut = 63; cut <= sizeof text; cut += cut == 65 ? 335 : 1) {
+                char mem[2 * sizeof text];
+                struct buf b = BUF(mem);
+                struct client_text t = {0};
+                for (size_t i = 0; i < sizeof text; i += cut)
+                    client_text_stuff(&t, str_sub((struct str){text, sizeof text}, i, i + cut), &b);
+                assert_int_equal(t.stray, want.stray);
+                assert_int_equal(t.eight_bit, want.eight_bit);
+                assert_int_equal(t.head_eight, want.head_eight);
+                bool dot = bad[k] == '.' && (at == 0 || text[at - 1] == '\n');
+                assert_int_equal(b.n, sizeof text + dot);
+            }
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stories), cmocka_unit_test(test_early),     cmocka_unit_test(test_endless),
         cmocka_unit_test(test_ehlo),    cmocka_unit_test(test_long_line), cmocka_unit_test(test_body),
+        cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests_name("client", tests, NULL, NULL);
 }
