@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 enum { PROGRESS_MS = 500 };
-enum { CATS_MAX = 8 }; /* messages whose files one connection gets: descriptors in flight are counted against us */
+enum {
+    CATS_MAX = 8
+}; /* messages whose files one connection gets: descriptors in flight are counted against us */
 
 /* A walk on behalf of one tool. */
 struct lister {
@@ -69,8 +71,9 @@ static void no_such(struct channel *ch) {
 }
 
 static void show(struct channel *ch, const struct control *c, bool detail) {
-    SEND(ch, ctl_message, .id = c->id, .arrival = c->arrival, .sender = c->sender, .size = c->size, .rcpts = c->rcpt_count,
-         .pending = c->pending, .origin = c->origin, .state = (uint8_t)select_state(c));
+    SEND(ch, ctl_message, .id = c->id, .arrival = c->arrival, .sender = c->sender, .size = c->size,
+         .rcpts = c->rcpt_count, .pending = c->pending, .origin = c->origin,
+         .state = (uint8_t)select_state(c));
     for (uint32_t i = 0; detail && i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         SEND(ch, ctl_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .state = (uint8_t)r->state,
@@ -136,11 +139,13 @@ static const struct operation {
     char letter;
     bool everyone; /* an ordinary user may do it with his own mail */
     const char *name;
-    bool (*apply)(struct queue *q, const struct control *c); /* NULL: only looks. False: nothing was to be done */
+    bool (*apply)(struct queue *q,
+                  const struct control *c); /* NULL: only looks. False: nothing was to be done */
 } operations[] = {
-    {'l', true, "list", NULL},          {'r', true, "remove", op_remove},    {'h', false, "hold", op_hold},
-    {'u', false, "release", op_release}, {'q', false, "requeue", op_requeue}, {'e', false, "expire", op_expire},
-    {'f', false, "flush", op_flush},
+    {'l', true, "list", NULL},           {'r', true, "remove", op_remove},
+    {'h', false, "hold", op_hold},       {'u', false, "release", op_release},
+    {'q', false, "requeue", op_requeue}, {'e', false, "expire", op_expire},
+    {'f', false, "flush", op_flush},     {'c', false, "check", NULL},
 };
 
 static const struct operation *operation_of(uint8_t letter) {
@@ -150,19 +155,22 @@ static const struct operation *operation_of(uint8_t letter) {
 }
 
 /* True: it was done, or shown. */
-static bool operate(struct queue *q, struct channel *ch, const struct operation *op, const struct control *c, bool detail, bool dry) {
+static bool operate(struct queue *q, struct channel *ch, const struct operation *op, const struct control *c,
+                    bool detail, bool dry) {
     if (!op->apply || dry) {
         show(ch, c, detail);
         return true;
     }
     if (!op->apply(q, c)) return false;
     if (op->apply == op_remove) LOG(removed, .id = c->id, .uid = channel_uid(ch));
-    else if (op->apply != op_flush) LOG(ordered, .id = c->id, .order = str_of(op->name), .uid = channel_uid(ch));
+    else if (op->apply != op_flush)
+        LOG(ordered, .id = c->id, .order = str_of(op->name), .uid = channel_uid(ch));
     return true;
 }
 
 /* The answer comes when all is durable. */
-static void operated(struct queue *q, struct channel *ch, const struct operation *op, uint32_t count, bool dry) {
+static void operated(struct queue *q, struct channel *ch, const struct operation *op, uint32_t count,
+                     bool dry) {
     bool changed = op->apply && op->apply != op_flush && !dry;
     if (changed && count) queue_commit(q);
     if (changed && count && store_unsynced(q->store))
@@ -183,9 +191,26 @@ static void lister_free(struct lister *l) {
     free(l);
 }
 
+/* The check of a running queue: what is not in order is told as it is found. */
+static void on_finding(void *ctx, const struct found *f) {
+    struct lister *l = ctx;
+    char mem[DISK_NAME_MAX + 16], dir[8];
+    struct buf file = BUF(mem);
+    if (f->dir != DISK_ROOT) buf_addf(&file, "%s/", disk_dir_name(f->dir, dir));
+    buf_adds(&file, f->name);
+    SEND(l->peer->ch, ctl_finding, .what = (uint8_t)f->what, .file = buf_str(&file), .why = str_of(f->why));
+    l->count++;
+}
+
+static struct store_walk *walk_for(struct lister *l) {
+    if (l->op->letter != 'c') return store_walk_new(l->q->store, false);
+    return store_check_new(l->q->store, &(struct findings){l, on_finding});
+}
+
 static void listed(void *ctx, const struct control *c) {
     struct lister *l = ctx;
     l->looked++;
+    if (l->op->letter == 'c') return;
     if (!may_see(l->q, l->peer->ch, c) || !select_matches(&l->sel, c, loop_wall_ms(l->q->me->loop))) return;
     l->count += operate(l->q, l->peer->ch, l->op, c, l->detail, l->dry);
 }
@@ -231,11 +256,13 @@ static void lister_step(void *ctx) {
         loop_timer_in(q->me->loop, &l->next, wait ? 20 : 0);
         return;
     }
+    if (l->op->letter == 'c') SEND(ch, ctl_progress, .looked = l->looked, .matched = l->count);
     operated(q, ch, l->op, l->count, l->dry);
     lister_free(l);
 }
 
-static void lister_start(struct queue *q, struct channel *ch, const struct operation *op, const struct wire_ctl_queue *m) {
+static void lister_start(struct queue *q, struct channel *ch, const struct operation *op,
+                         const struct wire_ctl_queue *m) {
     struct peer *p = peer_of(q, ch);
     if (!p || !q->store || p->lister || lists_already(q, ch) ||
         q->listers >= LISTERS_MAX + (is_admin(q, ch) ? 2 : 0)) {
@@ -244,11 +271,24 @@ static void lister_start(struct queue *q, struct channel *ch, const struct opera
     }
     struct lister *l = xmalloc(sizeof *l);
     struct arena *a = arena_new(65536);
-    *l = (struct lister){.q = q, .peer = p, .walk = store_walk_new(q->store, false), .op = op, .detail = m->detail == 1,
-                         .dry = m->dry == 1, .arena = a, .told = clock_now_ns(), .next = {.fn = lister_step, .ctx = l}};
-    l->sel = (struct selection){.sender = str_dup(a, m->sender), .rcpt = str_dup(a, m->rcpt), .domain = str_dup(a, m->domain),
-                                .reason = str_dup(a, m->reason), .older = m->older, .newer = m->newer, .larger = m->larger,
-                                .smaller = m->smaller, .state = (char)m->state};
+    *l = (struct lister){.q = q,
+                         .peer = p,
+                         .op = op,
+                         .detail = m->detail == 1,
+                         .dry = m->dry == 1,
+                         .arena = a,
+                         .told = clock_now_ns(),
+                         .next = {.fn = lister_step, .ctx = l}};
+    l->sel = (struct selection){.sender = str_dup(a, m->sender),
+                                .rcpt = str_dup(a, m->rcpt),
+                                .domain = str_dup(a, m->domain),
+                                .reason = str_dup(a, m->reason),
+                                .older = m->older,
+                                .newer = m->newer,
+                                .larger = m->larger,
+                                .smaller = m->smaller,
+                                .state = (char)m->state};
+    l->walk = walk_for(l);
     p->lister = l;
     q->listers++;
     loop_timer_in(q->me->loop, &l->next, 0);
@@ -276,9 +316,13 @@ static bool redirect_record(struct queue *q, const struct control *c, const stru
     struct status st = status_make(250, "2.1.5", "redirected by the administrator");
     if (!find_rcpt(c, r->from, &index)) return false;
     struct control_rcpt fresh = {.rcpt = r->to, .parent = index, .notify = c->rcpts[index].notify};
-    struct control_mark mark = {.index = index, .state = 'S', .attempts = c->rcpts[index].attempts,
-                                .next = loop_wall_ms(q->me->loop), .status = st};
-    return store_split(q->store, c->id, c->rcpt_count, &fresh) == STORE_OK && store_mark(q->store, c->id, &mark) == STORE_OK;
+    struct control_mark mark = {.index = index,
+                                .state = 'S',
+                                .attempts = c->rcpts[index].attempts,
+                                .next = loop_wall_ms(q->me->loop),
+                                .status = st};
+    return store_split(q->store, c->id, c->rcpt_count, &fresh) == STORE_OK &&
+           store_mark(q->store, c->id, &mark) == STORE_OK;
 }
 
 static void redirect_free(struct queue *q, struct redirect *r) {
@@ -292,7 +336,8 @@ static void redirect_free(struct queue *q, struct redirect *r) {
 static void redirect_now(struct queue *q, struct redirect *r) {
     struct channel *ch = r->peer ? r->peer->ch : NULL;
     struct store_message m;
-    bool ok = store_load(q->store, r->id, &m) == 0, did = ok && ch && redirect_record(q, &m.c, r), held = ok && m.c.held;
+    bool ok = store_load(q->store, r->id, &m) == 0, did = ok && ch && redirect_record(q, &m.c, r),
+         held = ok && m.c.held;
     store_message_done(&m);
     if (ok && !held) tell_changed(q, r->id, false);
     if (did) {
@@ -344,7 +389,11 @@ void on_ctl_redirect(void *ctx, struct channel *ch, const struct wire_ctl_redire
     store_message_done(&msg);
     struct arena *a = arena_new(65536);
     struct redirect *r = xmalloc(sizeof *r);
-    *r = (struct redirect){.next = q->redirects, .peer = peer_of(q, ch), .id = m->id, .arena = a, .from = str_dup(a, m->from),
+    *r = (struct redirect){.next = q->redirects,
+                           .peer = peer_of(q, ch),
+                           .id = m->id,
+                           .arena = a,
+                           .from = str_dup(a, m->from),
                            .to = m->to};
     bool busy = ctl_redirecting(q, m->id), good = is_address(a, &r->to);
     q->redirects = r;
@@ -386,7 +435,7 @@ void on_ctl_queue(void *ctx, struct channel *ch, const struct wire_ctl_queue *m,
     struct store_message msg;
     (void)fd;
     /* Said twice what is meant: no slip of an id must ever become all mail. */
-    if (m->which != CTL_FITTING && m->which != CTL_ONE) op = NULL;
+    if (m->which != CTL_FITTING && (m->which != CTL_ONE || m->op == 'c')) op = NULL;
     if (!op || (!op->everyone && !is_admin(q, ch))) {
         done(ch, 0, 550, "5.7.1", op ? "Only the administrator may do this" : "No such operation");
         return;

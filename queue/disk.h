@@ -83,6 +83,8 @@ const char *disk_dir_name(int dir, char mem[8]);
  * missing, and refuses one that is not ours. NULL: *error is the errno, *where the directory's name in
  * mem. */
 struct disk *disk_posix_new(int root_fd, int *error, const char **where, char mem[8]);
+/* Makes nothing: of what is missing or cannot be opened nothing is seen. For whoever only looks. */
+struct disk *disk_posix_look(int root_fd);
 void disk_posix_free(struct disk *d);
 
 #endif

@@ -162,6 +162,7 @@ static void px_list_close(struct disk *d, struct disk_list *list) {
  * a hash, and whoever opens the files in it makes the disk jump for each. A folder holds a 256th of the
  * queue: 8,000 names of a million messages. */
 static int px_list(struct disk *d, int dir, struct disk_list **list) {
+    if (of(d)->dirs[dir] < 0) return ENOENT;
     int fd = openat(of(d)->dirs[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (!stream) {
@@ -269,6 +270,17 @@ struct disk *disk_posix_new(int root_fd, int *error, const char **where, char me
     *where = ".";
     disk_posix_free(&p->disk);
     return NULL;
+}
+
+struct disk *disk_posix_look(int root_fd) {
+    struct posix *p = xmalloc(sizeof *p);
+    char mem[8];
+    p->disk.ops = &posix_ops;
+    for (int i = 0; i < DISK_DIRS; i++)
+        p->dirs[i] = i == DISK_ROOT ? root_fd
+                                    : openat(root_fd, disk_dir_name(i, mem),
+                                             O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return &p->disk;
 }
 
 void disk_posix_free(struct disk *d) {

@@ -93,6 +93,7 @@ struct store {
     bool stopped, stopped_for_room;
     /* leases */
     bool opened;
+    bool lease_lost; /* the file could not be read, and was made from the names in the spool */
     uint64_t lease_last, lease_reserved;
     int lease_slot;
     uint64_t given[LEASES_MAX];
@@ -121,6 +122,7 @@ void draft_answer(struct store *s, struct draft *d, const struct status *status,
 void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
 bool trash_has(const struct store *s, struct qid id);
+bool limbo_has(const struct store *s, struct qid id);
 bool trash_empty(struct store *s); /* false: the disk does not let us */
 
 /* marks.c */
@@ -136,11 +138,14 @@ int part_unlink(struct store *s, struct qid id, char part);
 bool aside_move(struct store *s, int dir, const char *name, const char *why);
 
 /* load.c: reads and judges what the disk holds. incomplete: as an interrupted commit leaves it. */
+enum care { CARE_LOAD, CARE_RECOVER, CARE_CHECK }; /* the data's checksum: never, without marks, always */
 enum judgement { JUDGED_WHOLE, JUDGED_ENDED, JUDGED_INCOMPLETE, JUDGED_BAD, JUDGED_NONE, JUDGED_ERROR };
-enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m,
+enum judgement message_judge(struct store *s, struct qid id, enum care care, struct store_message *m,
                              const char **why, int *error);
 
 /* lease.c */
 bool lease_of_this_run(const struct store *s, uint64_t lease);
+/* ids up to this lease lie in the spool. Says what is wrong with the file, or NULL; with repair it is written again. */
+const char *lease_judge(struct store *s, uint64_t max, bool repair);
 
 #endif

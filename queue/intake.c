@@ -91,6 +91,12 @@ bool trash_has(const struct store *s, struct qid id) {
     return false;
 }
 
+bool limbo_has(const struct store *s, struct qid id) {
+    for (size_t i = 0; i < s->limbo.n; i++)
+        if (qid_eq(s->limbo.v[i], id)) return true;
+    return false;
+}
+
 bool trash_empty(struct store *s) {
     while (s->trash.n) {
         struct qid id = s->trash.v[s->trash.n - 1];

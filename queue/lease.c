@@ -39,7 +39,7 @@ static int names_max(struct store *s, int dir, uint64_t *max) {
     struct disk_list *list;
     struct qid id;
     int error = DISK(s, list, dir, &list);
-    if (error) return error;
+    if (error) return error == ENOENT ? 0 : error;
     while ((error = DISK(s, list_next, list, name)) == 0)
         if (qid_parse(str_sub(str_of(name), 0, QID_LEN), &id) && id.lease < LEASE_SANE && id.lease > *max)
             *max = id.lease;
@@ -92,6 +92,7 @@ int store_open(struct store *s) {
     if (!known) {
         for (int i = 0; i < DISK_DIRS && !error; i++)
             if (i != DISK_ROOT) error = names_max(s, i, &s->lease_reserved);
+        s->lease_lost = s->lease_reserved > 0;
         s->lease_reserved += !error;
         if (!error) error = create(s, s->lease_reserved);
         if (error) return error;
@@ -132,4 +133,13 @@ bool lease_of_this_run(const struct store *s, uint64_t lease) {
     for (size_t i = 0; i < n; i++)
         if (s->given[i] == lease) return true;
     return false;
+}
+
+const char *lease_judge(struct store *s, uint64_t max, bool repair) {
+    bool behind = max < LEASE_SANE && max >= s->lease_reserved;
+    if (!max || (!behind && !s->lease_lost)) return NULL;
+    if (behind && repair && reserve(s, max + LEASE_STEP) != 0)
+        return "ids in the spool are above it, and it cannot be written";
+    if (behind && repair && s->lease_last < max) s->lease_last = max;
+    return behind ? "ids in the spool are above it: they could be given again" : "it could not be read";
 }

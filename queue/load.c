@@ -50,7 +50,7 @@ static int data_differs(struct store *s, const struct control *c, bool *differs)
 }
 
 /* A message with a mark was committed (S4): then missing data is damage. Without one it may be S2. */
-static enum judgement judge_data(struct store *s, bool thorough, const struct control *c, const char **why,
+static enum judgement judge_data(struct store *s, enum care care, const struct control *c, const char **why,
                                  int *error) {
     struct disk_info info;
     bool differs = false;
@@ -63,13 +63,13 @@ static enum judgement judge_data(struct store *s, bool thorough, const struct co
     if (info.size > c->size) return JUDGED_BAD;
     *why = unfit(&info);
     if (*why) return JUDGED_BAD;
-    if (!thorough || c->marks) return JUDGED_WHOLE;
+    if (care == CARE_LOAD || (care == CARE_RECOVER && c->marks)) return JUDGED_WHOLE;
     *error = data_differs(s, c, &differs);
     *why = "its data do not match their checksum";
     return *error ? JUDGED_ERROR : differs ? JUDGED_BAD : JUDGED_WHOLE;
 }
 
-enum judgement message_judge(struct store *s, struct qid id, bool thorough, struct store_message *m,
+enum judgement message_judge(struct store *s, struct qid id, enum care care, struct store_message *m,
                              const char **why, int *error) {
     struct disk_info info;
     size_t got = 0;
@@ -97,7 +97,7 @@ enum judgement message_judge(struct store *s, struct qid id, bool thorough, stru
     case CONTROL_COMPLETE:
         break;
     }
-    return m->c.pending ? judge_data(s, thorough, &m->c, why, error) : JUDGED_ENDED;
+    return m->c.pending ? judge_data(s, care, &m->c, why, error) : JUDGED_ENDED;
 }
 
 int store_load(struct store *s, struct qid id, struct store_message *m) {
@@ -106,7 +106,7 @@ int store_load(struct store *s, struct qid id, struct store_message *m) {
     *m = (struct store_message){.c.id = id};
     if (!s->begun) return EAGAIN;
     if (store_is_draft(s, id)) return ENOENT;
-    switch (message_judge(s, id, false, m, &why, &error)) {
+    switch (message_judge(s, id, CARE_LOAD, m, &why, &error)) {
     case JUDGED_WHOLE:
         return 0;
     case JUDGED_BAD:

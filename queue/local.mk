@@ -9,7 +9,11 @@ queue_libqueue_a_SOURCES = \
 	queue/disk.h \
 	queue/disk_fake.c \
 	queue/disk_fake.h \
+	queue/disk_over.c \
+	queue/disk_over.h \
 	queue/disk_posix.c \
+	queue/finding.h \
+	queue/findings.def \
 	queue/inside.h \
 	queue/intake.c \
 	queue/journal.c \
@@ -39,12 +43,14 @@ queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
 # The state table is proved here: a crash at every operation, a fault at every operation, and mutants without syncs.
 queue_tests = \
 	queue/test_control \
+	queue/test_over \
 	queue/test_program \
 	queue/test_select \
 	queue/test_store
 check_PROGRAMS += $(queue_tests)
 TESTS += $(queue_tests)
 queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
+queue_test_over_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_program_LDADD = $(TEST_LIBS)
 queue_test_select_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)

@@ -14,6 +14,7 @@
 
 #include "queue/control.h"
 #include "queue/disk.h"
+#include "queue/finding.h"
 #include "queue/journal.h"
 
 struct store;
@@ -154,6 +155,9 @@ struct store_counts {
  * nothing. Messages that are told: durable before the walk began (also those of this run), not retired;
  * those that come during it may be told or not. */
 struct store_walk *store_walk_new(struct store *s, bool recover);
+/* Judges all as recovery does, and the data of each message too, and tells what is wrong; changes nothing. */
+struct store_walk *store_check_new(struct store *s, const struct findings *to);
+void store_walk_tell(struct store_walk *w, const struct findings *to); /* what recovery finds, too; it looks as closely then */
 /* Looks at up to files more names; calls found for each message. False: that was all. found may use the
  * store. */
 bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c),

@@ -15,6 +15,7 @@ tests_fillspool_LDADD = queue/libqueue.a $(COMMON_LIBS)
 EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
 scenarios = \
 	tests/t_cages.py \
+	tests/t_check.py \
 	tests/t_config.py \
 	tests/t_attack.py \
 	tests/t_crash.py \

@@ -105,6 +105,12 @@ static int show(struct tool *t, const struct verb *verb) {
     return listing_print("postern", t->config, &m, t->json ? LISTING_JSON : LISTING_FULL);
 }
 
+static int check(struct tool *t, const struct verb *verb) {
+    (void)verb;
+    if (t->selects || t->all || t->dry_run) return tool_fail(EX_USAGE, "queue check: it checks everything; only --repair and --json fit");
+    return run_queue_check(t);
+}
+
 /* --- cat --- */
 
 static void print_file(int fd) {
@@ -216,6 +222,7 @@ static const struct verb verbs[] = {
     {"expire", 0, WORDS_MAX, operate, 'e', "ID...|SELECTION|--all [--dry-run]", false},
     {"flush", 0, WORDS_MAX, operate, 'f', "[ID...|SELECTION] [--dry-run]", true},
     {"remove", 0, WORDS_MAX, operate, 'r', "ID...|SELECTION|--all [--dry-run]", false},
+    {"check", 0, 0, check, 'c', "[--repair]", true},
     {"redirect", 3, 3, redirect, 0, "ID OLD-RECIPIENT NEW-RECIPIENT", false},
 };
 
@@ -228,5 +235,5 @@ int run_queue(struct tool *t) {
         return tool_fail(EX_USAGE, "usage: postern queue %s %s", v->name, v->arguments);
     }
     return tool_fail(EX_USAGE, "queue: %s: one of list, summary, show, cat, hold, release, requeue, expire, flush, remove, "
-                               "redirect is meant", t->words[0]);
+                               "redirect, check is meant", t->words[0]);
 }

@@ -18,7 +18,7 @@ struct tool {
     const struct config *config;  /* NULL only for commands without NEEDS_CONFIG */
     const char *words[WORDS_MAX]; /* the arguments behind the command */
     size_t word_count;
-    bool json, changed, help, dry_run, all;
+    bool json, changed, help, dry_run, all, repair;
     const char *select[SELECT_COUNT];
     bool selects; /* one of them was given */
     const char *config_file, *log; /* options -c, --log */
@@ -37,6 +37,7 @@ extern const struct command commands[];
 extern const size_t command_count;
 
 int run_queue(struct tool *t);
+int run_queue_check(struct tool *t); /* a verb of it */
 int run_hosts(struct tool *t);
 int run_check(struct tool *t);
 int run_config(struct tool *t);

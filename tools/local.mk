@@ -19,12 +19,15 @@ tools_postern_SOURCES = \
 	tools/cmd_explain.c \
 	tools/cmd_hosts.c \
 	tools/cmd_queue.c \
+	tools/cmd_queue_check.c \
 	tools/cmd_status.c \
 	tools/cmd_tables.c \
 	tools/cmd_trace.c \
 	tools/command.h \
-	tools/main.c
-tools_postern_LDADD = tools/libtools.a lookup/libtables.a supervise/libsupervise.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
+	tools/main.c \
+	tools/spool.c \
+	tools/spool.h
+tools_postern_LDADD = tools/libtools.a queue/libqueue.a lookup/libtables.a supervise/libsupervise.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
 dist_man_MANS += tools/postern.8
 
 tools_tests = \

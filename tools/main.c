@@ -109,7 +109,7 @@ static bool take_flag(struct tool *t, const char *word) {
         const char *name;
         bool *flag;
     } flags[] = {{"--json", &t->json}, {"--changed", &t->changed}, {"--help", &t->help}, {"-h", &t->help},
-                 {"--dry-run", &t->dry_run}, {"--all", &t->all}};
+                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i].name, word) != 0) continue;
         *flags[i].flag = true;
@@ -149,7 +149,8 @@ static bool take_words(struct tool *t, int argc, char **argv) {
 
 static bool options_fit(const struct tool *t, const struct command *c) {
     bool chooses = t->selects || t->dry_run || t->all;
-    const char *odd = chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
+    const char *odd = t->repair && (c->run != run_queue || strcmp(t->words[0], "check") != 0) ? "--repair"
+                      : chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
                       : t->json && !(c->flags & TAKES_JSON)         ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
                       : t->log && !(c->flags & TAKES_LOG)         ? "--log"
