@@ -27,7 +27,7 @@ enum {
     ANSWER_NAME = 255,
 };
 
-enum answer_kind { ANSWER_A = 1, ANSWER_MX = 15, ANSWER_AAAA = 28 }; /* as in DNS */
+enum answer_kind { ANSWER_A = 1, ANSWER_PTR = 12, ANSWER_MX = 15, ANSWER_AAAA = 28 }; /* as in DNS */
 enum answer_outcome {
     ANSWER_FOUND,
     ANSWER_NO_DATA, /* the name exists, without such records */

@@ -7,17 +7,21 @@ TESTS += resolve/t_resolve.py
 noinst_LIBRARIES += resolve/libresolve.a
 resolve_libresolve_a_SOURCES = \
 	resolve/answer.c \
-	resolve/answer.h
+	resolve/answer.h \
+	resolve/names.c \
+	resolve/names.h
 
 pkglibexec_PROGRAMS += resolve/resolve
 resolve_resolve_SOURCES = resolve/main.c
 resolve_resolve_LDADD = resolve/libresolve.a $(COMMON_LIBS) $(UNBOUND_LIBS)
 
 resolve_tests = \
-	resolve/test_answer
+	resolve/test_answer \
+	resolve/test_names
 check_PROGRAMS += $(resolve_tests)
 TESTS += $(resolve_tests)
 resolve_test_answer_LDADD = resolve/libresolve.a $(TEST_LIBS)
+resolve_test_names_LDADD = resolve/libresolve.a $(TEST_LIBS)
 
 dist_man_MANS += resolve/postern-resolve.8
 

@@ -1,4 +1,4 @@
-/* resolve: asks DNS, with DNSSEC, for dispatch.
+/* resolve: asks DNS, with DNSSEC, for dispatch; and the names of clients, for smtpd.
  *
  * dispatch asks for the hosts of a domain; the answer is an ordered list of addresses, or a status that says
  * why there is none. What the records mean is in answer.c, a pure machine; libunbound does the asking, the
@@ -15,6 +15,7 @@
 #include "common/arena.h"
 #include "common/program.h"
 #include "resolve/answer.h"
+#include "resolve/names.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,10 @@
 
 enum {
     QUERIES_MAX = 4096, /* under way; more are told to come again */
+    NAMINGS_MAX = 2048, /* of them for smtpd: strangers must not keep dispatch from asking */
     QUESTIONS_MAX = 1 + 2 * ANSWER_HOSTS,
     DEADLINE_MS = 20000, /* for one domain; dispatch has other mail to think of */
+    NAMING_MS = 4000,    /* for the name of a client, who waits for his greeting */
     REPLIES_MAX = ANSWER_RECORDS,
 };
 
@@ -45,7 +48,8 @@ struct query {
     struct state *state;
     struct channel *ch;
     uint32_t tag;
-    struct answer *answer;
+    struct answer *answer; /* or: */
+    struct names *names;
     struct timer deadline;
     struct deferred reap;
     struct question questions[QUESTIONS_MAX];
@@ -57,7 +61,7 @@ struct state {
     struct watch *watch;
     char asked[200];
     LIST_HEAD(, query) queries;
-    size_t count;
+    size_t count, namings;
 };
 
 /* ---- one query ---- */
@@ -69,7 +73,9 @@ static void reap(void *ctx) {
     loop_timer_cancel(q->state->loop, &q->deadline);
     LIST_REMOVE(q, link);
     q->state->count--;
+    if (q->names) q->state->namings--;
     answer_free(q->answer);
+    names_free(q->names);
     free(q);
 }
 
@@ -92,6 +98,11 @@ static struct answer_reply reply_of(const struct ub_result *r, struct str *data)
     return a;
 }
 
+static void take(struct query *q, unsigned which, const struct answer_reply *r) {
+    if (q->names) names_take(q->names, which, r);
+    else answer_take(q->answer, which, r);
+}
+
 /* From ub_process, in our thread. The result is ours to free. */
 static void on_result(void *ctx, int error, struct ub_result *r) {
     struct question *at = ctx;
@@ -99,7 +110,7 @@ static void on_result(void *ctx, int error, struct ub_result *r) {
     struct str data[REPLIES_MAX];
     at->open = false;
     struct answer_reply reply = error || !r ? failed("the resolver library failed") : reply_of(r, data);
-    answer_take(q->answer, (unsigned)(at - q->questions), &reply);
+    take(q, (unsigned)(at - q->questions), &reply);
     ub_resolve_free(r);
 }
 
@@ -116,7 +127,7 @@ static void on_ask(void *ctx, unsigned which, struct str name, enum answer_kind 
     struct answer_reply reply = failed("the resolver library failed");
     if (error == UB_SYNTAX)
         reply = (struct answer_reply){.outcome = ANSWER_NO_NAME}; /* a label of 64 octets or so */
-    answer_take(q->answer, which, &reply);
+    take(q, which, &reply);
 }
 
 static void on_host(void *ctx, const struct answer_host *h) {
@@ -143,8 +154,49 @@ static void on_deadline(void *ctx) {
         if (!at->open) continue;
         at->open = false;
         ub_cancel(q->state->ub, at->id);
-        answer_take(q->answer, i, &reply);
+        take(q, i, &reply);
     }
+}
+
+static struct query *query_new(struct self *me, struct channel *ch, uint32_t tag, int64_t patience_ms) {
+    struct state *s = me->state;
+    struct query *q = xmalloc(sizeof *q);
+    q->state = s;
+    q->ch = ch;
+    q->tag = tag;
+    q->reap = (struct deferred){.fn = reap, .ctx = q};
+    q->deadline = (struct timer){.fn = on_deadline, .ctx = q};
+    LIST_INSERT_HEAD(&s->queries, q, link);
+    s->count++;
+    loop_timer_in(me->loop, &q->deadline, patience_ms);
+    return q;
+}
+
+/* ---- what smtpd says ---- */
+
+static void on_named(void *ctx, struct str confirmed, struct str claimed, bool no_answer) {
+    struct query *q = ctx;
+    if (q->ch) SEND(q->ch, name_answer, .tag = q->tag, .name = confirmed, .reverse = claimed, .failed = no_answer);
+    loop_defer(q->state->loop, &q->reap);
+}
+
+static const struct names_ops names_callbacks = {on_ask, on_named};
+
+static void on_name_query(void *ctx, struct channel *ch, const struct wire_name_query *m, int fd) {
+    struct self *me = ctx;
+    struct state *s = me->state;
+    struct ip ip = {.family = m->family};
+    size_t n = m->family == 4 ? 4 : m->family == 6 ? 16 : 0;
+    (void)fd;
+    if (s->namings >= NAMINGS_MAX || me->stopping || !n || m->ip.n != n) {
+        SEND(ch, name_answer, .tag = m->tag, .failed = 1);
+        return;
+    }
+    memcpy(ip.b, m->ip.p, n);
+    struct query *q = query_new(me, ch, m->tag, NAMING_MS);
+    q->names = names_new(&names_callbacks, q, &ip);
+    s->namings++;
+    names_begin(q->names);
 }
 
 /* ---- what dispatch says ---- */
@@ -170,17 +222,9 @@ static void on_host_query(void *ctx, struct channel *ch, const struct wire_host_
         return;
     }
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = (uint64_t)loop_now(me->loop);
-    struct query *q = xmalloc(sizeof *q);
-    q->state = s;
-    q->ch = ch;
-    q->tag = m->tag;
-    q->reap = (struct deferred){.fn = reap, .ctx = q};
-    q->deadline = (struct timer){.fn = on_deadline, .ctx = q};
+    struct query *q = query_new(me, ch, m->tag, DEADLINE_MS);
     q->answer = answer_new(&answer_callbacks, q, domain, m->mx != 0, seed, s->asked);
     arena_free(a);
-    LIST_INSERT_HEAD(&s->queries, q, link);
-    s->count++;
-    loop_timer_in(me->loop, &q->deadline, DEADLINE_MS);
     answer_begin(q->answer);
 }
 
@@ -227,7 +271,7 @@ static const struct {
 
 /* Our own servers know about "test" and the like what the world does not: libunbound shall not answer in
  * their place. */
-static const char *const not_ours[] = {"test.", "invalid."};
+static const char *const not_ours[] = {"test.", "invalid.", "127.in-addr.arpa."};
 
 static bool add_forwarders(struct state *s, const struct config *c) {
     struct buf asked = BUF(s->asked);
@@ -289,6 +333,7 @@ static void begin(struct self *me) {
 
 static const struct wire_handlers handlers = {
     .host_query = on_host_query,
+    .name_query = on_name_query,
 };
 
 static const struct program resolve = {

@@ -70,6 +70,7 @@ static void on_timer(void *ctx) {
         return;
     }
     if (c->lingering || c->closing) c->gone = true;
+    else if (c->naming) names_give_up(c);
     else if (c->session) session_expire(c->session, shell_now(c->sh));
     conn_settle(c);
 }
@@ -78,6 +79,10 @@ static void op_deadline(void *ctx, int64_t at_ns) {
     struct conn *c = ctx;
     c->deadline = at_ns;
     if (!c->timer.slot || c->timer.at > at_ns) loop_timer(c->sh->me->loop, &c->timer, at_ns);
+}
+
+void conn_wait(struct conn *c, int64_t ms) {
+    op_deadline(c, loop_now(c->sh->me->loop) + ms * 1000000);
 }
 
 static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m,
@@ -174,6 +179,8 @@ static void conn_free(struct conn *c) {
     else sh->conns = c->next;
     if (c->next) c->next->prev = c->prev;
     sh->conn_count--;
+    names_forget(c);
+    free(c->names);
     free(c->out);
     free(c);
     shell_accepting(sh);
@@ -260,7 +267,7 @@ static void on_ready(void *ctx, uint32_t ready) {
 
 void conn_greet(struct conn *c) {
     char mem[160];
-    LOG(connect, .session = c->number, .client = conn_client(c, mem));
+    LOG(connect, .session = c->number, .client = conn_client(c, mem), .host = session_name(c->session));
     session_greet(c->session, shell_now(c->sh));
 }
 
@@ -285,6 +292,6 @@ void conn_start(struct shell *sh, int fd, const struct session_client *client) {
     sh->conn_count++;
     c->session = session_new(&sh->host, c, client);
     if (client->local && ask_user(c)) op_deadline(c, c->since_ns + sh->host.command_ms * 1000000);
-    else conn_greet(c);
+    else if (!names_ask(c)) conn_greet(c);
     conn_settle(c);
 }

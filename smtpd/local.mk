@@ -38,6 +38,7 @@ smtpd_smtpd_SOURCES = \
 	smtpd/conn.c \
 	smtpd/mail.c \
 	smtpd/main.c \
+	smtpd/names.c \
 	smtpd/shell.h
 smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
 

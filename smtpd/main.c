@@ -173,6 +173,9 @@ static void on_peer(struct self *me, struct channel *ch) {
     if (channel_peer(ch) == ROLE_queue) {
         if (sh->queue) mail_lost(sh);
         sh->queue = ch;
+    } else if (channel_peer(ch) == ROLE_resolve) {
+        if (sh->resolve) names_lost(sh);
+        sh->resolve = ch;
     } else if (channel_peer(ch) == ROLE_lookup) {
         if (sh->lookup) ask_lost(sh);
         sh->lookup = ch;
@@ -183,6 +186,7 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     struct shell *sh = me->state;
     if (ch == sh->queue) mail_lost(sh);
     else if (ch == sh->lookup) ask_lost(sh);
+    else if (ch == sh->resolve) names_lost(sh);
 }
 
 static void on_drained(struct self *me, struct channel *ch) {
@@ -214,6 +218,7 @@ static void on_stop(struct self *me) {
 static const struct wire_handlers handlers = {
     .rcpt_answer = ask_rcpt_answer,
     .user_answer = ask_user_answer,
+    .name_answer = names_answer,
     .submission = on_submission,
     .lease = mail_lease,
     .mail_done = mail_done,

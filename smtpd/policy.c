@@ -80,6 +80,8 @@ static bool (*const tests[RULE_FACTS])(const struct rule_condition *c, size_t i,
 
 static bool condition_holds(const struct rule_condition *c, const struct policy_facts *f, unsigned *value) {
     size_t i = 0;
+    /* DNS may say it in a minute: neither "it is" nor "it is not" is true. */
+    if (f->client->names_failed && (c->fact == RULE_NAME || c->fact == RULE_REVERSE)) return false;
     while (i < c->n && !tests[c->fact](c, i, f)) i++;
     if (!c->negated && c->n > 1 && !*value) *value = (unsigned)i + 1;
     return (i < c->n) != c->negated;

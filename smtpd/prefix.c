@@ -34,7 +34,12 @@ static void add_from(struct buf *b, const struct session *s) {
     if (s->client.local) return;
     buf_adds(b, "from ");
     buf_add(b, s->helo);
-    buf_adds(b, s->client.ip.family == 6 ? " ([IPv6:" : " ([");
+    buf_adds(b, " (");
+    if (s->client.name.n) { /* confirmed */
+        buf_add(b, s->client.name);
+        buf_addc(b, ' ');
+    }
+    buf_adds(b, s->client.ip.family == 6 ? "[IPv6:" : "[");
     ip_format(b, &s->client.ip);
     buf_adds(b, "])\r\n\t");
 }

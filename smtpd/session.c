@@ -230,6 +230,12 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
     forget_all(s);
 }
 
+void session_names(struct session *s, struct str name, struct str reverse, bool failed) {
+    s->client.name = name;
+    s->client.reverse = reverse;
+    s->client.names_failed = failed;
+}
+
 static void say_greeting(struct session *s) {
     char mem[300];
     struct buf b = BUF(mem);
@@ -376,6 +382,10 @@ struct session_counts session_counts(const struct session *s) {
 
 const struct session_tls *session_tls(const struct session *s) {
     return &s->tls;
+}
+
+struct str session_name(const struct session *s) {
+    return s->client.name;
 }
 
 struct str session_helo(const struct session *s) {

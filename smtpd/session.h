@@ -117,6 +117,7 @@ struct session_client {
     /* Names of its address in DNS, when they were asked for, else empty; views that outlive the session. name was
      * confirmed by its own address records, reverse is only what the owner of the address claims. */
     struct str name, reverse;
+    bool names_failed; /* DNS did not say */
 };
 
 /* What protects a session, as the shell found it. Texts are printable ASCII. */
@@ -136,6 +137,8 @@ void session_free(struct session *s); /* calls no op */
 /* The bytes are protected from now on: before session_greet, or after start_tls. All that the client said before is
  * forgotten (RFC 3207 4.2). The texts are copied. */
 void session_tls_done(struct session *s, struct session_now now, const struct session_tls *tls);
+/* What DNS says of the client, before session_greet. The texts are not copied. */
+void session_names(struct session *s, struct str name, struct str reverse, bool failed);
 void session_greet(struct session *s, struct session_now now);
 /* Bytes of the client; not when session_wants says no. */
 void session_input(struct session *s, struct session_now now, struct str bytes);
@@ -158,6 +161,7 @@ struct session_counts {
     uint32_t messages, commands;
 };
 struct session_counts session_counts(const struct session *s);
+struct str session_name(const struct session *s); /* the client's, confirmed, or empty */
 struct str session_helo(const struct session *s); /* as given; a view, until the next call */
 const struct session_tls *session_tls(const struct session *s);
 

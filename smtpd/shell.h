@@ -3,6 +3,7 @@
 #define POSTERN_SMTPD_SHELL_H
 
 #include "common/program.h"
+#include "common/rule.h"
 #include "smtpd/body.h"
 #include "smtpd/session.h"
 
@@ -26,6 +27,9 @@ struct conn {
     int64_t since_ns;
     char *out; /* replies that the kernel did not take yet */
     size_t out_n, out_at;
+    uint32_t naming; /* 1 + where it stands among those that wait for their names */
+    uint32_t naming_tag;
+    char *names;
     uint32_t asked; /* questions that lookup has not answered */
     struct mail *mail;
     uint32_t linger_octets;
@@ -56,7 +60,7 @@ struct listening {
     struct str name;
 };
 
-enum { MAIL_BUCKETS = 1024, READ_MAX = 65536 };
+enum { MAIL_BUCKETS = 1024, READ_MAX = 65536, NAMINGS_MAX = 1024 };
 
 struct shell {
     struct self *me;
@@ -67,7 +71,9 @@ struct shell {
     struct conn *conns;
     uint64_t conn_count, numbers;
     struct timer accept_again;
-    struct channel *queue, *lookup;
+    struct channel *queue, *lookup, *resolve;
+    struct conn *naming[NAMINGS_MAX];
+    uint32_t naming_count;
     bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
     uint32_t serial;
@@ -87,6 +93,7 @@ void conn_start(struct shell *sh, int fd, const struct session_client *client);
  * then. */
 void conn_settle(struct conn *c);
 void conn_greet(struct conn *c);
+void conn_wait(struct conn *c, int64_t ms); /* wakes it, unless its session sets another deadline */
 struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
 
 /* ask.c: questions to lookup. */
@@ -95,6 +102,13 @@ bool ask_user(struct conn *c);
 void ask_lost(struct shell *sh); /* lookup has gone */
 void ask_rcpt_answer(void *ctx, struct channel *ch, const struct wire_rcpt_answer *m, int fd);
 void ask_user_answer(void *ctx, struct channel *ch, const struct wire_user_answer *m, int fd);
+
+/* names.c: questions to resolve. */
+bool names_ask(struct conn *c); /* true: conn_greet comes later */
+void names_forget(struct conn *c);
+void names_give_up(struct conn *c);
+void names_lost(struct shell *sh);
+void names_answer(void *ctx, struct channel *ch, const struct wire_name_answer *m, int fd);
 
 /* mail.c: messages to queue. */
 bool mail_begin(struct conn *c, struct session_mail *m);

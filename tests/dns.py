@@ -48,7 +48,7 @@ def rdata(kind, value):
         return ipaddress.ip_address(value[0]).packed
     if kind == "MX":
         return struct.pack("!H", int(value[0])) + wire_name(value[1])
-    if kind == "CNAME":
+    if kind in ("CNAME", "PTR"):
         return wire_name(value[0])
     if kind == "TXT":
         text = " ".join(value).strip('"').encode("utf-8")

@@ -3,6 +3,7 @@
 postern explain say of it, and a reload."""
 import re
 
+from dns import DNS
 from harness import *
 
 
@@ -118,6 +119,45 @@ def t_what_becomes_of_mail():
     ok(e and e[0]["text"] == "somebody looks" and int(e[0]["line"]) > 0, "warn is only a line of the log", e)
 
 
+def t_names():
+    """The names of clients: confirmed, claimed, none, and DNS that does not answer."""
+    zone = """1.0.0.127.in-addr.arpa PTR client.good.test
+client.good.test A 127.0.0.1
+2.0.0.127.in-addr.arpa PTR liar.good.test
+liar.good.test A 192.0.2.1
+4.0.0.127.in-addr.arpa TIMEOUT
+"""
+    with DNS(zone) as dns:
+        mx = Postern(smtpd_processes=1, resolver=f"127.0.0.1:{dns.port}", rule=[
+            "connect name=*.good.test accept",
+            "connect reverse=*.good.test reject \"You only say so\"",
+            "connect name=unknown defer \"Get a name\"",
+        ])
+
+        def greeting(host):
+            s = Smtp.__new__(Smtp)
+            s.sock = socket.create_connection((mx.address, mx.port), 30, source_address=(host, 0))
+            s.file = s.sock.makefile("rb")
+            s.greeting = s.reply()
+            return s
+
+        s = wait_for(lambda: (lambda s: s if s.greeting[0] == 220 and "good" in mx.log() else s.close())(greeting("127.0.0.1")))
+        ok(s, "a confirmed name")
+        same(s.send("a@b.test", ["alice@mx.test"], message())[0], 250, "gives mail")
+        got = mx.wait_mail("alice")
+        ok(got and b"(client.good.test [127.0.0.1])" in got[0], "its name is in Received", got)
+        ok(mx.events("connect", client="127.0.0.1", host="client.good.test"), "and in the log")
+        ok(greeting("127.0.0.2").greeting[1].startswith("You only say so"), "a name that is only claimed")
+        same(greeting("127.0.0.3").greeting[0], 421, "none")
+        same(greeting("127.0.0.4").greeting[0], 220, "and when DNS is silent no rule about names holds")
+        mx.write_config(rule=["mail sender=x@* reject"])
+        mx.proc.send_signal(signal.SIGHUP)
+        ok(mx.wait_event("config_loaded", generation=2), "reloaded")
+        before = wait_for(lambda: (lambda n: n if greeting("127.0.0.3").greeting[0] == 220 else None)(len(dns.queries)))
+        greeting("127.0.0.1"), greeting("127.0.0.1")
+        ok(not any("in-addr" in str(q) for q in dns.queries[before or 0:]), "without such a rule DNS is not asked", dns.queries)
+
+
 def t_reload():
     """New rules count at once, wrong ones never; connect refuses in the greeting, local users are not meant."""
     mx = Postern()
@@ -146,4 +186,4 @@ def t_reload():
     same(mx.smtp().greeting[0], 554, "which still count")
 
 
-main(t_refusals, t_lookup_tokens, t_what_becomes_of_mail, t_reload)
+main(t_refusals, t_lookup_tokens, t_what_becomes_of_mail, t_names, t_reload)
