@@ -5,6 +5,7 @@ installed into one. Each runs chrooted in mount and PID namespaces of its own on
 which counts the CPU time of all its processes, also of those that have ended. Nothing is installed on the machine.
 """
 import glob
+import json
 import os
 import re
 import shutil
@@ -509,6 +510,10 @@ class Postern(Server):
 
     def wipe(self):
         self.call("wipe")
+
+    def counters(self):
+        """What postern counters --json says."""
+        return json.loads(self.call("counters", stdout=subprocess.PIPE, text=True).stdout)
 
 
 ALL = {c.name: c for c in (Postfix, OpenSMTPD, Exim, Postern)}

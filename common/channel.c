@@ -1,5 +1,6 @@
 #include "common/channel.h"
 
+#include "common/counters.h"
 #include "common/arena.h"
 #include "common/log.h"
 
@@ -178,6 +179,7 @@ static bool send_credit(struct channel *ch) {
         if (more > CREDIT_WINDOW) more = CREDIT_WINDOW;
         wire_encode(&b, WIRE_credit, &(struct wire_credit){.more = more});
         if (send_bytes(ch->fd, mem, b.n, NULL, 0) < 0) return false;
+        counters->hops[ch->peer].packets_out++;
         ch->owed -= more;
     }
     return true;
@@ -200,6 +202,8 @@ static void on_flush(void *ctx) {
             if (!blocked) break;
             continue;
         }
+        counters->hops[ch->peer].packets_out++;
+        counters->hops[ch->peer].messages_out += p->messages;
         ch->credit -= (int64_t)p->messages;
         ch->backlog -= p->n + p->fd_count * FD_WEIGHT;
         ch->waiting -= p->messages;
@@ -305,6 +309,7 @@ static const char *take(struct channel *ch, enum wire_type type, struct str payl
         why = "it sent a message that it may not send us";
     else {
         ch->owed++;
+        counters->hops[ch->peer].messages_in++;
         enum wire_verdict v = wire_deliver(type, payload, fd, ch->user->handlers, ch->data, ch);
         if (v == WIRE_OK) return NULL;
         why = v == WIRE_MALFORMED ? "malformed message" : "it sent a message that this program does not take";
@@ -316,6 +321,7 @@ static const char *take(struct channel *ch, enum wire_type type, struct str payl
 static const char *take_packet(struct channel *ch, struct str s, const int *fds, size_t fd_count) {
     const char *why = NULL;
     size_t used = 0;
+    counters->hops[ch->peer].packets_in++;
     while (s.n && !why && !ch->closing) {
         if (s.n < WIRE_HEADER) {
             why = "short message";

@@ -12,6 +12,8 @@ common_libcommon_a_SOURCES = \
 	common/config.c \
 	common/config.def \
 	common/config.h \
+	common/counters.c \
+	common/counters.h \
 	common/events.def \
 	common/links.def \
 	common/log.c \

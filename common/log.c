@@ -1,5 +1,7 @@
 #include "common/log.h"
 
+#include "common/counters.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -171,6 +173,7 @@ static void lead_text(struct buf *b, struct str v) {
     void log_event_##name(const struct event_##name *e) { \
         char mem[LINE_MAX_OCTETS]; \
         struct buf b = BUF(mem); \
+        counters->events[EVENT_##name]++; \
         add_head(&b, LEVEL_##level); \
         leads_##name(&b, e); \
         buf_adds(&b, #name); \

@@ -1,5 +1,6 @@
 #include "common/loop.h"
 
+#include "common/counters.h"
 #include "common/arena.h"
 
 #include <assert.h>
@@ -206,8 +207,10 @@ bool loop_once(struct loop *l, int timeout_ms) {
     struct epoll_event events[128];
     run_deferred(l);
     if (l->stopped) return false;
+    if (!l->fake) counters_round(l->now);
     int n = epoll_wait(l->epoll, events, 128, sleep_ms(l, timeout_ms));
     assert(n >= 0 || errno == EINTR);
+    counters->wakeups++;
     read_clock(l);
     for (int i = 0; i < n; i++) {
         struct watch *w = events[i].data.ptr;

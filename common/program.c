@@ -2,6 +2,7 @@
 
 #include "common/program.h"
 
+#include "common/counters.h"
 #include "common/arena.h"
 #include "common/cage.h"
 
@@ -294,6 +295,7 @@ int program_main(const struct program *p, int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches posternd, which stops us in order */
     umask(077);
+    counters_map(FD_COUNTERS); /* without, it counts for itself alone: no reason not to work */
     s.me = (struct self){.program = p, .loop = loop_new(), .instance = (unsigned)instance};
     int status = run(&s);
     log_flush();

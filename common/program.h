@@ -2,7 +2,7 @@
  *
  *     int main(int argc, char **argv) { return program_main(&smtpd, argc, argv); }
  *
- * program_main reads options; takes the channel to posternd (descriptor 3) and the log (descriptor 4); is told its
+ * program_main reads options; takes the channel to posternd (descriptor 3), the log (4) and its counters (5); is told its
  * settings and rights; lets the program prepare (the last moment with the rights of root); enters the cage of its row
  * in roles.def; says `started`; and runs the loop, in which posternd hands it channels to its peers and listening
  * sockets. When posternd says stop, or is gone, the program is asked to finish. */
@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 
-enum { FD_SUPERVISE = 3, FD_LOG = 4 };
+enum { FD_SUPERVISE = 3, FD_LOG = 4, FD_COUNTERS = 5 };
 /* submit, control and lmtp are Unix sockets; submission speaks STARTTLS, submissions TLS from the first octet. */
 enum listener_kind { LISTEN_SMTP, LISTEN_SUBMIT, LISTEN_CONTROL, LISTEN_SUBMISSION, LISTEN_SUBMISSIONS, LISTEN_LMTP };
 

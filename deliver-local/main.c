@@ -10,6 +10,7 @@
  * and for system-mailbox-user, but never for root, for another system account, or for one of Postern's own
  * programs; and only with a GID from min-uid on, or one of the few groups that mailboxes need. Who owns this
  * program owns the machine. */
+#include "common/counters.h"
 #include "common/arena.h"
 #include "common/cage.h"
 #include "common/channel.h"
@@ -112,7 +113,10 @@ static int start_worker(const struct request *r) {
     }
     log_flush(); /* else the child would write our lines too */
     pid_t pid = fork();
-    if (pid == 0) worker_run(r->fd, r->uid, r->gid);
+    if (pid == 0) {
+        counters_leave(); /* the page is the spawner's */
+        worker_run(r->fd, r->uid, r->gid);
+    }
     if (pid < 0) return errno;
     state.workers++;
     LOG(worker, .uid = r->uid, .pid = (uint64_t)pid);

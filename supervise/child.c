@@ -45,13 +45,14 @@ static size_t keep_environment(char **env) {
 
 /* Puts the descriptors where program.h says. They may stand in each other's way, so first out of it: the
  * copies are above all targets. */
-static bool place(int supervise, int log, int errors) {
+static bool place(int supervise, int log, int errors, int counters) {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int s = fcntl(supervise, F_DUPFD_CLOEXEC, 16), l = fcntl(log, F_DUPFD_CLOEXEC, 16);
     int n = fcntl(null, F_DUPFD_CLOEXEC, 16), e = errors < 0 ? n : fcntl(errors, F_DUPFD_CLOEXEC, 16);
-    if (s < 0 || l < 0 || n < 0 || e < 0) return false;
+    int c = counters < 0 ? n : fcntl(counters, F_DUPFD_CLOEXEC, 16);
+    if (s < 0 || l < 0 || n < 0 || e < 0 || c < 0) return false;
     return dup2(n, 0) == 0 && dup2(e, 1) == 1 && dup2(e, 2) == 2 && dup2(s, FD_SUPERVISE) == FD_SUPERVISE &&
-           dup2(l, FD_LOG) == FD_LOG;
+           dup2(l, FD_LOG) == FD_LOG && dup2(c, FD_COUNTERS) == FD_COUNTERS;
 }
 
 static void reset_signals(void) {
@@ -61,15 +62,16 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void run(const char *path, unsigned instance, int supervise, int log, int errors, int report) {
+static void run(const char *path, unsigned instance, int supervise, int log, int errors, int counters,
+                int report) {
     char number[16], *env[ENV_MAX + 1];
     char *argv[] = {strrchr(path, '/') + 1, (char[]){"-i"}, number, NULL};
     snprintf(number, sizeof number, "%u", instance);
     keep_environment(env);
     reset_signals();
     int kept = fcntl(report, F_DUPFD_CLOEXEC, 16);
-    if (kept >= 0 && place(supervise, log, errors) && chdir("/") == 0) {
-        close_range(FD_LOG + 1, (unsigned)kept - 1, 0);
+    if (kept >= 0 && place(supervise, log, errors, counters) && chdir("/") == 0) {
+        close_range(FD_COUNTERS + 1, (unsigned)kept - 1, 0);
         close_range((unsigned)kept + 1, ~0u, 0);
         execve(path, argv, env);
     }
@@ -78,11 +80,11 @@ static void run(const char *path, unsigned instance, int supervise, int log, int
     _exit(EX_OSERR);
 }
 
-pid_t child_start(const char *path, unsigned instance, int supervise, int log, int errors) {
+pid_t child_start(const char *path, unsigned instance, int supervise, int log, int errors, int counters) {
     int report[2], error = 0;
     if (pipe2(report, O_CLOEXEC) != 0) return -1;
     pid_t pid = fork();
-    if (pid == 0) run(path, instance, supervise, log, errors, report[1]);
+    if (pid == 0) run(path, instance, supervise, log, errors, counters, report[1]);
     int fork_error = errno;
     close(report[1]);
     ssize_t n = pid > 0 ? read(report[0], &error, sizeof error) : 0; /* ends when exec closes the other end */

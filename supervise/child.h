@@ -13,7 +13,7 @@ bool child_path(const char *dir, const char *program, char *path, size_t size);
 /* Starts it with descriptor 3 = supervise, 4 = log, no other, and an environment of TZ and what sanitizers
  * and coverage read. Standard output and error go to errors, or nowhere when it is -1. Gives its pid, or
  * -1 and errno: also when exec failed. */
-pid_t child_start(const char *path, unsigned instance, int supervise, int log, int errors);
+pid_t child_start(const char *path, unsigned instance, int supervise, int log, int errors, int counters);
 
 /* What a status of waitpid means to a reader of the log. */
 void child_ending(int status, struct buf *b);

@@ -1,7 +1,9 @@
 #include "supervise/dirs.h"
 
 #include "common/cage.h"
+#include "common/counters.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,8 +35,10 @@ static bool says(struct buf *why, const char *what) {
 
 static bool is_ours(const struct stat *st, uid_t uid, mode_t mode, struct buf *why) {
     if (st->st_uid != uid && geteuid() != 0)
-        buf_addf(why, "belongs to UID %u, not to you (UID %u): start posternd as root, or name a directory of your own",
-                 (unsigned)st->st_uid, (unsigned)uid);
+        buf_addf(
+            why,
+            "belongs to UID %u, not to you (UID %u): start posternd as root, or name a directory of your own",
+            (unsigned)st->st_uid, (unsigned)uid);
     else if (st->st_uid != uid)
         buf_addf(why, "belongs to UID %u, but must belong to UID %u: chown it, or name another directory",
                  (unsigned)st->st_uid, (unsigned)uid);
@@ -74,8 +78,11 @@ static const struct dir {
     mode_t mode;
     const char *below; /* or "" */
 } rows[] = {
-    {"run-directory", ROLE_supervise, 0755, ""}, {"run-directory", ROLE_supervise, 0555, "/empty"},
-    {"spool-directory", ROLE_queue, 0700, ""},   {"state-directory", ROLE_dispatch, 0700, ""},
+    {"run-directory", ROLE_supervise, 0755, ""},
+    {"run-directory", ROLE_supervise, 0555, "/empty"},
+    {"run-directory", ROLE_supervise, 0755, "/counters"},
+    {"spool-directory", ROLE_queue, 0700, ""},
+    {"state-directory", ROLE_dispatch, 0700, ""},
     {"drop-directory", ROLE_pickup, 03733, ""}, /* everyone may leave mail, and see only his own */
 };
 
@@ -96,6 +103,25 @@ bool dirs_prepare(const char *file, const struct config *c, struct config_error 
         return false;
     }
     return true;
+}
+
+int dirs_counters(const struct config *c, const char *program, unsigned instance) {
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/counters/%s.%u", c->run_directory, program, instance);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0 || (fchmod(fd, 0644) == 0 && ftruncate(fd, COUNTERS_SIZE) == 0)) return fd;
+    close(fd);
+    return -1;
+}
+
+void dirs_counters_clear(const struct config *c) {
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/counters", c->run_directory);
+    DIR *d = opendir(path);
+    struct dirent *e;
+    while (d && (e = readdir(d)))
+        if (e->d_name[0] != '.') unlinkat(dirfd(d), e->d_name, 0);
+    if (d) closedir(d);
 }
 
 const char *dirs_root(const struct config *c, enum role role, char *mem, size_t size) {

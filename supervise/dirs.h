@@ -7,8 +7,12 @@
 
 #include <sys/types.h>
 
-/* Makes or checks spool, state, drop and run directory and run-directory/empty. False: err is one line. */
+/* Makes or checks spool, state, drop and run directory, and what lies in the last. False: err is one line. */
 bool dirs_prepare(const char *file, const struct config *c, struct config_error *err);
+/* The file that a process counts in (common/counters.h), made when it is missing; -1: errno says why. Clear forgets what
+ * an earlier posternd has left. */
+int dirs_counters(const struct config *c, const char *program, unsigned instance);
+void dirs_counters_clear(const struct config *c);
 /* The directory that becomes the root of a role, into mem; NULL for ROOT_NONE. */
 const char *dirs_root(const struct config *c, enum role role, char *mem, size_t size);
 /* One directory: owned by uid:gid with mode; parents are made too (0755). False: why says what is wrong

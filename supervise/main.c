@@ -167,7 +167,9 @@ static bool prepare(struct posternd *d, struct config_error *err) {
     bool unclean;
     if (!have_accounts(d, d->suite.config, err) || !dirs_prepare(d->file, d->suite.config, err)) return false;
     d->lock = dirs_lock(d->file, d->suite.config, &unclean, err);
-    return d->lock >= 0 && dirs_unused(d->file, d->suite.config, unclean, err) && open_log(d, err) &&
+    if (d->lock < 0) return false;
+    dirs_counters_clear(d->suite.config);
+    return dirs_unused(d->file, d->suite.config, unclean, err) && open_log(d, err) &&
            bind_all(d, unclean, err);
 }
 

@@ -221,8 +221,10 @@ static void start_proc(struct proc *p) {
         return;
     }
     child_path(s->config->program_directory, role_table[p->role].program, path, sizeof path);
-    p->pid = child_start(path, p->instance, pair[1], s->log_fd, s->errors_fd);
+    int counters = dirs_counters(s->config, role_table[p->role].program, p->instance);
+    p->pid = child_start(path, p->instance, pair[1], s->log_fd, s->errors_fd, counters);
     close(pair[1]);
+    if (counters >= 0) close(counters);
     if (p->pid < 0) {
         p->pid = 0;
         snprintf(why, sizeof why, "%s cannot be run: %s", path, strerror(errno));

@@ -200,14 +200,14 @@ static void starts_a_process_with_its_descriptors(void **state) {
     close(fd);
     char found[300];
     assert_true(child_path(dir, "prog", found, sizeof found));
-    pid_t pid = child_start(found, 7, pair[1], log[1], log[1]);
+    pid_t pid = child_start(found, 7, pair[1], log[1], log[1], -1);
     assert_true(pid > 0);
     close(log[1]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(read(log[0], text, sizeof text - 1) > 0);
-    assert_non_null(strstr(text, "-i 7 0 1 10 2 3 4 ")); /* dash keeps its script at 10 */
+    assert_non_null(strstr(text, "-i 7 0 1 10 2 3 4 5 ")); /* dash keeps its script at 10 */
     assert_null(strstr(text, "/root"));
-    assert_int_equal(child_start("/nonexistent/x", 0, pair[1], log[0], -1), -1);
+    assert_int_equal(child_start("/nonexistent/x", 0, pair[1], log[0], -1, -1), -1);
     assert_false(child_path(dir, "missing", found, sizeof found));
     close(pair[0]), close(pair[1]), close(log[0]);
 }

@@ -123,5 +123,32 @@ def t_journey():
     same(json.loads(Postern("other").postern("queue", "list", "--json")[1]), [], "an empty queue as JSON")
 
 
+def t_counters():
+    """What the programs count of themselves, for all to read; it goes on when one of them is started again."""
+    mx = Postern()
+    for _ in range(5):
+        mx.send("a@client.test", "alice@mx.test", message())
+    mx.wait_mail("alice", 5)
+    mx.wait_event("retired", count=5)
+
+    def count(name):
+        pages = json.loads(mx.postern("counters", "--json", user="alice")[1])
+        return sum(p["events"].get(name, 0) for p in pages.values())
+    same((count("received"), count("queued"), count("retired"), count("delivered")), (5, 5, 5, 5), "events are counted")
+    pages = json.loads(mx.postern("counters", "--json")[1])
+    hop = pages["queue.0"]["hops"]["dispatch"]
+    ok(hop["messages_out"] >= 15 and 0 < hop["packets_out"] <= hop["messages_out"], "and what is told to peers, by packets and messages", hop)
+    ok(pages["queue.0"]["wakeups"] > 0, "and wake-ups", pages["queue.0"])
+    out = mx.postern("counters")[1]
+    ok("5 messages accepted" in out and "queue.0" in out, "a table for people", out)
+    os.kill(mx.pids("queue")[0], signal.SIGKILL)
+    mx.wait_event("started", program="queue", count=2)
+    wait_for(lambda: mx.send("a@client.test", "alice@mx.test", message())[0] == 250)
+    mx.wait_mail("alice", 6)
+    ok(count("queued") >= 6, "a program that was started again counts on", count("queued"))
+    other = (mx.dir / "run/counters/queue.0").stat()
+    same((other.st_uid, other.st_mode & 0o777), (os.geteuid(), 0o644), "the page is root's, and readable by all")
+
+
 if __name__ == "__main__":
-    main(t_check, t_config, t_addr, t_status, t_journey)
+    main(t_check, t_config, t_addr, t_status, t_journey, t_counters)

@@ -41,6 +41,7 @@ int run_queue_check(struct tool *t); /* a verb of it */
 int run_hosts(struct tool *t);
 int run_check(struct tool *t);
 int run_config(struct tool *t);
+int run_counters(struct tool *t);
 int run_explain(struct tool *t);
 int run_routes(struct tool *t);
 int run_aliases(struct tool *t);

@@ -16,6 +16,7 @@ tools_postern_SOURCES = \
 	tools/cmd_addr.c \
 	tools/cmd_check.c \
 	tools/cmd_config.c \
+	tools/cmd_counters.c \
 	tools/cmd_explain.c \
 	tools/cmd_hosts.c \
 	tools/cmd_queue.c \

@@ -25,6 +25,7 @@ const struct command commands[] = {
      0, 1, run_hosts},
     {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log",
      NEEDS_CONFIG | TAKES_LOG, 1, 1, run_trace},
+    {"counters", "[--json]", "what each program has counted: CPU time, wake-ups, messages to its peers, events", NEEDS_CONFIG | TAKES_JSON, 0, 0, run_counters},
     {"status", "", "is the suite running, and which processes are at work", NEEDS_CONFIG, 0, 0, run_status},
     {"check", "[FILE]", "is the configuration right, and the machine ready for it", 0, 0, 1, run_check},
     {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults",
