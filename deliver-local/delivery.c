@@ -1,8 +1,11 @@
 #include "deliver-local/delivery.h"
 
+#include "common/arena.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -49,11 +52,13 @@ struct status delivery_ok(struct delivery *d, const char *fmt, ...) {
 int delivery_copy(const struct delivery *d, struct format *f) {
     static char block[65536];
     off_t at = 0;
-    for (;;) {
-        ssize_t n = pread(d->data, block, sizeof block, at);
-        if (n < 0 && errno == EINTR) continue;
+    for (ssize_t n = sizeof block; n == sizeof block;) { /* less is the end: it is a file */
+        n = pread(d->data, block, sizeof block, at);
+        if (n < 0 && errno == EINTR) {
+            n = sizeof block;
+            continue;
+        }
         if (n < 0) return errno;
-        if (n == 0) break;
         format_data(f, (struct str){block, (size_t)n});
         at += n;
         if (f->failed) return 0;
@@ -62,27 +67,68 @@ int delivery_copy(const struct delivery *d, struct format *f) {
     return got == d->size || got + d->message.prefix.n == d->size ? 0 : EBADMSG;
 }
 
-static const struct {
-    const char *prefix;
-    struct status (*deliver)(struct delivery *d, const char *path);
-} kinds[] = {
-    {"maildir:", maildir_deliver},
-    {"mbox:", mbox_deliver},
+/* ---- Mailboxes of either kind ---- */
+
+struct mailbox {
+    const struct mailbox_kind *kind;
+    void *box;
+    struct str path; /* without the slashes at its end */
+    char mem[DELIVERY_PATH_MAX + 1];
 };
 
-struct status delivery_run(struct delivery *d, struct str mailbox) {
-    char path[DELIVERY_PATH_MAX + 1];
+static const struct mailbox_kind *const kinds[] = {&mailbox_maildir, &mailbox_mbox};
+
+/* The path of a setting, when it is one. */
+static const struct mailbox_kind *understand(struct str setting, struct str *path) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct str prefix = str_of(kinds[i].prefix);
-        if (!str_starts_nocase(mailbox, prefix)) continue;
-        struct str rest = str_sub(mailbox, prefix.n, mailbox.n);
+        struct str prefix = str_of(kinds[i]->prefix);
+        if (!str_starts_nocase(setting, prefix)) continue;
+        struct str rest = str_sub(setting, prefix.n, setting.n);
         /* A slash at the end says no more than the word maildir. */
         while (rest.n > 1 && rest.p[rest.n - 1] == '/') rest.n--;
         if (rest.n < 2 || rest.p[0] != '/' || rest.n > DELIVERY_PATH_MAX || memchr(rest.p, '\0', rest.n))
             break;
-        memcpy(path, rest.p, rest.n);
-        path[rest.n] = '\0';
-        return kinds[i].deliver(d, path);
+        *path = rest;
+        return kinds[i];
     }
-    return delivery_trouble(d, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
+    return NULL;
+}
+
+struct mailbox *mailbox_new(struct str setting) {
+    struct str path;
+    const struct mailbox_kind *kind = understand(setting, &path);
+    if (!kind) return NULL;
+    struct mailbox *m = xmalloc(sizeof *m);
+    m->kind = kind;
+    memcpy(m->mem, path.p, path.n);
+    m->path = (struct str){m->mem, path.n};
+    m->box = kind->open(m->mem);
+    return m;
+}
+
+bool mailbox_is(const struct mailbox *m, struct str setting) {
+    struct str path;
+    return understand(setting, &path) == m->kind && str_eq(path, m->path);
+}
+
+struct status mailbox_store(struct mailbox *m, struct delivery *d) {
+    return m->kind->store(m->box, d);
+}
+
+void mailbox_rest(struct mailbox *m) {
+    m->kind->rest(m->box);
+}
+
+int mailbox_sync(struct mailbox *m) {
+    return m->kind->sync(m->box);
+}
+
+const char *mailbox_path(const struct mailbox *m) {
+    return m->mem;
+}
+
+void mailbox_free(struct mailbox *m) {
+    if (!m) return;
+    m->kind->close(m->box);
+    free(m);
 }

@@ -1,15 +1,27 @@
-/* maildir.c: a message into a Maildir.
+/* maildir.c: messages into a Maildir.
  *
- *   state                             what a reader sees
- *   tmp/NAME.PID being written        nothing
- *   synced, linked as new/NAME        the message (commit point, once new/ was synced)
- *   tmp/NAME.PID unlinked             the message
+ *   state                             what a reader sees     what a power cut leaves
+ *   tmp/NAME.PID being written        nothing                nothing in new/
+ *   renamed to new/NAME               the message            nothing, or the message, or a file without its data
+ *   synced (maildir_sync)             the message            the message (commit point)
  *
- * NAME follows from the arrival, the queue id and the recipient, so a second delivery finds the first:
- * link(2) does not replace. A reader may have moved it to cur/ with flags after its name (NAME:2,S): cur/ is
- * searched when the message is not fresh. Directories are held open and names are single components opened
- * with O_NOFOLLOW: what the user puts in the way can only hurt himself. */
+ * NAME follows from the arrival, the queue id and the recipient, so a second delivery finds the first: rename
+ * does not replace (RENAME_NOREPLACE). A reader may have moved it to cur/ with flags after its name
+ * (NAME:2,S); when the message is not fresh, the names in cur/ are looked at, which were read once and are
+ * read again when the directory has changed. A file that is found may be one whose data a power cut or a disk
+ * error took: so it is never believed, but exchanged (RENAME_EXCHANGE) for one that was written now, under the
+ * very name that it has, flags and all.
+ *
+ * Directories are held open and names are single components opened with O_NOFOLLOW: what the user puts in the
+ * way can only hurt himself. Once in a round the path is looked at: a Maildir that was replaced is opened
+ * anew.
+ *
+ * A sync is of the files one by one when there are few, or of the whole file system: whichever has cost less
+ * of late. Where others write much at the same time, the file system is the dearer one. */
 #include "deliver-local/delivery.h"
+
+#include "common/arena.h"
+#include "deliver-local/seen.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,15 +30,48 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { DIR_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+enum {
+    DIR_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+    FILE_FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+    FEW = 8,         /* files kept open until they are synced */
+    TRIES = 5,       /* against a reader that moves a file while we look for it */
+    SETTLED_MS = 50, /* a directory that changed so shortly before it was read may change again unseen */
+};
 
 struct maildir {
     const char *path;
     int top, tmp, new, cur;
-    char name[80], temp[100];
+    dev_t dev;
+    ino_t ino;    /* of new/ */
+    bool checked; /* in this round: the path leads to what we hold */
+    /* since the last sync: */
+    size_t stored;
+    int files[FEW]; /* those of them that are open */
+    bool replaced;  /* something in cur/ */
+    int lost;       /* errno of a sync that had to be made early */
+    /* what a sync has cost, in microseconds: of one file, of all */
+    int64_t file_us, all_us;
+    /* cur/ as it was read */
+    struct seen seen;
+    struct timespec read_at;
+    bool settled;
 };
+
+struct names {
+    char name[80], temp[100];
+    char found[300]; /* under which it is in cur/ */
+};
+
+static int64_t clock_us(clockid_t clock) {
+    struct timespec ts;
+    clock_gettime(clock, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* ---- The directories ---- */
 
 /* Opens the directory, made 0700 when it is absent; *made is then set. -1: errno. */
 static int open_dir(int at, const char *name, bool *made) {
@@ -37,10 +82,21 @@ static int open_dir(int at, const char *name, bool *made) {
     return openat(at, name, DIR_FLAGS);
 }
 
+static void close_files(struct maildir *m) {
+    for (size_t i = 0; i < FEW; i++) {
+        if (m->files[i] >= 0) close(m->files[i]);
+        m->files[i] = -1;
+    }
+}
+
 static void close_dirs(struct maildir *m) {
-    const int fds[] = {m->top, m->tmp, m->new, m->cur};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        if (fds[i] >= 0) close(fds[i]);
+    int *const fds[] = {&m->top, &m->tmp, &m->new, &m->cur};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (*fds[i] >= 0) close(*fds[i]);
+        *fds[i] = -1;
+    }
+    seen_clear(&m->seen);
+    m->settled = false;
 }
 
 /* The directory that holds path, opened; *name is the last component. */
@@ -54,42 +110,93 @@ static int open_parent(const char *path, const char **name) {
 
 static bool open_dirs(struct maildir *m) {
     const char *name;
+    struct stat st;
     bool made = false, inner = false;
     int parent = open_parent(m->path, &name);
     if (parent < 0) return false;
     m->top = open_dir(parent, name, &made);
     bool ok = m->top >= 0 && (m->tmp = open_dir(m->top, "tmp", &inner)) >= 0 &&
               (m->new = open_dir(m->top, "new", &inner)) >= 0 &&
-              (m->cur = open_dir(m->top, "cur", &inner)) >= 0;
+              (m->cur = open_dir(m->top, "cur", &inner)) >= 0 && fstat(m->new, &st) == 0;
     if (ok && inner) ok = fsync(m->top) == 0;
     if (ok && made) ok = fsync(parent) == 0;
     int saved = errno;
     close(parent);
+    if (ok) m->dev = st.st_dev, m->ino = st.st_ino;
+    else close_dirs(m);
     errno = saved;
     return ok;
 }
 
-/* In cur/ under its name, with or without flags. */
-static bool was_read(const struct maildir *m) {
-    size_t n = strlen(m->name);
+static bool still_there(const struct maildir *m) {
+    char path[DELIVERY_PATH_MAX + 8];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/new", m->path);
+    return lstat(path, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+}
+
+static int maildir_sync(void *box);
+
+/* Once in a round. False: errno. */
+static bool hold_dirs(struct maildir *m) {
+    if (m->checked) return true;
+    if (m->new >= 0 && !still_there(m)) {
+        m->lost = maildir_sync(m); /* what lies in the old one; told by the next sync */
+        close_dirs(m);
+    }
+    if (m->new < 0 && !open_dirs(m)) return false;
+    m->checked = true;
+    return true;
+}
+
+/* ---- Is it there already? ---- */
+
+static uint64_t name_hash(const char *name, size_t n) {
+    return str_hash((struct str){name, n}, 5);
+}
+
+static DIR *open_cur(const struct maildir *m) {
     int fd = openat(m->cur, ".", DIR_FLAGS);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        if (fd >= 0) close(fd);
-        return false;
-    }
-    bool found = false;
-    for (struct dirent *e; !found && (e = readdir(dir));)
-        found = strncmp(e->d_name, m->name, n) == 0 && (e->d_name[n] == '\0' || e->d_name[n] == ':');
+    if (!dir && fd >= 0) close(fd);
+    return dir;
+}
+
+/* Reads the names in cur/, unless they are known. False when it cannot be read. */
+static bool know_cur(struct maildir *m) {
+    struct stat st;
+    if (fstat(m->cur, &st) != 0) return false;
+    const struct timespec *t = &st.st_mtim;
+    if (m->settled && t->tv_sec == m->read_at.tv_sec && t->tv_nsec == m->read_at.tv_nsec) return true;
+    DIR *dir = open_cur(m);
+    if (!dir) return false;
+    seen_clear(&m->seen);
+    m->read_at = *t;
+    int64_t age = clock_us(CLOCK_REALTIME) / 1000 - ((int64_t)t->tv_sec * 1000 + t->tv_nsec / 1000000);
+    m->settled = age > SETTLED_MS;
+    for (struct dirent *e; (e = readdir(dir));)
+        seen_add(&m->seen, name_hash(e->d_name, strcspn(e->d_name, ":")), 0);
     closedir(dir);
+    return true;
+}
+
+/* In cur/ under its name, with or without flags: found. */
+static bool was_read(struct maildir *m, struct names *n) {
+    size_t length = strlen(n->name), turn = 0;
+    uint64_t at;
+    if (!know_cur(m) || !seen_find(&m->seen, name_hash(n->name, length), &turn, &at)) return false;
+    DIR *dir = open_cur(m);
+    bool found = false;
+    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+        found = strncmp(e->d_name, n->name, length) == 0 &&
+                (e->d_name[length] == '\0' || e->d_name[length] == ':');
+        if (found) snprintf(n->found, sizeof n->found, "%s", e->d_name);
+    }
+    if (dir) closedir(dir);
     return found;
 }
 
-static bool is_there(const struct delivery *d, const struct maildir *m) {
-    struct stat st;
-    if (fstatat(m->new, m->name, &st, AT_SYMLINK_NOFOLLOW) == 0) return true;
-    return d->maybe_again && was_read(m);
-}
+/* ---- Writing ---- */
 
 static bool put(void *ctx, const char *p, size_t n) {
     const int *fd = ctx;
@@ -103,7 +210,7 @@ static bool put(void *ctx, const char *p, size_t n) {
     return true;
 }
 
-/* The whole message into the open file, synced. 0 or errno. */
+/* The whole message into the open file. 0 or errno. */
 static int fill(const struct delivery *d, int fd) {
     static struct format f;
     format_start(&f, false, put, &fd);
@@ -111,46 +218,157 @@ static int fill(const struct delivery *d, int fd) {
     errno = 0;
     int error = delivery_copy(d, &f);
     if (!format_end(&f) && !error) error = errno ? errno : EIO;
-    if (!error && fsync(fd) != 0) error = errno;
     return error;
 }
 
-/* link(2) refuses to replace, which is what we want of it; where a file system has no links, rename does. */
-static int publish(const struct maildir *m) {
-    if (linkat(m->tmp, m->temp, m->new, m->name, 0) == 0) unlinkat(m->tmp, m->temp, 0);
-    else if (errno == EEXIST) unlinkat(m->tmp, m->temp, 0);
-    else if (renameat(m->tmp, m->temp, m->new, m->name) != 0) return errno;
-    return fsync(m->new) == 0 ? 0 : errno;
+static int create_temp(const struct maildir *m, const struct names *n) {
+    int fd = openat(m->tmp, n->temp, FILE_FLAGS, 0600);
+    if (fd < 0 && errno == EEXIST && unlinkat(m->tmp, n->temp, 0) == 0) /* of one who died with our PID */
+        fd = openat(m->tmp, n->temp, FILE_FLAGS, 0600);
+    return fd;
 }
 
-static struct status store(struct delivery *d, struct maildir *m) {
-    if (is_there(d, m)) {
-        if (fsync(m->new) != 0) return delivery_trouble(d, errno, "%s/new cannot be synced", m->path);
-        return delivery_ok(d, "already in %s", m->path);
+/* The file in dir under this name is exchanged for ours, whose place in tmp/ is freed. ENOENT: it is not there any more. */
+static int exchange(const struct maildir *m, const struct names *n, int dir, const char *name) {
+    struct stat st;
+    if (renameat2(m->tmp, n->temp, dir, name, RENAME_EXCHANGE) == 0)
+        return unlinkat(m->tmp, n->temp, 0) == 0 ? 0 : errno;
+    if (errno != EINVAL) return errno;
+    /* This file system cannot exchange: look, then replace. */
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
+    return renameat(m->tmp, n->temp, dir, name) == 0 ? 0 : errno;
+}
+
+static int first_time(const struct maildir *m, const struct names *n) {
+    if (renameat2(m->tmp, n->temp, m->new, n->name, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL) return errno;
+    /* This file system cannot refuse to replace; link(2) does. */
+    if (linkat(m->tmp, n->temp, m->new, n->name, 0) != 0) return errno;
+    return unlinkat(m->tmp, n->temp, 0) == 0 ? 0 : errno;
+}
+
+/* Into new/, or in the place of the one that is there already. */
+static int publish(const struct delivery *d, struct maildir *m, struct names *n, bool *again) {
+    int error = ENOENT;
+    for (int i = 0; i < TRIES && error == ENOENT; i++) {
+        if ((d->maybe_again || *again) && was_read(m, n)) {
+            *again = m->replaced = true;
+            error = exchange(m, n, m->cur, n->found);
+            continue;
+        }
+        error = first_time(m, n);
+        if (error != EEXIST) return error;
+        *again = true;
+        error = exchange(m, n, m->new, n->name);
     }
-    int fd = openat(m->tmp, m->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0 && errno == EEXIST && unlinkat(m->tmp, m->temp, 0) == 0) /* of one who died with our PID */
-        fd = openat(m->tmp, m->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return error;
+}
+
+static void keep_open(struct maildir *m, int fd) {
+    if (m->stored < FEW) {
+        m->files[m->stored++] = fd;
+        return;
+    }
+    if (m->stored++ == FEW) close_files(m);
+    close(fd);
+}
+
+static struct status store_in(struct delivery *d, struct maildir *m, struct names *n) {
+    bool again = false;
+    int fd = create_temp(m, n);
     if (fd < 0) return delivery_trouble(d, errno, "a file in %s/tmp cannot be created", m->path);
     int error = fill(d, fd);
-    if (close(fd) != 0 && !error) error = errno;
-    if (!error) error = publish(m);
-    if (!error) return delivery_ok(d, "delivered to %s", m->path);
-    unlinkat(m->tmp, m->temp, 0);
+    if (!error) error = publish(d, m, n, &again);
+    if (!error) {
+        keep_open(m, fd);
+        return delivery_ok(d, again ? "already in %s" : "delivered to %s", m->path);
+    }
+    unlinkat(m->tmp, n->temp, 0);
+    close(fd);
     if (error == EBADMSG)
         return delivery_trouble(d, 0, "the data of this message is not as long as it should be");
     return delivery_trouble(d, error, "the message cannot be written to %s", m->path);
 }
 
-struct status maildir_deliver(struct delivery *d, const char *path) {
-    struct maildir m = {path, -1, -1, -1, -1, "", ""};
+static struct status maildir_store(void *box, struct delivery *d) {
+    struct maildir *m = box;
+    struct names n;
     int64_t s = d->message.arrival / 1000;
-    snprintf(m.name, sizeof m.name, "%lld.Q%sR%u.postern", (long long)s, qid_format(d->id).c,
+    if (!hold_dirs(m))
+        return delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", m->path);
+    snprintf(n.name, sizeof n.name, "%lld.Q%sR%u.postern", (long long)s, qid_format(d->id).c,
              (unsigned)d->index);
-    snprintf(m.temp, sizeof m.temp, "%s.%d", m.name, (int)getpid());
-    struct status st = open_dirs(&m)
-                           ? store(d, &m)
-                           : delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", path);
-    close_dirs(&m);
-    return st;
+    snprintf(n.temp, sizeof n.temp, "%s.%d", n.name, (int)getpid());
+    return store_in(d, m, &n);
 }
+
+/* ---- Syncing ---- */
+
+static int sync_files(struct maildir *m) {
+    int error = 0;
+    for (size_t i = 0; i < FEW; i++)
+        if (m->files[i] >= 0 && fsync(m->files[i]) != 0) error = errno;
+    return error;
+}
+
+/* After a failed sync the kernel may forget what it could not write; syncfs reports it once to each descriptor that was
+ * open at the time, as ours are. A file system that has given up may say yes to syncfs, but not to fsync. */
+static int sync_dirs(const struct maildir *m) {
+    if (fsync(m->new) != 0) return errno;
+    return m->replaced && fsync(m->cur) != 0 ? errno : 0;
+}
+
+static int64_t learn(int64_t known, int64_t now) {
+    return known ? (7 * known + now) / 8 : now;
+}
+
+static int sync_all(struct maildir *m) {
+    int64_t began = clock_us(CLOCK_MONOTONIC), n = (int64_t)m->stored;
+    bool one_by_one = m->stored == 1 || (m->stored <= FEW && n * m->file_us < m->all_us);
+    int error = one_by_one ? sync_files(m) : syncfs(m->new) == 0 ? 0 : errno;
+    if (!error) error = sync_dirs(m);
+    int64_t took = clock_us(CLOCK_MONOTONIC) - began;
+    if (one_by_one) m->file_us = learn(m->file_us, took / n + 1);
+    else m->all_us = learn(m->all_us, took);
+    if (one_by_one && m->stored > 1) m->all_us -= m->all_us / 16; /* so that it is tried again some day */
+    return error;
+}
+
+static int maildir_sync(void *box) {
+    struct maildir *m = box;
+    int error = m->stored ? sync_all(m) : 0;
+    close_files(m);
+    if (!error) error = m->lost;
+    m->stored = 0;
+    m->replaced = false;
+    m->lost = 0;
+    if (error) { /* these descriptors have reported it; what is stored next is reported to new ones */
+        close_dirs(m);
+        m->checked = false;
+    }
+    return error;
+}
+
+/* ---- Its life ---- */
+
+static void *maildir_open(const char *path) {
+    struct maildir *m = xmalloc(sizeof *m);
+    *m = (struct maildir){.path = path, .top = -1, .tmp = -1, .new = -1, .cur = -1};
+    for (size_t i = 0; i < FEW; i++) m->files[i] = -1;
+    return m;
+}
+
+static void maildir_rest(void *box) {
+    struct maildir *m = box;
+    m->checked = false;
+}
+
+static void maildir_close(void *box) {
+    struct maildir *m = box;
+    close_files(m);
+    close_dirs(m);
+    free(m);
+}
+
+const struct mailbox_kind mailbox_maildir = {"maildir:",   maildir_open, maildir_store,
+                                             maildir_rest, maildir_sync, maildir_close};

@@ -1,8 +1,32 @@
 /* test_maildir.c: exact bytes, delivered once, and nothing half. */
 #include "deliver-local/testing.h"
 
+#include <errno.h>
+#include <sys/syscall.h>
+
+/* The syncs of the code under test come here: counted, and refused when a test says so. */
+static struct {
+    unsigned fsyncs, syncfss;
+    int fail; /* errno; the data is then what the kernel has forgotten */
+} syncs;
+
+int fsync(int fd) {
+    syncs.fsyncs++;
+    if (!syncs.fail) return (int)syscall(SYS_fsync, fd);
+    errno = syncs.fail;
+    return -1;
+}
+
+int syncfs(int fd) {
+    (void)fd; /* the machine's disk need not do the work */
+    syncs.syncfss++;
+    if (!syncs.fail) return 0;
+    errno = syncs.fail;
+    return -1;
+}
+
 static const char head[] = "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n"
-                           "Received: from x by y id 00ABC;\n\tnow\n";
+                           "Received: from x by y id " TEST_ID ";\n\tnow\n";
 
 static char *only_file(const char *maildir) {
     static char path[600];
@@ -128,7 +152,7 @@ static void takes_mailbox_settings(void **state) {
             buf_adds(&b, test_dir);
             buf_add(&b, str_sub(rest, (size_t)at + 2, rest.n));
         }
-        struct status s = delivery_run(&d, buf_str(&b));
+        struct status s = test_deliver(&d, "", buf_cstr(&b));
         if (s.kind != rows[i].kind) fail_msg("%s: %.*s", rows[i].mailbox, STR_ARGS(s.text));
         assert_true(s.text.n > 0 && str_is_print(s.text));
     }
@@ -151,6 +175,128 @@ static void hides_the_mark_of_expansions(void **state) {
     close(d.data);
 }
 
+static struct mailbox *box_at(const char *name) {
+    char setting[300];
+    snprintf(setting, sizeof setting, "maildir:%s", test_path(name));
+    return mailbox_new(str_of(setting));
+}
+
+static struct delivery numbered(uint32_t serial) {
+    struct delivery d = test_delivery("x: y\r\n\r\nbody\r\n");
+    d.id.serial = serial;
+    return d;
+}
+
+static void store_numbered(struct mailbox *m, uint32_t serial) {
+    struct delivery d = numbered(serial);
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    close(d.data);
+}
+
+static void many_share_a_sync(void **state) {
+    struct mailbox *m = box_at("many");
+    store_numbered(m, 0);
+    assert_int_equal(mailbox_sync(m), 0);
+    memset(&syncs, 0, sizeof syncs);
+    store_numbered(m, 1);
+    assert_int_equal(syncs.fsyncs + syncs.syncfss, 0); /* a reader sees it, nothing was synced */
+    assert_int_equal(test_count(test_path("many/new")), 2);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(syncs.fsyncs, 2); /* the file and new/ */
+    memset(&syncs, 0, sizeof syncs);
+    for (uint32_t i = 2; i < 102; i++) store_numbered(m, i);
+    mailbox_rest(m);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(syncs.syncfss, 1);
+    assert_int_equal(syncs.fsyncs, 1);
+    assert_int_equal(test_count(test_path("many/new")), 102);
+    assert_int_equal(test_count(test_path("many/tmp")), 0);
+    memset(&syncs, 0, sizeof syncs);
+    assert_int_equal(mailbox_sync(m), 0); /* nothing new: nothing to do */
+    assert_int_equal(syncs.fsyncs + syncs.syncfss, 0);
+    mailbox_free(m);
+}
+
+static ino_t inode_of(const char *path) {
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_ino;
+}
+
+/* What was found may be the file of which the disk has nothing: it is written anew, where it is. */
+static void a_failed_sync_is_not_believed(void **state) {
+    struct mailbox *m = box_at("broken");
+    struct delivery d = numbered(1);
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    syncs.fail = EIO;
+    assert_int_equal(mailbox_sync(m), EIO);
+    syncs.fail = 0;
+    const char *file = only_file(test_path("broken"));
+    ino_t before = inode_of(file);
+    assert_int_equal(truncate(file, 0), 0); /* as after a power cut */
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(test_count(test_path("broken/new")), 1);
+    assert_int_equal(test_count(test_path("broken/tmp")), 0);
+    assert_true(inode_of(file) != before);
+    char *text = test_read(file);
+    assert_non_null(strstr(text, "body"));
+    free(text);
+    mailbox_free(m);
+    close(d.data);
+}
+
+static void what_was_read_keeps_its_flags(void **state) {
+    char cur[700];
+    struct mailbox *m = box_at("flagged");
+    struct delivery d = numbered(1);
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    char *file = only_file(test_path("flagged"));
+    snprintf(cur, sizeof cur, "%s/flagged/cur/%s:2,RS", test_dir, strrchr(file, '/') + 1);
+    assert_int_equal(rename(file, cur), 0);
+    assert_int_equal(truncate(cur, 3), 0);
+    d.maybe_again = true;
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(test_count(test_path("flagged/new")), 0);
+    assert_int_equal(test_count(test_path("flagged/cur")), 1);
+    char *text = test_read(cur);
+    assert_non_null(strstr(text, "body"));
+    free(text);
+    /* others that are not fresh are not taken for it, before and after cur/ was read */
+    for (uint32_t i = 2; i < 5; i++) {
+        struct delivery other = numbered(i);
+        other.maybe_again = true;
+        assert_int_equal(mailbox_store(m, &other).code, 250);
+        close(other.data);
+    }
+    assert_int_equal(test_count(test_path("flagged/new")), 3);
+    mailbox_free(m);
+    close(d.data);
+}
+
+static void a_replaced_maildir_is_opened_anew(void **state) {
+    struct mailbox *m = box_at("old");
+    store_numbered(m, 1);
+    mailbox_rest(m);
+    assert_int_equal(rename(test_path("old"), test_path("older")), 0);
+    memset(&syncs, 0, sizeof syncs);
+    store_numbered(m, 2);
+    assert_true(syncs.fsyncs >= 2); /* what lies in the old one was not forgotten */
+    assert_int_equal(test_count(test_path("old/new")), 1);
+    assert_int_equal(test_count(test_path("older/new")), 1);
+    mailbox_rest(m);
+    assert_int_equal(rename(test_path("old"), test_path("oldest")), 0);
+    syncs.fail = EIO;
+    struct delivery d = numbered(3);
+    assert_int_equal(mailbox_store(m, &d).kind, STATUS_LATER); /* its directories could not be made durable */
+    syncs.fail = 0;
+    store_numbered(m, 3);
+    assert_int_equal(mailbox_sync(m), EIO); /* of the one before */
+    close(d.data);
+    mailbox_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_exact_bytes),
@@ -159,6 +305,10 @@ int main(void) {
         cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(takes_mailbox_settings),
         cmocka_unit_test(hides_the_mark_of_expansions),
+        cmocka_unit_test(many_share_a_sync),
+        cmocka_unit_test(a_failed_sync_is_not_believed),
+        cmocka_unit_test(what_was_read_keeps_its_flags),
+        cmocka_unit_test(a_replaced_maildir_is_opened_anew),
     };
     return cmocka_run_group_tests(tests, test_begin, test_end);
 }

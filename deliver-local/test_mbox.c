@@ -9,7 +9,7 @@
 #define FROM_LINE "From bob@there.example Sat Nov 22 00:21:07 2025\n"
 #define HEAD \
     "Return-Path: <bob@there.example>\nDelivered-To: alice@here.example\n" \
-    "Received: from x by y id 00ABC;\n\tnow\n"
+    "Received: from x by y id " TEST_ID ";\n\tnow\n"
 
 static void quotes_and_separates(void **state) {
     static const struct {

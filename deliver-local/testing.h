@@ -48,7 +48,9 @@ static const char *test_path(const char *name) {
 }
 
 static const struct addr test_rcpt = {{"alice", 5}, {"here.example", 12}};
-static const char test_prefix[] = "Received: from x by y id 00ABC;\r\n\tnow\r\n";
+/* The id of test_delivery. */
+#define TEST_ID "000000000002D0000005"
+static const char test_prefix[] = "Received: from x by y id " TEST_ID ";\r\n\tnow\r\n";
 
 /* A delivery of data (CRLF lines) to alice, which owns a memory file with it. */
 static struct delivery test_delivery(const char *data) {
@@ -62,6 +64,27 @@ static struct delivery test_delivery(const char *data) {
     assert_true(d.data >= 0);
     assert_int_equal(write(d.data, data, strlen(data)), (ssize_t)strlen(data));
     return d;
+}
+
+/* Stored, unlocked, and synced: the whole life of a mailbox for one message. */
+static inline struct status test_deliver(struct delivery *d, const char *kind, const char *path) {
+    char setting[DELIVERY_PATH_MAX + 20];
+    snprintf(setting, sizeof setting, "%s%s", kind, path);
+    struct mailbox *m = mailbox_new(str_of(setting));
+    if (!m) return delivery_trouble(d, 0, "no mailbox");
+    struct status st = mailbox_store(m, d);
+    mailbox_rest(m);
+    int error = mailbox_sync(m);
+    mailbox_free(m);
+    return error && st.kind == STATUS_OK ? delivery_trouble(d, error, "no sync") : st;
+}
+
+static inline struct status maildir_deliver(struct delivery *d, const char *path) {
+    return test_deliver(d, "maildir:", path);
+}
+
+static inline struct status mbox_deliver(struct delivery *d, const char *path) {
+    return test_deliver(d, "mbox:", path);
 }
 
 /* The text of a file, NUL-terminated, to be freed. */

@@ -16,6 +16,7 @@
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "deliver-local/batch.h"
 #include "deliver-local/delivery.h"
 
 #include <errno.h>
@@ -35,8 +36,10 @@
 enum {
     RCPTS_MAX = 1000,   /* of one job, as recipients-per-delivery */
     JOB_MAX = 4u << 20, /* octets of envelope */
-    FRESH_MS = 1000,    /* what is older, or came before we did, may have been delivered by one who died since */
+    FRESH_MS = 1000, /* what is older, or came before we did, may have been delivered by one who died since */
     SLACK_MS = 100,
+    LOOK_MS = 10,  /* how often, in a long round, we look whether dispatch lives */
+    MAILBOXES = 4, /* of one recipient, open at the same time */
     FD_CHANNEL = 3,
 };
 
@@ -44,8 +47,13 @@ struct worker {
     struct loop *loop;
     struct channel *dispatch;
     struct arena *arena; /* of the job in hand */
-    int64_t since;       /* when it began, ms since 1970 */
-    bool busy;           /* a job was begun, its recipients are coming */
+    struct batch *batch;
+    struct timer due; /* of the batch */
+    struct mailbox *box[MAILBOXES];
+    unsigned turn;     /* which of them goes when a fifth comes */
+    int64_t since;     /* ms since 1970: what came before may have been delivered already */
+    int64_t looked_us; /* when dispatch was last seen alive */
+    bool busy;         /* a job was begun, its recipients are coming */
     uint32_t job, expected;
     uint32_t index[RCPTS_MAX];
     struct addr rcpt[RCPTS_MAX];
@@ -54,6 +62,8 @@ struct worker {
     uid_t uid;
     gid_t gid;
     char wall[PATH_MAX]; /* the directory of the cage; "" before the first job */
+    dev_t wall_dev;
+    ino_t wall_ino;
 };
 
 static _Noreturn void leave(int status) {
@@ -114,6 +124,8 @@ static bool enter_cage(struct worker *w, struct status *s) {
         return false;
     }
     const char *const write[] = {wall, NULL};
+    struct stat st;
+    if (stat(wall, &st) == 0) w->wall_dev = st.st_dev, w->wall_ino = st.st_ino;
     if (!cage_worker(w->uid, w->gid, "", write, why, sizeof why)) {
         LOG_TROUBLE("cannot enter the cage of a worker: %s", why);
         leave(EX_OSERR);
@@ -122,14 +134,59 @@ static bool enter_cage(struct worker *w, struct status *s) {
     return true;
 }
 
-/* ---- Jobs ---- */
-
-static void tell_results(struct worker *w, const struct status *s, uint32_t took_us) {
-    for (uint32_t i = 0; i < w->expected; i++)
-        SEND(w->dispatch, result, .job = w->job, .id = w->delivery.id, .index = w->index[i], .host = STR_NONE,
-             WIRE_STATUS(*s));
-    SEND(w->dispatch, job_done, .job = w->job, .transmit_us = took_us);
+/* The directory was replaced by another of its name, into which our cage does not let us. */
+static bool wall_is_stale(const struct worker *w) {
+    struct stat st;
+    return *w->wall && (stat(w->wall, &st) != 0 || st.st_dev != w->wall_dev || st.st_ino != w->wall_ino);
 }
+
+/* ---- Syncs and results ---- */
+
+static void tell_job(void *ctx, const struct batch_job *j) {
+    struct worker *w = ctx;
+    for (uint32_t i = 0; i < j->n; i++)
+        SEND(w->dispatch, result, .job = j->job, .id = j->id, .index = j->index[i], .host = STR_NONE,
+             WIRE_STATUS(j->status));
+    SEND(w->dispatch, job_done, .job = j->job, .transmit_us = j->took_us);
+}
+
+static void close_boxes(struct worker *w) {
+    for (size_t i = 0; i < MAILBOXES; i++) {
+        mailbox_free(w->box[i]);
+        w->box[i] = NULL;
+    }
+}
+
+/* A sync that failed makes everything doubtful that came before it: it is delivered again, through new
+ * descriptors, and looked for thoroughly. */
+static struct status sync_boxes(void *ctx) {
+    static struct delivery d; /* for its text */
+    struct worker *w = ctx;
+    struct status st = delivery_ok(&d, "synced");
+    for (size_t i = 0; i < MAILBOXES; i++) {
+        int error = w->box[i] ? mailbox_sync(w->box[i]) : 0;
+        if (error)
+            st = delivery_trouble(&d, error, "the mailbox %s cannot be synced", mailbox_path(w->box[i]));
+    }
+    if (st.kind == STATUS_OK) return st;
+    LOG_TROUBLE("%.*s; what was stored since the last sync is delivered again", STR_ARGS(st.text));
+    close_boxes(w);
+    w->since = loop_wall_ms(w->loop) + SLACK_MS;
+    return st;
+}
+
+static const struct batch_ops batch_ops = {sync_boxes, tell_job};
+
+static struct mailbox *box_for(struct worker *w) {
+    for (size_t i = 0; i < MAILBOXES; i++)
+        if (w->box[i] && mailbox_is(w->box[i], w->mailbox)) return w->box[i];
+    size_t i = w->turn++ % MAILBOXES;
+    if (w->box[i]) batch_flush(w->batch, loop_now(w->loop) / 1000000);
+    mailbox_free(w->box[i]);
+    return w->box[i] = mailbox_new(w->mailbox);
+}
+
+/* ---- Jobs ---- */
 
 static int64_t clock_us(void) {
     struct timespec ts;
@@ -142,6 +199,34 @@ static bool dispatch_is_dead(void) {
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
+/* We do not deliver what is left in the channel of a dispatch that is dead: nobody would hear of it, and its
+ * successor has another worker do it at the same time. */
+static void leave_the_dead(struct worker *w) {
+    int64_t now = clock_us();
+    if (now - w->looked_us < LOOK_MS * 1000) return;
+    if (dispatch_is_dead()) leave(EX_OK);
+    w->looked_us = now;
+}
+
+static bool maybe_again(const struct worker *w) {
+    int64_t arrival = w->delivery.message.arrival, now = loop_wall_ms(w->loop);
+    return arrival < w->since + SLACK_MS || now - arrival > FRESH_MS || arrival - now > SLACK_MS;
+}
+
+static struct status store(struct worker *w) {
+    struct delivery *d = &w->delivery;
+    struct mailbox *box = box_for(w);
+    if (!box)
+        return delivery_trouble(d, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
+    struct status s = mailbox_store(box, d);
+    if (s.kind == STATUS_OK || !wall_is_stale(w)) return s;
+    /* Without a result dispatch gives the job to the next worker, whose cage is of the directory that is there now. */
+    LOG_NOTE("%s is another directory than it was; the next worker will see to it", w->wall);
+    batch_flush(w->batch, loop_now(w->loop) / 1000000);
+    channel_drain(w->dispatch);
+    leave(EX_OK);
+}
+
 static void deliver(struct worker *w) {
     struct delivery *d = &w->delivery;
     struct status s;
@@ -149,20 +234,24 @@ static void deliver(struct worker *w) {
     d->index = w->index[0];
     d->message.rcpt = w->rcpt;
     d->message.rcpts = w->expected;
-    /* Nor do we deliver what is left in the channel of a dispatch that is dead: nobody would hear of it, and its
-     * successor has another worker do it at the same time. */
-    if (dispatch_is_dead()) leave(EX_OK);
-    d->maybe_again = d->message.arrival < w->since + SLACK_MS ||
-                     loop_wall_ms(w->loop) - d->message.arrival > FRESH_MS;
+    d->unwanted = dispatch_is_dead;
+    leave_the_dead(w);
+    d->maybe_again = maybe_again(w);
     bool caged = enter_cage(w, &s);
-    if (caged) s = delivery_run(d, w->mailbox);
+    if (caged) s = store(w);
     int64_t took = clock_us() - begin;
     if (s.kind == STATUS_OK)
         LOG(stored, .id = d->id, .user = w->user, .uid = w->uid, .mailbox = w->mailbox, .us = (uint64_t)took);
-    tell_results(w, &s, (uint32_t)(took < UINT32_MAX ? took : UINT32_MAX));
     close(d->data);
     d->data = -1;
     w->busy = false;
+    struct batch_job j = {.job = w->job,
+                          .id = d->id,
+                          .index = w->index,
+                          .n = w->expected,
+                          .took_us = (uint32_t)(took < UINT32_MAX ? took : UINT32_MAX),
+                          .status = s};
+    batch_add(w->batch, &j, loop_now(w->loop) / 1000000);
     /* Wrong wall: dispatch starts another worker when this one is gone. */
     if (!caged) loop_stop(w->loop);
 }
@@ -214,6 +303,22 @@ static void dispatch_gone(void *ctx, struct channel *ch, const char *why) {
 static const struct wire_handlers handlers = {.local_job = on_local_job, .job_rcpt = on_job_rcpt};
 static const struct channel_user user = {.handlers = &handlers, .closed = dispatch_gone};
 
+static void on_due(void *ctx) {
+    (void)ctx; /* the end of the round looks at the time */
+}
+
+/* What came together is in the mailboxes: let readers in, and sync if it is time. */
+static void end_round(struct worker *w) {
+    int64_t now = loop_now(w->loop) / 1000000;
+    for (size_t i = 0; i < MAILBOXES; i++)
+        if (w->box[i]) mailbox_rest(w->box[i]);
+    batch_run(w->batch, now);
+    int64_t due = batch_due(w->batch, now);
+    if (due < 0) loop_timer_cancel(w->loop, &w->due);
+    else if (!w->due.slot) loop_timer_in(w->loop, &w->due, due > now ? due - now : 0);
+    log_flush();
+}
+
 void worker_run(int channel_fd, uid_t uid, gid_t gid) {
     signal(SIGXFSZ, SIG_IGN); /* a quota of file size is a failed write, not the end */
     signal(SIGCHLD, SIG_DFL);
@@ -229,9 +334,12 @@ void worker_run(int channel_fd, uid_t uid, gid_t gid) {
     w->loop = loop_new();
     w->since = loop_wall_ms(w->loop);
     w->arena = arena_new(JOB_MAX);
+    w->batch = batch_new(&batch_ops, w);
+    w->due = (struct timer){.fn = on_due, .ctx = w};
     w->dispatch = channel_new(w->loop, FD_CHANNEL, ROLE_local, 0, ROLE_dispatch, &user, w);
     SEND(w->dispatch, synced, .unused = 0);
-    while (loop_once(w->loop, -1)) log_flush();
+    while (loop_once(w->loop, -1)) end_round(w);
+    batch_flush(w->batch, loop_now(w->loop) / 1000000);
     channel_drain(w->dispatch);
     leave(EX_OK);
 }

@@ -32,7 +32,7 @@ enum {
     DEST_LOW = 1000,       /* slices in hand for one destination: above, park; below, fetch again */
     DEST_IDLE_MAX = 10000, /* destinations remembered without work */
     WINDOW_FIRST = 5,
-    WINDOW_LOCAL = 10,
+    WINDOW_LOCAL = 500, /* a worker reports many jobs after one sync: more than it has in one batch */
     DEPTH_MAX = 20, /* aliases of aliases */
     EXPANSION_MAX = 50000,
     RCPTS_MAX = 100000,
