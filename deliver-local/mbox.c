@@ -37,6 +37,7 @@ struct mbox {
     char lock_name[300];
     int dir, fd;
     bool locked, dot_locked;
+    bool busy; /* in this round the locks could not be had: the others do not wait for them as long again */
     off_t size, grown; /* before the message in hand; by how much it grew */
     /* since the last sync: */
     bool dirty, created;
@@ -104,7 +105,7 @@ static struct status cannot_open(struct delivery *d, const struct mbox *m, int e
 /* NULL, or what is wrong with the open file. */
 static const char *unfit(const struct stat *st) {
     if (!S_ISREG(st->st_mode)) return "is not a regular file";
-    if (st->st_nlink != 1) return "has more than one name (hard links)";
+    if (st->st_nlink > 1) return "has more than one name (hard links)";
     if (st->st_uid != geteuid() && st->st_uid != 0) return "belongs to another user";
     return NULL;
 }
@@ -411,8 +412,8 @@ static struct status hold(struct delivery *d, struct mbox *m, bool *again) {
     if (!open_dir(m) || !open_file(m)) return cannot_open(d, m, errno);
     const char *why = fstat(m->fd, &st) == 0 ? unfit(&st) : "cannot be read";
     if (why) return delivery_trouble(d, 0, "mailbox %s %s", m->path, why);
-    if (!lock(m, d->lock_ms ? d->lock_ms : PATIENCE_MS))
-        return delivery_trouble(d, 0, "mailbox %s stays locked by another program", m->path);
+    m->busy = m->busy || !lock(m, d->lock_ms ? d->lock_ms : PATIENCE_MS);
+    if (m->busy) return delivery_trouble(d, 0, "mailbox %s stays locked by another program", m->path);
     m->locked = true;
     *again = !still_there(m, &st);
     if (*again) return delivery_trouble(d, 0, "mailbox %s is replaced again and again", m->path);
@@ -455,7 +456,9 @@ static void *mbox_open(const char *path) {
 }
 
 static void mbox_rest(void *box) {
-    unlock(box);
+    struct mbox *m = box;
+    unlock(m);
+    m->busy = false;
 }
 
 static void mbox_close(void *box) {

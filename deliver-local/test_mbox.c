@@ -1,10 +1,23 @@
 /* test_mbox.c: exact bytes, locks, 200 deliveries at once, and that a failed write is undone. */
 #include "deliver-local/testing.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <utime.h>
+
+/* The syncs of the code under test come here. */
+static unsigned syncs;
+static int sync_fails; /* errno */
+
+int fdatasync(int fd) {
+    syncs++;
+    if (!sync_fails) return (int)syscall(SYS_fdatasync, fd);
+    errno = sync_fails;
+    return -1;
+}
 
 #define FROM_LINE "From bob@there.example Sat Nov 22 00:21:07 2025\n"
 #define HEAD \
@@ -263,6 +276,131 @@ static void finds_what_is_there_already(void **state) {
     close(other.data);
 }
 
+static struct mailbox *box_at(const char *name) {
+    char setting[300];
+    snprintf(setting, sizeof setting, "mbox:%s", test_path(name));
+    unlink(test_path(name));
+    return mailbox_new(str_of(setting));
+}
+
+static off_t size_of(const char *name) {
+    struct stat st;
+    return stat(test_path(name), &st) == 0 ? st.st_size : -1;
+}
+
+/* A message of its own, with its id in the prefix as smtpd writes it. */
+static struct delivery numbered(uint32_t serial, char *prefix, size_t size) {
+    struct delivery d = test_delivery("x: y\r\n\r\nbody\r\n");
+    d.id.serial = serial;
+    snprintf(prefix, size, "Received: from x by y\r\n\tid %s; now\r\n", qid_format(d.id).c);
+    d.message.prefix = str_of(prefix);
+    return d;
+}
+
+static void store(struct mailbox *m, uint32_t serial, bool maybe_again) {
+    char prefix[100];
+    struct delivery d = numbered(serial, prefix, sizeof prefix);
+    d.maybe_again = maybe_again;
+    struct status st = mailbox_store(m, &d);
+    if (st.code != 250) fail_msg("%u: %.*s", serial, STR_ARGS(st.text));
+    close(d.data);
+}
+
+static void one_lock_and_one_sync_for_many(void **state) {
+    struct stat st;
+    struct mailbox *m = box_at("round");
+    syncs = 0;
+    for (uint32_t i = 0; i < 50; i++) {
+        store(m, i, false);
+        assert_int_equal(stat(test_path("round.lock"), &st), 0); /* the round is not over */
+    }
+    assert_int_equal(syncs, 0);
+    mailbox_rest(m);
+    assert_int_equal(stat(test_path("round.lock"), &st), -1);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(syncs, 1);
+    /* another may have it now, though we hold it open */
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open(test_path("round"), O_RDWR | O_CLOEXEC);
+        _exit(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    mailbox_free(m);
+}
+
+/* What a failed sync left in the file may be in the memory of the kernel only: it is written once more. */
+static void a_failed_sync_is_not_believed(void **state) {
+    struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+    struct stat st;
+    struct mailbox *m = box_at("broken");
+    for (uint32_t i = 0; i < 5; i++) store(m, i, false);
+    mailbox_rest(m);
+    off_t size = size_of("broken");
+    sync_fails = EIO;
+    assert_int_equal(mailbox_sync(m), EIO);
+    sync_fails = 0;
+    assert_int_equal(utimensat(AT_FDCWD, test_path("broken"), old, 0), 0);
+    char *before = test_read(test_path("broken"));
+    for (uint32_t i = 0; i < 5; i++) store(m, i, true);
+    mailbox_rest(m);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(size_of("broken"), size); /* no second copy */
+    char *after = test_read(test_path("broken"));
+    assert_string_equal(after, before);
+    free(before);
+    free(after);
+    assert_int_equal(stat(test_path("broken"), &st), 0);
+    assert_true(st.st_mtim.tv_sec > 1000000000); /* and yet it was written */
+    store(m, 5, true);
+    assert_true(size_of("broken") > size);
+    mailbox_free(m);
+}
+
+/* A reader puts another file in its place: what was in the old one is synced, the new one gets the rest. */
+static void a_replaced_mailbox_is_opened_anew(void **state) {
+    struct mailbox *m = box_at("box");
+    store(m, 1, false);
+    mailbox_rest(m);
+    off_t one = size_of("box");
+    char *text = test_read(test_path("box"));
+    test_write(test_path("box.new"), text);
+    free(text);
+    assert_int_equal(rename(test_path("box.new"), test_path("box")), 0);
+    syncs = 0;
+    store(m, 2, false);
+    assert_int_equal(syncs, 1);
+    store(m, 1, true); /* it is in the new one, where we did not put it */
+    mailbox_rest(m);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(size_of("box"), 2 * one);
+    mailbox_free(m);
+}
+
+/* A backlog of old messages: each is looked for, and the file is read through once only. */
+static void a_backlog_is_looked_for(void **state) {
+    struct mailbox *m = box_at("backlog");
+    for (uint32_t i = 0; i < 300; i++) store(m, i, false);
+    mailbox_rest(m);
+    assert_int_equal(mailbox_sync(m), 0);
+    off_t size = size_of("backlog");
+    mailbox_free(m);
+    char setting[300];
+    snprintf(setting, sizeof setting, "mbox:%s", test_path("backlog"));
+    m = mailbox_new(str_of(setting)); /* another worker */
+    for (uint32_t i = 0; i < 300; i++) store(m, i, true);
+    assert_int_equal(size_of("backlog"), size);
+    for (uint32_t i = 300; i < 600; i++) store(m, i, true);
+    assert_int_equal(size_of("backlog"), 2 * size);
+    mailbox_rest(m);
+    mailbox_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quotes_and_separates),
@@ -272,6 +410,10 @@ int main(void) {
         cmocka_unit_test(respects_locks),
         cmocka_unit_test(refuses_odd_files),
         cmocka_unit_test(finds_what_is_there_already),
+        cmocka_unit_test(one_lock_and_one_sync_for_many),
+        cmocka_unit_test(a_failed_sync_is_not_believed),
+        cmocka_unit_test(a_replaced_mailbox_is_opened_anew),
+        cmocka_unit_test(a_backlog_is_looked_for),
     };
     return cmocka_run_group_tests(tests, test_begin, test_end);
 }
