@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SECTOR = 512 };
+
 struct range {
     uint64_t at, n;
 };
@@ -41,7 +43,7 @@ struct fake {
     struct disk disk;
     uint64_t random, ops, crash_at, fail_at, room;
     int fail_at_error;
-    unsigned fail_kinds, often_kinds, often_one_in, ignore;
+    unsigned fail_kinds, often_kinds, often_one_in, short_one_in, ignore;
     int fail_error, often_error;
     bool dead;
     struct name **table;
@@ -239,18 +241,36 @@ static void zero_range(struct node *n, uint64_t at, uint64_t len) {
     free(zeros);
 }
 
+/* Some sectors are there and others are not, in any order. */
+static void keep_sectors(struct fake *f, struct node *n, uint64_t at, uint64_t len) {
+    uint64_t end = at + len, coins = roll(f);
+    if (end > n->kept_n) zero_range(n, at, len);
+    for (unsigned i = 0; at < end; i++) {
+        uint64_t next = at - at % SECTOR + SECTOR, to = next < end ? next : end;
+        if (i % 64 == 63) coins = roll(f);
+        if (coins >> i % 64 & 1) keep_range(n, at, to - at);
+        at = to;
+    }
+}
+
 enum fate { FATE_KEEP, FATE_LOSE, FATE_CRASH };
+
+/* A sync that fails may have written some. */
+static enum fate fate_of_failure(struct fake *f) {
+    return below(f, 2) ? FATE_LOSE : FATE_CRASH;
+}
 
 static void settle_node(struct fake *f, struct node *n, enum fate fate) {
     for (size_t i = 0; i < n->dirty_n; i++) {
         struct range r = n->dirty[i];
-        uint64_t chance = fate == FATE_CRASH ? below(f, 4) : fate == FATE_KEEP ? 0 : 3;
+        uint64_t chance = fate == FATE_CRASH ? below(f, 5) : fate == FATE_KEEP ? 0 : 3;
         if (chance == 0) keep_range(n, r.at, r.n);
         if (chance == 1) keep_range(n, r.at, below(f, r.n + 1)); /* torn */
         if (chance == 2) {
             keep_range(n, r.at, below(f, r.n + 1));
             zero_range(n, r.at, r.n);
         }
+        if (chance == 4) keep_sectors(f, n, r.at, r.n);
     }
     n->dirty_n = 0;
 }
@@ -332,15 +352,22 @@ static void fk_close(struct disk *d, int file) {
     f->open_count--;
 }
 
-static int fk_write(struct disk *d, int file, const void *bytes, size_t len, uint64_t at) {
-    struct fake *f = of(d);
-    struct node *n = node_of(f, file);
-    if (!n) return EBADF;
+static int write_run(struct fake *f, struct node *n, const char *bytes, size_t len, uint64_t at) {
     bool was_dead = f->dead;
     int error = gate(f, FAKE_WRITE);
     if (was_dead) return EIO;
     node_write(f, n, bytes, error ? below(f, len + 1) : len, at); /* what fails may have done a part */
     return error;
+}
+
+static int fk_write(struct disk *d, int file, const void *bytes, size_t len, uint64_t at) {
+    struct fake *f = of(d);
+    struct node *n = node_of(f, file);
+    if (!n) return EBADF;
+    /* A short write: whoever calls the kernel goes on with the rest, and the machine may stop in between. */
+    size_t part = f->short_one_in && len > 1 && below(f, f->short_one_in) == 0 ? 1 + below(f, len - 1) : len;
+    int error = write_run(f, n, bytes, part, at);
+    return error || part == len ? error : write_run(f, n, (const char *)bytes + part, len - part, at + part);
 }
 
 static int fk_read(struct disk *d, int file, void *bytes, size_t len, uint64_t at, size_t *got) {
@@ -362,7 +389,7 @@ static int fk_sync(struct disk *d, int file) {
     int error = gate(f, kind);
     if (f->dead) return EIO;
     if (!error && (f->ignore & kind)) return 0;
-    settle_node(f, n, error ? FATE_LOSE : FATE_KEEP);
+    settle_node(f, n, error ? fate_of_failure(f) : FATE_KEEP);
     forget_dirty_node(f, n);
     return error;
 }
@@ -380,7 +407,7 @@ static int fk_sync_all(struct disk *d) {
     int error = gate(f, FAKE_SYNC_ALL);
     if (f->dead) return EIO;
     if (!error && (f->ignore & FAKE_SYNC_ALL)) return 0;
-    settle_all(f, error ? FATE_LOSE : FATE_KEEP, error ? 0 : f->ignore);
+    settle_all(f, error ? fate_of_failure(f) : FATE_KEEP, error ? 0 : f->ignore);
     if (f->ignore & FAKE_SYNC_DIR) return error;
     for (int i = 0; !error && i < DISK_DIRS; i++) settle_names(f, i, false);
     return error;
@@ -556,6 +583,10 @@ void disk_fake_fail_often(struct disk *d, unsigned kinds, unsigned one_in, int e
     of(d)->often_kinds = one_in ? kinds : 0;
     of(d)->often_one_in = one_in;
     of(d)->often_error = error;
+}
+
+void disk_fake_short(struct disk *d, unsigned one_in) {
+    of(d)->short_one_in = one_in;
 }
 
 void disk_fake_ignore(struct disk *d, unsigned kinds) {

@@ -2,9 +2,9 @@
  * promises.
  *
  * Bytes are durable after a sync of their file, names after a sync_dir of their directory, all after
- * sync_all. What was not synced is decided at the crash by the seed: each write may be there, torn, or
- * not; each name may be as it was, as it is, or as it was for a moment. A sync that failed forgets what it
- * should have written, as Linux does: the bytes still read back, but no later sync makes them durable. */
+ * sync_all. What was not synced is decided at the crash by the seed: each write may be there, torn, there in
+ * some sectors only, or not; each name may be as it was, as it is, or as it was for a moment. A sync that
+ * failed forgets what it should have written, as Linux does (some of it may be there): the bytes still read back, but no later sync makes them durable. */
 #ifndef POSTERN_QUEUE_DISK_FAKE_H
 #define POSTERN_QUEUE_DISK_FAKE_H
 
@@ -51,6 +51,8 @@ void disk_fake_fail_at(struct disk *d, uint64_t op, int error);
 void disk_fake_fail_kinds(struct disk *d, unsigned kinds, int error);
 /* Each operation of these kinds fails with one in that many (0: never); from the seed. */
 void disk_fake_fail_often(struct disk *d, unsigned kinds, unsigned one_in, int error);
+/* One in that many writes is done in two parts, each an operation of its own (0: none). */
+void disk_fake_short(struct disk *d, unsigned one_in);
 /* Syncs of these kinds say yes and do nothing, also as parts of a sync_all: mutants of the store that a
  * test must catch. */
 void disk_fake_ignore(struct disk *d, unsigned kinds);

@@ -62,13 +62,28 @@ static void on_disk_heals(struct world *w, void *ctx, uint64_t arg) {
 
 static void disk_trouble(struct world *w) {
     w->count.disk_errors++;
-    if (once_in(w, 3)) {
+    static const struct trouble {
+        const char *what;
+        unsigned kinds;
+        int error;
+    } troubles[] = {
+        {"writes fail: EIO", FAKE_WRITE, EIO},
+        {"no room for writes", FAKE_WRITE | FAKE_OPEN, ENOSPC},
+        {"syncs fail: EIO", FAKE_SYNCS, EIO},
+        {"syncs fail: ENOSPC", FAKE_SYNCS, ENOSPC},
+        {"everything fails: EIO", FAKE_CHANGES, EIO},
+        {"everything fails: ENOSPC", FAKE_CHANGES, ENOSPC},
+        {"it is read-only", FAKE_CHANGES & ~FAKE_SYNCS, EROFS},
+        {"names cannot be removed", FAKE_UNLINK | FAKE_RENAME, EIO},
+        {"no descriptors left", FAKE_OPEN, EMFILE},
+    };
+    const struct trouble *t = &troubles[chance(w, sizeof troubles / sizeof troubles[0])];
+    if (once_in(w, 4)) {
         STORY(w, "the disk is full");
         disk_fake_room(disk(w), 1000);
     } else {
-        unsigned kinds = once_in(w, 3) ? FAKE_WRITE : once_in(w, 2) ? FAKE_SYNCS : FAKE_CHANGES;
-        STORY(w, "the disk has errors");
-        disk_fake_fail_often(disk(w), kinds, 1 + chance(w, 20), once_in(w, 2) ? EIO : ENOSPC);
+        STORY(w, "the disk has trouble: %s", t->what);
+        disk_fake_fail_often(disk(w), t->kinds, once_in(w, 3) ? 1 : 1 + chance(w, 20), t->error);
     }
     world_at(w, w->now + between(w, 0, 20 * NS_S), on_disk_heals, NULL, 0);
 }
@@ -98,7 +113,8 @@ static void kill_more(struct world *w) {
 
 static void jump(struct world *w) {
     w->count.jumps++;
-    w->wall_offset += between(w, -3600000, 3600000);
+    int64_t most = once_in(w, 3) ? 86400000 : 3600000;
+    w->wall_offset += between(w, -most, most);
     STORY(w, "the clock jumps");
 }
 
@@ -117,7 +133,7 @@ static void one_fault(struct world *w) {
         disk_trouble(w);
         break;
     case 4:
-        if (once_in(w, 5)) jump(w);
+        if (once_in(w, 2)) jump(w);
         break;
     case 5:
     case 6:
@@ -142,7 +158,9 @@ static void on_fault(struct world *w, void *ctx, uint64_t arg) {
 void faults_begin(struct world *w) {
     w->disk = (struct sim_disk *)(void *)disk_fake_new(w->o.seed * 7919 + 1);
     mutate(w);
-    if (w->o.faults) world_at(w, between(w, 0, 2 * NS_S), on_fault, NULL, 0);
+    if (!w->o.faults) return;
+    disk_fake_short(disk(w), 20);
+    world_at(w, between(w, 0, 2 * NS_S), on_fault, NULL, 0);
 }
 
 void faults_free(struct world *w) {

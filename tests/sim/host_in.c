@@ -212,7 +212,7 @@ static void connected(struct end *e) {
     ((struct sender *)e->ctx)->heard = end_world(e)->now;
 }
 
-static const struct net_user net = {connected, readable, closed};
+static const struct net_user net = {connected, readable, NULL, closed};
 
 /* ---- Time ---------------------------------------------------------------------------------------------- */
 

@@ -18,6 +18,7 @@ struct visit { /* one session at one host */
     char *data;
     size_t n, cap;
     unsigned pending; /* events that name it */
+    bool bye;         /* it greets with a refusal, and hangs up */
     bool cut;         /* to be broken when the session has returned */
 };
 
@@ -218,6 +219,10 @@ static void settle(struct visit *v) {
         end_abandon(v->e);
         v->e = NULL;
     }
+    if (v->bye && v->e) {
+        end_close(v->e);
+        v->e = NULL;
+    }
     if (v->session && (session_over(v->session) || !v->e)) {
         if (v->e) end_close(v->e);
         v->e = NULL;
@@ -242,7 +247,7 @@ static void readable(struct end *e) {
         session_input(v->session, now(v->w), in);
         end_take(e, in.n);
     }
-    if (v->cut || session_over(v->session)) settle(v);
+    if (v->cut || (v->session && session_over(v->session))) settle(v);
 }
 
 static void closed(struct end *e, const char *how) {
@@ -253,7 +258,7 @@ static void closed(struct end *e, const char *how) {
     settle(v);
 }
 
-static const struct net_user net = {NULL, readable, closed};
+static const struct net_user net = {NULL, readable, NULL, closed};
 
 bool hosts_accept(struct world *w, struct end *e, uint64_t host) {
     struct hosts *h = w->hosts;
@@ -271,6 +276,12 @@ bool hosts_accept(struct world *w, struct end *e, uint64_t host) {
     h->count++;
     e->user = &net;
     e->ctx = v;
+    if (moody(v, 40)) { /* RFC 5321 3.1: it may greet with 554, and (3.8) with 421 */
+        end_send(e, once_in(w, 2) ? STR("421 4.3.2 Too busy\r\n") : STR("554 5.3.2 No mail today\r\n"));
+        v->bye = true;
+        later(v, (struct later){.v = v}, NS_MS);
+        return true;
+    }
     struct session_client who = {.ip = {.family = 4, .b = {192, 0, 2, 25}}};
     v->session = session_new(&h->shared[host], v, &who);
     session_greet(v->session, now(w));

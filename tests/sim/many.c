@@ -37,9 +37,11 @@ void print_counts(const struct counters *c, int64_t simulated, uint64_t hash) {
            "%llu served again in one\n",
            U(c->accepted), U(c->refused), U(c->doubtful), U(c->served), U(c->bounced), U(c->windows),
            U(c->again));
-    printf("# %llu kills, %llu power cuts, %llu resets, %llu refused connections, %llu disk troubles, %llu "
+    printf("# %llu kills, %llu power cuts, %llu resets, %llu refused connections, %llu that got no answer, "
+           "%llu disk troubles, %llu "
            "clock jumps; hash %016llx\n",
-           U(c->kills), U(c->cuts), U(c->resets), U(c->refusals), U(c->disk_errors), U(c->jumps), U(hash));
+           U(c->kills), U(c->cuts), U(c->resets), U(c->refusals), U(c->holes), U(c->disk_errors), U(c->jumps),
+           U(hash));
 }
 
 void print_sum(const struct sum *s) {

@@ -164,6 +164,21 @@ void end_send(struct end *e, struct str bytes) {
     }
 }
 
+static void on_writable(struct world *w, void *ctx, uint64_t arg) {
+    struct end *e = tagged(ctx, arg);
+    if (!w->ending && e && e->open && !e->told) e->user->writable(e);
+}
+
+size_t end_write(struct end *e, struct str bytes) {
+    struct world *w = e->c->w;
+    size_t n = bytes.n;
+    if (n > 1 && w->o.faults && once_in(w, 20)) n = chance(w, (uint32_t)n);
+    end_send(e, str_sub(bytes, 0, n));
+    if (n < bytes.n)
+        world_at(w, w->now + between(w, 0, 20 * NS_MS), on_writable, e->c, tag(e->c, side_of(e)));
+    return n;
+}
+
 static void say_end(struct end *e, bool reset) {
     struct conn *c = e->c;
     struct segment *s = xmalloc(sizeof *s);
@@ -237,7 +252,10 @@ struct end *net_connect(struct world *w, const struct net_user *user, void *ctx,
     c->e[0].ctx = ctx;
     c->accept = accept;
     c->arg = arg;
-    world_at(w, w->now + c->delay, on_syn, c, tag(c, 1));
+    /* Into a hole: no answer ever comes, or hours later. */
+    int64_t hole = w->o.faults && !w->calm && once_in(w, 300) ? between(w, 0, 4000 * NS_S) : 0;
+    w->count.holes += hole > 0;
+    world_at(w, w->now + c->delay + hole, on_syn, c, tag(c, 1));
     return &c->e[0];
 }
 

@@ -297,12 +297,23 @@ void oracle_answer(struct world *w, uint32_t sub, enum sub_state state) {
           (const char *const[]){"begins", "is complete", "got 250", "was refused", "is in doubt"}[state]);
 }
 
+/* Of the recipient whose leaf this is: the client heard its answer before it sent the text. */
+static bool rcpt_refused(const struct sub *s, uint32_t sub, uint32_t leaf) {
+    for (uint32_t r = 0; r < s->rcpts; r++) {
+        struct rcpt_plan p = sub_rcpt(s, sub, r);
+        if (leaf - s->leaf >= p.first && leaf - s->leaf < p.first + p.count) return !(s->accepted & 1u << r);
+    }
+    return true;
+}
+
 /* May a copy of this exist at all? */
 static void check_origin(struct world *w, uint32_t leaf) {
     const struct leaf *l = leaf_of(w, leaf);
     const struct sub *s = sub_of(w, l->sub);
     if (s->state == SUB_OPEN)
         world_fail(w, "submission %u was delivered, and its client never finished it", l->sub);
+    else if (rcpt_refused(s, l->sub, leaf))
+        world_fail(w, "recipient %u of submission %u was delivered, and was refused at RCPT", leaf, l->sub);
     if (s->state == SUB_REFUSED && s->crash_epoch == w->oracle->crash_epoch)
         world_fail(w, "submission %u was delivered, and its client was told no", l->sub);
 }

@@ -32,7 +32,7 @@ struct line { /* a connection */
     unsigned host, mails;
     uint32_t timer;
     uint64_t number;
-    bool parked, dead;
+    bool parked, dead, full;
 };
 
 struct remote {
@@ -232,11 +232,12 @@ static void op_over(void *ctx, const struct status *why) {
 static const struct client_ops ops = {op_read, op_timer, op_ready, op_end, op_over};
 
 static void pump(struct line *l) {
-    while (!l->dead) {
+    while (!l->dead && !l->full) {
         struct str s = client_output(l->client);
         if (!s.n) return;
-        end_send(l->e, s);
-        client_sent(l->client, s.n);
+        size_t n = end_write(l->e, s);
+        l->full = n < s.n;
+        client_sent(l->client, n);
     }
 }
 
@@ -270,7 +271,13 @@ static void closed(struct end *e, const char *how) {
     else failed(l, "cannot connect: refused");
 }
 
-static const struct net_user net = {connected, readable, closed};
+static void writable(struct end *e) {
+    struct line *l = e->ctx;
+    l->full = false;
+    if (l->client && !l->dead) pump(l);
+}
+
+static const struct net_user net = {connected, readable, writable, closed};
 
 static void on_timeout(struct world *w, void *ctx, uint64_t arg) {
     struct line *l = called(w, ctx);

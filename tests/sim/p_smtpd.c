@@ -287,7 +287,7 @@ static void closed(struct end *e, const char *how) {
     settle(c);
 }
 
-static const struct net_user net = {NULL, readable, closed};
+static const struct net_user net = {NULL, readable, NULL, closed};
 
 bool smtpd_accept(struct world *w, struct end *e, uint64_t instance) {
     struct process *p = &w->p[P_SMTPD + instance];

@@ -67,7 +67,7 @@ struct options {
 struct counters {
     uint64_t events, packets, messages, segments, connections;
     uint64_t accepted, refused, doubtful, served, bounced, windows, again;
-    uint64_t kills, cuts, resets, refusals, disk_errors, jumps;
+    uint64_t kills, cuts, resets, refusals, holes, disk_errors, jumps;
 };
 
 struct outcome {
@@ -202,6 +202,7 @@ struct net_user {
     void (*connected)(struct end *e); /* of the side that connects */
     /* bytes have come: take some, with end_take. Called again when more came, or after end_poke. */
     void (*readable)(struct end *e);
+    void (*writable)(struct end *e);                /* after end_write took less than all */
     void (*closed)(struct end *e, const char *how); /* the other side has ended or the connection is broken */
 };
 
@@ -220,6 +221,7 @@ struct end {
 struct end *net_connect(struct world *w, const struct net_user *user, void *ctx,
                         bool (*accept)(struct world *w, struct end *e, uint64_t arg), uint64_t arg);
 void end_send(struct end *e, struct str bytes);
+size_t end_write(struct end *e, struct str bytes); /* how much was taken: perhaps not all (writable) */
 struct str end_bytes(const struct end *e);
 void end_take(struct end *e, size_t n);
 void end_poke(struct end *e);           /* look again soon whether it is readable */
