@@ -41,6 +41,7 @@ void faults_disk_struck(struct world *w) {
 }
 
 void power_cut(struct world *w) {
+    AS(MEM_WORLD);
     STORY(w, "the power fails");
     w->count.cuts++;
     w->cutting = true;

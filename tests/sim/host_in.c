@@ -55,7 +55,8 @@ static void hang_up(struct sender *s) {
 
 static void say_rcpt(struct sender *s, struct buf *b, uint32_t rcpt) {
     buf_adds(b, "RCPT TO:<");
-    address_of_rcpt(s->w, b, s->sub, rcpt);
+    if (rcpt == sub_of(s->w, s->sub)->rcpts) buf_addf(b, "x%u@src.example", s->sub); /* nobody */
+    else address_of_rcpt(s->w, b, s->sub, rcpt);
     buf_adds(b, ">\r\n");
 }
 
@@ -72,7 +73,7 @@ static void begin(struct sender *s) {
     s->pipeline = !once_in(s->w, 4);
     s->step = ENVELOPE;
     s->reply = 0;
-    s->replies = 1 + sub_of(s->w, s->sub)->rcpts;
+    s->replies = 1 + sub_of(s->w, s->sub)->rcpts + once_in(s->w, 30);
     buf_addf(&b, "MAIL FROM:<s%u@src.example>%s\r\n", s->sub, once_in(s->w, 2) ? " BODY=8BITMIME" : "");
     for (uint32_t i = 0; s->pipeline && i < s->replies - 1; i++) say_rcpt(s, &b, i);
     if (s->pipeline) buf_adds(&b, "DATA\r\n");
@@ -117,8 +118,12 @@ static void data(struct sender *s) {
 static void envelope_reply(struct sender *s, char class) {
     char mem[200];
     struct buf b = BUF(mem);
-    if (s->reply < s->replies && s->reply > 0 && class == '2')
-        sub_of(s->w, s->sub)->accepted |= (uint16_t)(1u << (s->reply - 1));
+    struct sub *sub = sub_of(s->w, s->sub);
+    if (s->reply < s->replies && s->reply > 0 && class == '2') {
+        if (s->reply > sub->rcpts)
+            world_fail(s->w, "an unknown recipient of submission %u was taken", s->sub);
+        sub->accepted |= (uint16_t)(1u << (s->reply - 1));
+    }
     s->reply++;
     if (s->pipeline) {
         if (s->reply <= s->replies) return;

@@ -79,6 +79,7 @@ void link_send(struct process *from, unsigned to, enum wire_type type, const voi
         blob_put(w, fd);
         return;
     }
+    AS(MEM_WORLD);
     struct packet *k = open_packet(l, &l->way[side_of(l, to)]);
     for (size_t want = PACKET_FIRST;; want *= 2) {
         if (k->cap < k->n + want) {
@@ -229,6 +230,7 @@ static void on_packet(struct world *w, void *ctx, uint64_t side) {
     struct way *y = &l->way[side];
     struct packet *k = y->first;
     struct process *p = &w->p[l->p[side]];
+    AS(p->number);
     if (!w->ending && l->alive[side] && p->busy > w->now) {
         world_at(w, p->busy, on_packet, l, side);
         return;
@@ -268,6 +270,7 @@ static bool linked(const struct process *a, const struct process *b) {
 }
 
 static void wire(struct world *w, struct process *a, struct process *b) {
+    AS(MEM_WORLD);
     struct link *l = xmalloc(sizeof *l);
     l->w = w;
     l->p[0] = a->number;
@@ -276,13 +279,16 @@ static void wire(struct world *w, struct process *a, struct process *b) {
     l->next = w->links;
     w->links = l;
     a->links[b->number] = b->links[a->number] = l;
+    mem_enter(a->number);
     if (a->kind->peer) a->kind->peer(a, l, b->number);
+    mem_enter(b->number);
     if (b->kind->peer) b->kind->peer(b, l, a->number);
     if (b->kind->round) b->kind->round(b);
 }
 
 void process_start(struct world *w, unsigned number) {
     struct process *p = &w->p[number];
+    AS(number);
     if (p->alive) return;
     p->alive = true;
     p->life++;
@@ -344,6 +350,7 @@ static void links_sweep(struct world *w) {
 
 void process_kill(struct world *w, unsigned number, const char *why) {
     struct process *p = &w->p[number];
+    AS(MEM_WORLD);
     if (!p->alive) return;
     if (!w->ending) {
         STORY(w, "%s.%u dies %s", process_name(p), p->instance, why);
@@ -353,6 +360,9 @@ void process_kill(struct world *w, unsigned number, const char *why) {
     links_die(p);
     p->kind->free(p);
     p->state = NULL;
+    if (memory.now[number])
+        world_fail(w, "%s leaks %llu octets of memory", process_name(p),
+                   (unsigned long long)memory.now[number]);
     links_sweep(w);
     if (!w->ending) world_at(w, w->now + between(w, 5 * NS_MS, 800 * NS_MS), on_restart, p, p->life);
 }

@@ -16,6 +16,7 @@ struct shared {
     _Atomic uint64_t next, runs, failed, hash, worst;
     _Atomic int64_t simulated;
     atomic_bool stop;
+    _Atomic uint64_t peak[MEM_OWNERS];
     _Atomic uint64_t count[COUNTERS];
 };
 
@@ -44,8 +45,19 @@ void print_counts(const struct counters *c, int64_t simulated, uint64_t hash) {
            U(hash));
 }
 
+/* In KiB, each of the programs at its largest. */
+static void print_memory(const uint64_t peak[MEM_OWNERS]) {
+    static const char *const names[PROGRAMS] = {
+        [P_SMTPD] = "smtpd", [P_QUEUE] = "queue", [P_DISPATCH] = "dispatch", [P_REMOTE] = "deliver-smtp"};
+    printf("# most memory, KiB:");
+    for (unsigned i = 0; i < PROGRAMS; i++)
+        if (names[i]) printf(" %s %llu", names[i], U(peak[i] + 1023) / 1024);
+    putchar('\n');
+}
+
 void print_sum(const struct sum *s) {
     print_counts(&s->count, s->simulated, s->hash);
+    print_memory(s->peak);
     printf("# %llu runs in %.1f seconds: %.0f accepted messages and %.0f steps a second\n", U(s->runs),
            s->seconds, (double)s->count.accepted / s->seconds, (double)s->count.events / s->seconds);
 }
@@ -66,9 +78,16 @@ static void tell_failure(const struct options *o, const struct outcome *r) {
 
 /* ---- Working ------------------------------------------------------------------------------------------- */
 
+static void most(_Atomic uint64_t *at, uint64_t n) {
+    uint64_t was = atomic_load(at);
+    while (n > was && !atomic_compare_exchange_weak(at, &was, n)) {
+    }
+}
+
 static void add(struct shared *sh, const struct options *o, const struct outcome *r) {
     const uint64_t *from = (const uint64_t *)(const void *)&r->count;
     for (size_t i = 0; i < COUNTERS; i++) atomic_fetch_add(&sh->count[i], from[i]);
+    for (size_t i = 0; i < MEM_OWNERS; i++) most(&sh->peak[i], r->peak[i]);
     atomic_fetch_add(&sh->runs, 1);
     atomic_fetch_add(&sh->simulated, r->simulated);
     atomic_fetch_xor(&sh->hash, mix(r->hash + o->seed));
@@ -153,6 +172,7 @@ struct sum many(const struct work *work) {
                     .simulated = sh->simulated,
                     .seconds = seconds() - began};
     memcpy(&s.count, (const void *)sh->count, sizeof s.count);
+    memcpy(s.peak, (const void *)sh->peak, sizeof s.peak);
     munmap(sh, sizeof *sh);
     return s;
 }

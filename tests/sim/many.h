@@ -20,6 +20,7 @@ struct sum {
     uint64_t worst; /* the first seed of those that failed */
     int64_t simulated;
     struct counters count;
+    uint64_t peak[MEM_OWNERS];
     double seconds;
 };
 

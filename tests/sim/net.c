@@ -64,6 +64,7 @@ static struct conn *conn_new(struct world *w) {
     if (c->next) c->next->prev = c;
     w->conns = c;
     c->e[0].c = c->e[1].c = c;
+    c->e[1].owner = MEM_WORLD;
     w->live_conns++;
     w->count.connections++;
     return c;
@@ -108,12 +109,14 @@ static struct end *tagged(struct conn *c, uint64_t arg) {
 static void tell_closed(struct end *e, const char *how) {
     if (!e->open || e->told) return;
     e->told = true;
+    AS(e->owner);
     e->user->closed(e, how);
 }
 
 static void on_segment(struct world *w, void *ctx, uint64_t arg) {
     struct conn *c = ctx;
     struct end *e = tagged(c, arg);
+    AS(MEM_WORLD);
     if (w->ending || !e) return;
     unsigned side = arg & 1;
     struct segment *s = c->first[side];
@@ -126,7 +129,9 @@ static void on_segment(struct world *w, void *ctx, uint64_t arg) {
         if (e->n + s->n > e->cap) e->in = xgrow(e->in, &e->cap, e->n + s->n, 1);
         memcpy(e->in + e->n, s->bytes, s->n);
         e->n += s->n;
+        mem_enter(e->owner);
         e->user->readable(e);
+        mem_enter(MEM_WORLD);
     } else if (e->open && s->rst) {
         tell_closed(e, "connection reset");
     } else if (e->open && s->fin) {
@@ -151,6 +156,7 @@ static void post(struct conn *c, unsigned side, struct segment *s) {
 void end_send(struct end *e, struct str bytes) {
     struct conn *c = e->c;
     unsigned to = !side_of(e);
+    AS(MEM_WORLD);
     if (!e->open || !c->e[to].open) return; /* into the void, as the kernel would take it */
     while (bytes.n) {
         size_t n = bytes.n < SEGMENT_MAX ? bytes.n : SEGMENT_MAX;
@@ -166,6 +172,7 @@ void end_send(struct end *e, struct str bytes) {
 
 static void on_writable(struct world *w, void *ctx, uint64_t arg) {
     struct end *e = tagged(ctx, arg);
+    AS(e ? e->owner : MEM_WORLD);
     if (!w->ending && e && e->open && !e->told) e->user->writable(e);
 }
 
@@ -181,6 +188,7 @@ size_t end_write(struct end *e, struct str bytes) {
 
 static void say_end(struct end *e, bool reset) {
     struct conn *c = e->c;
+    AS(MEM_WORLD);
     struct segment *s = xmalloc(sizeof *s);
     s->fin = !reset;
     s->rst = reset;
@@ -207,6 +215,7 @@ void end_abandon(struct end *e) {
 
 static void on_poke(struct world *w, void *ctx, uint64_t arg) {
     struct end *e = tagged(ctx, arg);
+    AS(e ? e->owner : MEM_WORLD);
     if (!w->ending && e && e->open && e->n > e->at) e->user->readable(e);
 }
 
@@ -219,6 +228,7 @@ void end_poke(struct end *e) {
 static void on_answer(struct world *w, void *ctx, uint64_t arg) {
     struct end *e = tagged(ctx, arg);
     if (w->ending || !e || !e->open) return;
+    AS(e->owner);
     if (((struct conn *)ctx)->e[1].open || ((struct conn *)ctx)->e[1].user) e->user->connected(e);
     else tell_closed(e, "refused");
 }
@@ -226,6 +236,7 @@ static void on_answer(struct world *w, void *ctx, uint64_t arg) {
 static void on_syn(struct world *w, void *ctx, uint64_t arg) {
     struct conn *c = ctx;
     struct end *b = tagged(c, arg);
+    AS(MEM_WORLD);
     if (w->ending || !b) return;
     bool (*accept)(struct world *, struct end *, uint64_t) = c->accept;
     c->accept = NULL;
@@ -246,7 +257,10 @@ static void on_syn(struct world *w, void *ctx, uint64_t arg) {
 
 struct end *net_connect(struct world *w, const struct net_user *user, void *ctx,
                         bool (*accept)(struct world *w, struct end *e, uint64_t arg), uint64_t arg) {
+    unsigned owner = mem_owner();
+    AS(MEM_WORLD);
     struct conn *c = conn_new(w);
+    c->e[0].owner = owner;
     c->e[0].open = true;
     c->e[0].user = user;
     c->e[0].ctx = ctx;

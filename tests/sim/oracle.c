@@ -70,6 +70,7 @@ struct rcpt_plan sub_rcpt(const struct sub *s, uint32_t sub, uint32_t rcpt) {
 }
 
 uint32_t oracle_sub(struct world *w, uint32_t number) {
+    AS(MEM_WORLD);
     struct oracle *o = w->oracle;
     o->subs = xgrow(o->subs, &o->sub_cap, o->sub_n + 1, sizeof *o->subs);
     uint32_t sub = (uint32_t)o->sub_n++;
@@ -84,6 +85,7 @@ uint32_t oracle_sub(struct world *w, uint32_t number) {
 }
 
 uint32_t oracle_bounce(struct world *w, uint32_t sub) {
+    AS(MEM_WORLD);
     uint32_t leaf = leaf_new(w->oracle, sub);
     w->oracle->leaves[leaf].is_bounce = true;
     return leaf;
@@ -127,6 +129,7 @@ bool sender_sub(struct str address, uint32_t *sub) {
 }
 
 struct str sub_text(struct world *w, uint32_t sub) {
+    AS(MEM_WORLD);
     struct oracle *o = w->oracle;
     uint64_t h = nature(sub, 2);
     size_t size = h % 200 == 0 ? 20000 + h / 200 % 60000 : 100 + h % 1500;
@@ -176,6 +179,7 @@ static void names_grow(struct oracle *o) {
 
 void oracle_name(struct world *w, struct qid id, uint32_t index, uint32_t leaf) {
     struct oracle *o = w->oracle;
+    AS(MEM_WORLD);
     if (2 * (o->name_n + 1) > o->name_cap) names_grow(o);
     struct name *n = name_slot(o, id, index);
     o->name_n += !n->leaf;

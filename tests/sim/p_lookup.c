@@ -37,7 +37,7 @@ static void ask(struct process *p, unsigned to, enum question what, uint32_t tag
         answer(p, to, what, tag, text);
         return;
     }
-    struct later *l = xmalloc(sizeof *l + text.n);
+    struct later *l = event_ctx(sizeof *l + text.n);
     *l = (struct later){p, p->life, tag, to, what, (uint16_t)text.n};
     if (text.n) memcpy(l->text, text.p, text.n);
     int64_t most = faults_on(w) && once_in(w, 50) ? 20 * NS_S : 100 * NS_MS;

@@ -24,6 +24,7 @@ struct intake {
 struct queue {
     struct process *p;
     struct store *store;
+    struct disk *disk;
     uint64_t lease[PROGRAMS];
     bool opened, recovered, tell_again, commit_soon, sync_soon, heal_soon, feed_soon, rest_soon, end_soon;
     bool recovery_tells;
@@ -121,7 +122,7 @@ static void tell_ready(struct queue *q, const struct control *c, int blob) {
 /* The data file as a blob: what a descriptor of it would show. */
 static int read_data(struct queue *q, const struct control *c, int *blob) {
     struct world *w = q->p->w;
-    struct disk *d = (struct disk *)(void *)w->disk;
+    struct disk *d = q->disk;
     char *bytes;
     size_t got = 0;
     int file, error = store_open_part(q->store, c->id, 'd', &file);
@@ -480,7 +481,8 @@ static void start(struct process *p) {
     struct store_user user = {q, on_answer, on_retired, on_aside, on_intake, on_trouble};
     q->p = p;
     p->state = q;
-    q->store = store_new((struct disk *)(void *)p->w->disk, &config, &user);
+    q->disk = disk_of_programs(p->w);
+    q->store = store_new(q->disk, &config, &user);
     try_open(q);
 }
 
@@ -517,6 +519,7 @@ static void end(struct process *p) {
     store_walk_free(q->telling);
     set_clear(&q->told);
     store_free(q->store);
+    free(q->disk);
     faults_disk_resume(w);
     free(q);
     oracle_queue_crashed(w);

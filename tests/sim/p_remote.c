@@ -147,7 +147,7 @@ static void timer(struct line *l, int64_t ms) {
     struct process *p = l->r->p;
     l->timer++;
     if (ms <= 0) return;
-    struct call *k = xmalloc(sizeof *k);
+    struct call *k = event_ctx(sizeof *k);
     *k = (struct call){p, l->number, p->life, l->timer};
     world_at(p->w, p->w->now + ms * NS_MS, on_timeout, k, 0);
 }

@@ -163,7 +163,7 @@ static struct client *called(struct world *w, struct call *k) {
 }
 
 static void call(struct client *c, int64_t at, event_fn *fn) {
-    struct call *k = xmalloc(sizeof *k);
+    struct call *k = event_ctx(sizeof *k);
     *k = (struct call){c->s->p, c->number, c->s->p->life};
     world_at(c->s->p->w, at, fn, k, 0);
 }
@@ -293,6 +293,8 @@ bool smtpd_accept(struct world *w, struct end *e, uint64_t instance) {
     struct process *p = &w->p[P_SMTPD + instance];
     struct smtpd *s = p->state;
     if (!p->alive || s->count >= SESSIONS) return false;
+    AS(p->number);
+    e->owner = p->number;
     struct client *c = xmalloc(sizeof *c);
     *c = (struct client){.next = s->clients, .s = s, .e = e, .number = ++s->numbers};
     if (c->next) c->next->prev = c;

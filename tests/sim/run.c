@@ -75,6 +75,7 @@ static void judge(struct world *w) {
 }
 
 struct outcome run(const struct options *o) {
+    memset(memory.peak, 0, sizeof memory.peak);
     struct world *w = world_new(o);
     oracle_new(w);
     hosts_new(w);
@@ -87,6 +88,7 @@ struct outcome run(const struct options *o) {
     judge(w);
     struct outcome out = {.failed = w->failed, .hash = w->hash, .count = w->count, .simulated = w->now};
     memcpy(out.why, w->why, sizeof out.why);
+    memcpy(out.peak, memory.peak, sizeof out.peak);
     world_free(w);
     return out;
 }

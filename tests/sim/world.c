@@ -50,8 +50,14 @@ static bool before(const struct event *a, const struct event *b) {
     return a->at < b->at || (a->at == b->at && a->seq < b->seq);
 }
 
+void *event_ctx(size_t n) {
+    AS(MEM_WORLD);
+    return xmalloc(n);
+}
+
 void world_at(struct world *w, int64_t at, event_fn *fn, void *ctx, uint64_t arg) {
-    struct event e = {at < w->now ? w->now : at, w->seq++, fn, ctx, arg};
+    struct event e = {at < w->now ? w->now : at, w->seq++, fn, ctx, arg, mem_owner()};
+    AS(MEM_WORLD);
     w->heap = xgrow(w->heap, &w->heap_cap, w->heap_n + 1, sizeof *w->heap);
     size_t i = w->heap_n++;
     for (; i > 0 && before(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
@@ -92,7 +98,9 @@ bool world_step(struct world *w) {
     w->now = e.at;
     w->count.events++;
     world_mix(w, (uint64_t)e.at, e.seq);
+    mem_enter(e.owner);
     e.fn(w, e.ctx, e.arg);
+    mem_enter(MEM_WORLD);
     links_flush(w);
     return true;
 }
@@ -125,6 +133,7 @@ void world_fail(struct world *w, const char *fmt, ...) {
 /* ---- Blobs --------------------------------------------------------------------------------------------- */
 
 int blob_new(struct world *w, size_t n, char **bytes) {
+    AS(MEM_WORLD);
     int h;
     if (w->free_blob_n) {
         h = w->free_blobs[--w->free_blob_n];
@@ -150,6 +159,7 @@ int blob_dup(struct world *w, int handle) {
 }
 
 void blob_put(struct world *w, int handle) {
+    AS(MEM_WORLD);
     if (handle < 1 || --w->blobs[handle]->refs) return;
     free(w->blobs[handle]);
     w->blobs[handle] = NULL;

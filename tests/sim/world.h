@@ -27,9 +27,26 @@ enum {
     LEAVES_MAX = 12, /* recipients of one message, aliases expanded */
 };
 
+enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, PROGRAMS = P_REMOTE + REMOTES };
+
 struct world;
 struct oracle;
 struct sim_disk;
+
+/* ---- Memory: each allocation counts for the program that runs ------------------------------------------ */
+
+enum { MEM_WORLD = PROGRAMS, MEM_OWNERS };
+
+struct memory {
+    uint64_t now[MEM_OWNERS], peak[MEM_OWNERS];
+};
+extern struct memory memory; /* of this process, which runs one world at a time */
+
+unsigned mem_enter(unsigned who);
+void mem_leave(const unsigned *was);
+unsigned mem_owner(void);
+/* Until the end of the block. */
+#define AS(who) unsigned mem_was_ __attribute__((cleanup(mem_leave), unused)) = mem_enter(who)
 
 /* ---- Events -------------------------------------------------------------------------------------------- */
 
@@ -42,6 +59,7 @@ struct event {
     event_fn *fn;
     void *ctx;
     uint64_t arg;
+    unsigned owner;
 };
 
 /* Something is left out (mutants.c). */
@@ -75,13 +93,12 @@ struct outcome {
     char why[512];
     uint64_t hash;
     struct counters count;
-    int64_t simulated; /* ns */
+    uint64_t peak[MEM_OWNERS]; /* octets of memory */
+    int64_t simulated;         /* ns */
 };
 struct outcome run(const struct options *o);
 
 /* ---- Programs ------------------------------------------------------------------------------------------ */
-
-enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, PROGRAMS = P_REMOTE + REMOTES };
 
 struct program_kind;
 struct link;
@@ -146,6 +163,7 @@ struct world {
 
 struct world *world_new(const struct options *o);
 void world_free(struct world *w);
+void *event_ctx(size_t n); /* for an event that may outlive its program: the world's */
 void world_at(struct world *w, int64_t at, event_fn *fn, void *ctx, uint64_t arg);
 bool world_step(struct world *w);             /* false: nothing more happens */
 int64_t world_wall(const struct world *w);    /* ms since 1970 */
@@ -212,8 +230,9 @@ struct end {
     const struct net_user *user;
     char *in; /* what has arrived */
     size_t n, at, cap;
-    bool open; /* somebody owns it */
-    bool told; /* that the other side has ended */
+    bool open;      /* somebody owns it */
+    bool told;      /* that the other side has ended */
+    unsigned owner; /* whose memory its callbacks use */
 };
 
 /* A connection attempt; NULL user side B when refused. accept is asked at the other side when the SYN
@@ -329,6 +348,7 @@ void clients_new(struct world *w);
 void clients_free(struct world *w);
 bool clients_done(const struct world *w);
 
+struct disk *disk_of_programs(struct world *w);                       /* on w->disk; the caller frees it */
 bool smtpd_accept(struct world *w, struct end *e, uint64_t instance); /* for net_connect */
 
 /* ---- Faults, and the end ------------------------------------------------------------------------------- */
