@@ -374,8 +374,13 @@ static void round_done(struct process *p) {
     sched_run(d->sched);
 }
 
-const struct program_kind kind_dispatch = {"dispatch", ROLE_dispatch, &handlers, start,
-                                           end,        peer,          peer_gone, round_done};
+static uint64_t room(const struct process *p) {
+    const struct sched *s = ((const struct dispatch *)p->state)->sched;
+    return 131072 + sched_known(s) * UINT64_C(512) + sched_in_hand(s) * UINT64_C(4096);
+}
+
+const struct program_kind kind_dispatch = {"dispatch", ROLE_dispatch, &handlers,  start, end,
+                                           peer,       peer_gone,     round_done, room};
 
 bool dispatch_idle(const struct world *w) {
     const struct process *p = &w->p[P_DISPATCH];

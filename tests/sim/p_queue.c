@@ -569,8 +569,16 @@ static const struct wire_handlers handlers = {
     .split = on_split,
 };
 
-const struct program_kind kind_queue = {"queue", ROLE_queue, &handlers, start,
-                                        end,     peer,       peer_gone, round_done};
+static uint64_t room(const struct process *p) {
+    const struct queue *q = p->state;
+    uint64_t journal = p->w->o.journal ? 4 * 65536 * UINT64_C(2) : 0;
+    uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
+                    store_unsynced(q->store) * UINT64_C(1024);
+    return 65536 + journal + held + q->told.cap * sizeof *q->told.v;
+}
+
+const struct program_kind kind_queue = {"queue", ROLE_queue, &handlers,  start, end,
+                                        peer,    peer_gone,  round_done, room};
 
 const char *queue_busy(const struct world *w) {
     const struct process *p = &w->p[P_QUEUE];

@@ -462,7 +462,16 @@ static void peer_gone(struct process *p, unsigned number) {
 static const struct wire_handlers handlers = {
     .job = on_job, .job_host = on_job_host, .job_rcpt = on_job_rcpt};
 
-const struct program_kind kind_remote = {"remote", ROLE_remote, &handlers, start, end, peer, peer_gone, NULL};
+static uint64_t room(const struct process *p) {
+    const struct remote *r = p->state;
+    uint64_t n = 8192;
+    for (const struct job *j = r->jobs; j; j = j->next) n += 4096 + j->rcpt_count * UINT64_C(1024);
+    for (const struct line *l = r->lines; l; l = l->next) n += 81920;
+    return n;
+}
+
+const struct program_kind kind_remote = {"remote", ROLE_remote, &handlers, start, end,
+                                         peer,     peer_gone,   NULL,      room};
 
 bool remote_idle(const struct process *p) {
     const struct remote *r = p->state;

@@ -400,4 +400,9 @@ static const struct wire_handlers handlers = {
     .rcpt_answer = on_rcpt_answer,
 };
 
-const struct program_kind kind_smtpd = {"smtpd", ROLE_smtpd, &handlers, start, end, NULL, peer_gone, NULL};
+static uint64_t room(const struct process *p) {
+    return 16384 + ((const struct smtpd *)p->state)->count * UINT64_C(49152);
+}
+
+const struct program_kind kind_smtpd = {"smtpd", ROLE_smtpd, &handlers, start, end,
+                                        NULL,    peer_gone,  NULL,      room};

@@ -41,6 +41,8 @@ static void on_look(struct world *w, void *ctx, uint64_t arg) {
     world_at(w, w->now + (w->calm ? 5 * NS_S : NS_S), on_look, NULL, 0);
 }
 
+static void check_memory(struct world *w);
+
 static void run_until_quiet(struct world *w) {
     int64_t look = w->now + NS_S, limit = w->now + INT64_C(40) * 86400 * NS_S;
     while (!w->failed) {
@@ -52,6 +54,7 @@ static void run_until_quiet(struct world *w) {
         }
         if (w->now < look) continue;
         look = w->now + NS_S;
+        check_memory(w);
         if (w->calm && !restless(w)) break;
     }
 }
@@ -65,6 +68,18 @@ static void restart_queue(struct world *w) {
     run_until_quiet(w);
     if (w->count.served != served && !w->count.disk_errors)
         world_fail(w, "the spool was empty, and a restart delivered something");
+}
+
+/* What each program may hold for what it has in hand; without any, what its tables have grown to. */
+static void check_memory(struct world *w) {
+    for (unsigned i = 0; i < PROGRAMS && !w->failed; i++) {
+        const struct process *p = &w->p[i];
+        uint64_t most = p->alive && p->kind->room ? p->kind->room(p) : UINT64_MAX;
+        printf("MEM %s %lu of %lu %f\n", process_name(p), memory.now[i], most, (double)memory.now[i] / most);
+        if (memory.now[i] > most)
+            world_fail(w, "%s holds %llu octets of memory, and %llu are enough for what it has in hand",
+                       process_name(p), (unsigned long long)memory.now[i], (unsigned long long)most);
+    }
 }
 
 static void judge(struct world *w) {

@@ -124,7 +124,8 @@ struct program_kind {
     void (*free)(struct process *p); /* its memory goes; nothing is sent */
     void (*peer)(struct process *p, struct link *l, unsigned peer);
     void (*peer_gone)(struct process *p, unsigned peer);
-    void (*round)(struct process *p); /* after each packet */
+    void (*round)(struct process *p);          /* after each packet */
+    uint64_t (*room)(const struct process *p); /* octets of memory that what it has in hand justifies */
 };
 
 extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_lookup, kind_remote;
