@@ -466,7 +466,7 @@ static uint64_t room(const struct process *p) {
     const struct remote *r = p->state;
     uint64_t n = 8192;
     for (const struct job *j = r->jobs; j; j = j->next) n += 4096 + j->rcpt_count * UINT64_C(1024);
-    for (const struct line *l = r->lines; l; l = l->next) n += 81920;
+    for (const struct line *l = r->lines; l; l = l->next) n += 163840;
     return n;
 }
 

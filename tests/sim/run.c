@@ -36,9 +36,8 @@ static void on_look(struct world *w, void *ctx, uint64_t arg) {
     if (!w->calm && clients_done(w)) {
         STORY(w, "all mail is in: no more faults");
         w->calm = true;
-        w->disk_ends = w->disk_ends ? w->disk_ends : 0;
     }
-    world_at(w, w->now + (w->calm ? 5 * NS_S : NS_S), on_look, NULL, 0);
+    if (!w->calm) world_at(w, w->now + NS_S, on_look, NULL, 0);
 }
 
 static void check_memory(struct world *w);
@@ -46,7 +45,10 @@ static void check_memory(struct world *w);
 static void run_until_quiet(struct world *w) {
     int64_t look = w->now + NS_S, limit = w->now + INT64_C(40) * 86400 * NS_S;
     while (!w->failed) {
-        if (!world_step(w)) break;
+        if (!world_step(w)) {
+            if (restless(w)) world_fail(w, "nothing more happens: %s", restless(w));
+            break;
+        }
         if (w->count.events > w->o.steps || w->now > limit) {
             world_fail(w, "not quiet after %llu events and %lld simulated seconds: %s",
                        (unsigned long long)w->count.events, (long long)(w->now / NS_S), restless(w));
@@ -75,7 +77,6 @@ static void check_memory(struct world *w) {
     for (unsigned i = 0; i < PROGRAMS && !w->failed; i++) {
         const struct process *p = &w->p[i];
         uint64_t most = p->alive && p->kind->room ? p->kind->room(p) : UINT64_MAX;
-        printf("MEM %s %lu of %lu %f\n", process_name(p), memory.now[i], most, (double)memory.now[i] / most);
         if (memory.now[i] > most)
             world_fail(w, "%s holds %llu octets of memory, and %llu are enough for what it has in hand",
                        process_name(p), (unsigned long long)memory.now[i], (unsigned long long)most);
