@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 #include <pwd.h>
 #include <sched.h>
+#include <signal.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
@@ -301,6 +302,11 @@ static const char *const calls_spawn[] = {
     "setgroups", "setrlimit", "prlimit64", "prctl", "seccomp", "capget", "capset",
     "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "socketpair", "setsid",
     "setpgid", "chdir", "fchdir", NULL};
+static const char *const calls_unix[] = {"connect", NULL};
+/* What a program needs that is loaded and run, with the modules that it loads in turn. */
+static const char *const calls_exec[] = {
+    "execve", "mmap", "mprotect", "arch_prctl", "set_tid_address", "prlimit64", "prctl", "alarm", "setitimer",
+    "getpgrp", "getpgid", "getsid", "getpriority", "capget", NULL};
 /* What the runtime of the sanitizers does on its own, also when it reports. */
 static const char *const calls_sanitizer[] = {
     "open", "openat", "stat", "readlink", "readlinkat", "mmap", "mprotect", "prctl", "prlimit64",
@@ -321,6 +327,8 @@ static const struct {
     {CALLS_DNS, calls_dns},
     {CALLS_THREADS, calls_threads},
     {CALLS_SPAWN, calls_spawn},
+    {CALLS_UNIX, calls_unix},
+    {CALLS_EXEC, calls_exec},
     {(unsigned)CALLS_SANITIZER, calls_sanitizer},
 };
 
@@ -355,7 +363,7 @@ static bool allow_limited(scmp_filter_ctx f, unsigned calls, struct buf *why) {
         {CALLS_BASE, "socketpair", 0, SCMP_CMP_EQ, AF_UNIX, 0}, /* leads nowhere but to itself */
         {CALLS_CONNECT, "socket", 0, SCMP_CMP_EQ, AF_INET, 0},
         {CALLS_CONNECT, "socket", 0, SCMP_CMP_EQ, AF_INET6, 0},
-        {CALLS_CONNECT, "socket", 0, SCMP_CMP_EQ, AF_UNIX, 0},
+        {CALLS_CONNECT | CALLS_UNIX, "socket", 0, SCMP_CMP_EQ, AF_UNIX, 0},
         {CALLS_DNS, "socket", 0, SCMP_CMP_EQ, AF_NETLINK, 0}, /* which addresses the host has */
         {CALLS_THREADS, "clone", 0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD},
     };
@@ -458,6 +466,45 @@ bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *writ
     struct buf note = buf_on(why, why_size);
     struct walls w = {.n = 0};
     bool ok = enter_worker(&w, uid, gid, home, write, &note);
+    close_walls(&w);
+    buf_cstr(&note);
+    mark_caged();
+    return ok;
+}
+
+/* Like become(), but for one group that is kept. */
+static bool become_in_group(uid_t uid, gid_t gid, gid_t extra, struct buf *why) {
+    gid_t got[2];
+    if (!extra) return become(uid, gid, why);
+    if (setgroups(1, &extra) != 0) return fails(why, "setgroups", "");
+    if (setresgid(gid, gid, gid) != 0) return fails(why, "setresgid", "");
+    if (setresuid(uid, uid, uid) != 0) return fails(why, "setresuid", "");
+    errno = EPERM;
+    if (getgroups(2, got) != 1 || got[0] != extra || geteuid() != uid)
+        return fails(why, "the change of identity", "did not hold");
+    return setuid(0) != 0 || uid == 0 || fails(why, "the change of user", "can be undone");
+}
+
+static bool enter_keeper(struct walls *w, uid_t uid, gid_t gid, gid_t extra, bool pam, struct buf *why) {
+    static const char *const system[] = {"/etc", "/lib", "/lib64", "/sbin", "/usr", "/run", "/proc", "/dev", "/var/run", NULL};
+    unsigned calls = CALLS_BASE | CALLS_UNIX;
+    w->net = NET_BIND | NET_CONNECT;
+    if (geteuid() == 0 && unshare(CLONE_NEWNET) != 0 && errno != EPERM && errno != EINVAL)
+        return fails(why, "unshare", "net");
+    if (geteuid() == 0 && !become_in_group(uid, gid, extra, why)) return false;
+    /* The group's files, and programs for PAM's modules; no_new_privs keeps set-id bits from meaning anything. */
+    if (pam) {
+        calls |= CALLS_FILES_READ | CALLS_DNS | CALLS_THREADS | CALLS_SPAWN | CALLS_EXEC;
+        if (!add_walls(w, system, FS_READ | FS_EXECUTE, why) || !add_wall(w, "/dev/null", FS_WRITE, why)) return false;
+    }
+    return limit(RLIMIT_CORE, 0, why, "core") && give_up_privileges(why) &&
+           prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && restrict_self(w, why) && load_filter(calls, why);
+}
+
+bool cage_keeper(uid_t uid, gid_t gid, gid_t extra, bool pam, char *why, size_t why_size) {
+    struct buf note = buf_on(why, why_size);
+    struct walls w = {.n = 0};
+    bool ok = enter_keeper(&w, uid, gid, extra, pam, &note);
     close_walls(&w);
     buf_cstr(&note);
     mark_caged();

@@ -39,6 +39,11 @@ bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *writ
 /* For a child that only computes on descriptors it holds already (the configuration parser): with root it
  * becomes nobody; no file, no network, CALLS_BASE. Returns like cage_enter. */
 bool cage_reader(char *why, size_t why_size);
+/* For the child of auth that speaks to PAM or connects to Dovecot (auth/keeper.h): becomes uid and gid, with one
+ * further group when extra is not 0. pam: it may read the system's directories, load code, fork, run programs
+ * (without new privileges) and connect to Unix sockets; else only the last. Never a file to write, never TCP.
+ * Returns like cage_enter. */
+bool cage_keeper(uid_t uid, gid_t gid, gid_t extra, bool pam, char *why, size_t why_size);
 /* The UID and GID of a role: uid_base + row, or the account "_postern-" user (looked up). False when the
  * account does not exist; root ("" user) gives 0. */
 bool cage_ids(enum role role, uint64_t uid_base, uid_t *uid, gid_t *gid);

@@ -26,6 +26,8 @@ enum {
     CALLS_DNS = 64,        /* also bind and datagram sockets */
     CALLS_THREADS = 128,   /* clone for threads, as libraries need it */
     CALLS_SPAWN = 256,     /* fork, wait, kill, change identity */
+    CALLS_UNIX = 1024,     /* make Unix sockets and connect them */
+    CALLS_EXEC = 2048,     /* run programs, load code */
     CALLS_ALL = 512        /* no filter (posternd, tools) */
 };
 

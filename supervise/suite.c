@@ -329,7 +329,7 @@ static const struct phase {
 } phases[] = {
     {ROLE_BIT(ROLE_smtpd) | ROLE_BIT(ROLE_pickup), 5000},
     {ROLE_BIT(ROLE_dispatch), 10000},
-    {ROLE_BIT(ROLE_remote) | ROLE_BIT(ROLE_local) | ROLE_BIT(ROLE_lookup) | ROLE_BIT(ROLE_resolve), 5000},
+    {ROLE_BIT(ROLE_remote) | ROLE_BIT(ROLE_local) | ROLE_BIT(ROLE_lookup) | ROLE_BIT(ROLE_resolve) | ROLE_BIT(ROLE_auth), 5000},
     {ROLE_BIT(ROLE_queue), 10000},
 };
 

@@ -20,9 +20,9 @@ import traceback
 SRC = pathlib.Path(os.environ.get("srcdir", pathlib.Path(__file__).resolve().parent.parent))
 BUILD = pathlib.Path(os.environ.get("builddir", SRC))
 ROOT = os.geteuid() == 0
-ROLES = ("smtpd", "lookup", "queue", "dispatch", "resolve", "deliver-smtp", "deliver-local", "pickup")
+ROLES = ("smtpd", "lookup", "queue", "dispatch", "resolve", "deliver-smtp", "deliver-local", "pickup", "auth")
 # Rows of roles.def in order: the UID of a program is uid-base + its row.
-ROWS = ("supervise", "smtpd", "lookup", "queue", "dispatch", "resolve", "remote", "local", "pickup", "tool")
+ROWS = ("supervise", "smtpd", "lookup", "queue", "dispatch", "resolve", "remote", "local", "pickup", "tool", "auth")
 
 
 # --- TAP -------------------------------------------------------------------------------------------------------
@@ -166,6 +166,7 @@ class Postern:
             "passwd-file": self.dir / "etc/passwd",
             "mailbox": mailbox.replace("%m", str(self.dir / "mail")),
             "system-mailbox": f"mbox:{self.dir}/mail/%u",
+            "auth-file": self.dir / "etc/auth/passwords",
             "min-uid": 1000 if ROOT else 1,
             "retry-first": "1s",
             "retry-max": "2s",

@@ -64,7 +64,7 @@ def t_identities():
             want = {"smtpd": "run/empty", "deliver-smtp": "run/empty", "queue": "queue", "dispatch": "state", "pickup": "drop"}
             if program in want:
                 same(root, str(mx.dir / want[program]), f"{program}'s root directory")
-            if program in ("queue", "dispatch", "lookup", "pickup"):
+            if program in ("queue", "dispatch", "lookup", "pickup", "auth"):
                 ok(os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"), f"{program} is in a network namespace without a network")
 
 
@@ -76,6 +76,9 @@ FORBIDDEN = {
     "lookup": [("open", SPOOL, "EACCES"), ("open", SECRET, "EACCES"), ("create", "/etc/postern-test", "EACCES EPERM killed"),
                ("create", "/tmp/postern-test", "EACCES killed"), ("socket", 2, "killed"), ("exec", "/bin/sh", "killed"),
                ("unlink", "/etc/passwd", "EACCES EPERM killed"), ("setuid", 0, "killed EPERM")],
+    "auth": [("open", "/etc/passwd", "EACCES"), ("open", SPOOL, "EACCES"), ("open", SECRET, "EACCES"), ("create", "/tmp/postern-test", "EACCES killed"),
+             ("create", "{dir}/etc/auth/x", "EACCES killed"), ("socket", 1, "killed"), ("socket", 2, "killed"), ("exec", "/bin/sh", "killed"), ("fork", "", "killed"),
+             ("setuid", 0, "killed EPERM"), ("ptrace", "", "killed")],
     "queue": [("open", "/etc/passwd", "ENOENT EACCES"), ("open", "/../etc/passwd", "ENOENT EACCES"), ("socket", 2, "killed"),
               ("exec", "/bin/sh", "killed"), ("fork", "", "killed"), ("chroot", "/", "killed EPERM"), ("kill", 1, "killed EPERM")],
     "dispatch": [("open", "/etc/passwd", "ENOENT EACCES"), ("open", SPOOL, "ENOENT EACCES"), ("socket", 2, "killed"),

@@ -21,10 +21,12 @@ struct tool {
     bool json, changed, help, dry_run, all, repair;
     const char *select[SELECT_COUNT];
     bool selects; /* one of them was given */
+    const char *table_file;         /* -f */
+    bool remove, verify, list;      /* --delete, --verify, --list */
     const char *config_file, *log; /* options -c, --log */
 };
 
-enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8, TAKES_SELECTION = 16 };
+enum { NEEDS_CONFIG = 1, TAKES_JSON = 2, TAKES_CHANGED = 4, TAKES_LOG = 8, TAKES_SELECTION = 16, TAKES_TABLE = 32 };
 
 struct command {
     const char *name, *arguments, *sentence;
@@ -48,6 +50,7 @@ int run_aliases(struct tool *t);
 int run_addr(struct tool *t);
 int run_trace(struct tool *t);
 int run_status(struct tool *t);
+int run_passwd(struct tool *t);
 
 /* "postern: " and the text, with a newline, on standard error; gives status. */
 int tool_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

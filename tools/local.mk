@@ -19,6 +19,7 @@ tools_postern_SOURCES = \
 	tools/cmd_counters.c \
 	tools/cmd_explain.c \
 	tools/cmd_hosts.c \
+	tools/cmd_passwd.c \
 	tools/cmd_queue.c \
 	tools/cmd_queue_check.c \
 	tools/cmd_status.c \
@@ -28,7 +29,8 @@ tools_postern_SOURCES = \
 	tools/main.c \
 	tools/spool.c \
 	tools/spool.h
-tools_postern_LDADD = tools/libtools.a queue/libqueue.a lookup/libtables.a supervise/libsupervise.a $(COMMON_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
+tools_postern_LDADD = tools/libtools.a queue/libqueue.a lookup/libtables.a supervise/libsupervise.a auth/libauth.a $(COMMON_LIBS) \
+	$(CRYPTO_LIBS) $(CRYPT_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
 dist_man_MANS += tools/postern.8
 
 tools_tests = \

@@ -34,6 +34,8 @@ const struct command commands[] = {
      NEEDS_CONFIG, 1, 1, run_explain},
     {"aliases", "", "compile alias-file (the same as newaliases)", NEEDS_CONFIG, 0, 0, run_aliases},
     {"routes", "", "compile route-file", NEEDS_CONFIG, 0, 0, run_routes},
+    {"passwd", "[-f FILE] [--delete|--verify|--list] [LOGIN]",
+     "set the password of a login in auth-file: asks twice, or reads one line", NEEDS_CONFIG | TAKES_TABLE, 0, 1, run_passwd},
     {"addr", "check ADDRESS|-", "is this a valid address (RFC 5321 4.1.2); - reads one a line", 0, 2, 2,
      run_addr},
 };
@@ -110,7 +112,8 @@ static bool take_flag(struct tool *t, const char *word) {
         const char *name;
         bool *flag;
     } flags[] = {{"--json", &t->json}, {"--changed", &t->changed}, {"--help", &t->help}, {"-h", &t->help},
-                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair}};
+                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair},
+                 {"--delete", &t->remove}, {"--verify", &t->verify}, {"--list", &t->list}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i].name, word) != 0) continue;
         *flags[i].flag = true;
@@ -125,6 +128,7 @@ static bool take_option(struct tool *t, int argc, char **argv, int *at) {
     if (take_flag(t, argv[*at]) || take_selection(t, argc, argv, at)) return true;
     if ((value = value_of("-c", argv, argc, at))) t->config_file = value;
     else if ((value = value_of("--log", argv, argc, at))) t->log = value;
+    else if ((value = value_of("-f", argv, argc, at))) t->table_file = value;
     else return false;
     return true;
 }
@@ -152,6 +156,8 @@ static bool options_fit(const struct tool *t, const struct command *c) {
     bool chooses = t->selects || t->dry_run || t->all;
     const char *odd = t->repair && (c->run != run_queue || strcmp(t->words[0], "check") != 0) ? "--repair"
                       : chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
+                      : (t->table_file || t->remove || t->verify || t->list) && !(c->flags & TAKES_TABLE)
+                          ? "-f, --delete, --verify, --list"
                       : t->json && !(c->flags & TAKES_JSON)         ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
                       : t->log && !(c->flags & TAKES_LOG)         ? "--log"
