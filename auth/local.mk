@@ -9,8 +9,6 @@ auth_libauth_a_SOURCES = \
 	auth/dovecot.h \
 	auth/jwt.c \
 	auth/jwt.h \
-	auth/limits.c \
-	auth/limits.h \
 	auth/sasl.c \
 	auth/sasl.h \
 	auth/scram.c \
@@ -34,13 +32,11 @@ auth_auth_LDADD = $(AUTH_LIBS) $(PAM_LIBS) -lpthread
 
 auth_tests = \
 	auth/test_dovecot \
-	auth/test_limits \
 	auth/test_sasl \
 	auth/test_verifier
 check_PROGRAMS += $(auth_tests)
 TESTS += $(auth_tests)
 auth_test_dovecot_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
-auth_test_limits_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 auth_test_sasl_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 auth_test_verifier_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 

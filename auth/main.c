@@ -92,10 +92,10 @@ static int64_t now_ms(const struct auth *a) {
 
 static bool network_allowed(struct exchange *x) {
     const struct config *c = x->a->me->config;
-    x->network_key = limits_key(x->a->limits, LIMIT_NETWORK, &x->ip, STR_NONE);
+    x->network_key = tally_key(x->a->tally, TALLY_NETWORK, &x->ip, STR_NONE);
     if (!x->ip.family) return true;
-    x->by_network = limits_take(x->a->limits, x->network_key, now_ms(x->a), c->auth_failures_network,
-                                (int64_t)c->auth_failure_window);
+    x->by_network = tally_take(x->a->tally, x->network_key, now_ms(x->a), c->auth_failures_network,
+                               (int64_t)c->auth_failure_window);
     return x->by_network;
 }
 
@@ -103,22 +103,22 @@ static void set_login(struct exchange *x, struct str login) {
     struct buf b = BUF(x->login_mem);
     buf_add(&b, str_sub(login, 0, LOGIN_MAX));
     x->login = buf_str(&b);
-    x->login_key = limits_key(x->a->limits, LIMIT_LOGIN, &x->ip, x->login);
-    x->known_key = limits_key(x->a->limits, LIMIT_KNOWN, &x->ip, x->login);
+    x->login_key = tally_key(x->a->tally, TALLY_LOGIN, &x->ip, x->login);
+    x->known_key = tally_key(x->a->tally, TALLY_KNOWN, &x->ip, x->login);
 }
 
 static bool login_allowed(struct exchange *x, struct str login) {
     const struct config *c = x->a->me->config;
     set_login(x, login);
-    if (limits_knows(x->a->limits, x->known_key, now_ms(x->a))) return true;
-    x->by_login = limits_take(x->a->limits, x->login_key, now_ms(x->a), c->auth_failures_login,
-                              (int64_t)c->auth_failure_window);
+    if (tally_knows(x->a->tally, x->known_key, now_ms(x->a))) return true;
+    x->by_login = tally_take(x->a->tally, x->login_key, now_ms(x->a), c->auth_failures_login,
+                             (int64_t)c->auth_failure_window);
     return x->by_login;
 }
 
 static void give_back(struct exchange *x) {
-    if (x->by_network) limits_give_back(x->a->limits, x->network_key, now_ms(x->a));
-    if (x->by_login) limits_give_back(x->a->limits, x->login_key, now_ms(x->a));
+    if (x->by_network) tally_give_back(x->a->tally, x->network_key, now_ms(x->a));
+    if (x->by_login) tally_give_back(x->a->tally, x->login_key, now_ms(x->a));
     x->by_network = x->by_login = false;
 }
 
@@ -158,8 +158,8 @@ void exchange_bad(struct exchange *x, struct str login, const char *why) {
     if (x->forwarded && login.n) {
         /* Dovecot tells only now which login it was. */
         set_login(x, login);
-        limits_take(x->a->limits, x->login_key, now_ms(x->a), c->auth_failures_login,
-                    (int64_t)c->auth_failure_window);
+        tally_take(x->a->tally, x->login_key, now_ms(x->a), c->auth_failures_login,
+                   (int64_t)c->auth_failure_window);
     }
     fail(x, status_make(535, "5.7.8", "Authentication credentials invalid"), why);
 }
@@ -175,7 +175,7 @@ void exchange_good(struct exchange *x, struct str login) {
     struct buf client = BUF(mem);
     give_back(x);
     set_login(x, login);
-    limits_remember(x->a->limits, x->known_key, now_ms(x->a), KNOWN_MS);
+    tally_remember(x->a->tally, x->known_key, now_ms(x->a), KNOWN_MS);
     ip_format(&client, &x->ip);
     LOG(auth_good, .client = buf_str(&client), .mechanism = str_of(x->mech), .login = x->login);
     tell(x, status_make(235, "2.7.0", "Authentication successful"), x->login);
@@ -488,7 +488,7 @@ static bool prepare(struct self *me) {
     a->keeper = a->dovecot_fd = -1;
     a->source = source_of(me->config->auth_source);
     if (!warm_up(a) || getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) return false;
-    a->limits = limits_new(seed);
+    a->tally = tally_new(seed);
     if (*me->config->oauth_key && !read_keys(a)) return false;
     if (a->source == SOURCE_FILE) file_prepare(me);
     return (a->source != SOURCE_PAM && a->source != SOURCE_DOVECOT) || remote_prepare(a);

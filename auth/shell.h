@@ -5,7 +5,7 @@
 #include "auth/dovecot.h"
 #include "auth/jwt.h"
 #include "auth/keeper.h"
-#include "auth/limits.h"
+#include "common/tally.h"
 #include "auth/pool.h"
 #include "auth/sasl.h"
 #include "auth/table.h"
@@ -43,7 +43,7 @@ struct auth {
     size_t count;
     uint32_t ids;
     struct channel *smtpd[SMTPD_MAX];
-    struct limits *limits;
+    struct tally *tally;
     struct pool *pool;
     char secret[32]; /* of dummy verifiers */
     struct jwt_rules *jwt;

@@ -3,6 +3,8 @@ noinst_LIBRARIES += common/libcommon.a
 common_libcommon_a_SOURCES = \
 	common/addr.c \
 	common/addr.h \
+	common/addrlist.c \
+	common/addrlist.h \
 	common/arena.c \
 	common/arena.h \
 	common/cage.c \
@@ -36,6 +38,8 @@ common_libcommon_a_SOURCES = \
 	common/status.h \
 	common/str.c \
 	common/str.h \
+	common/tally.c \
+	common/tally.h \
 	common/timers.c \
 	common/timers.h \
 	common/token.c \
@@ -55,6 +59,7 @@ common_tests = \
 	common/test_net \
 	common/test_rule \
 	common/test_str \
+	common/test_tally \
 	common/test_values \
 	common/test_xtext
 check_PROGRAMS += $(common_tests)
@@ -66,6 +71,7 @@ common_test_config_LDADD = $(TEST_LIBS)
 common_test_net_LDADD = $(TEST_LIBS)
 common_test_rule_LDADD = $(TEST_LIBS)
 common_test_str_LDADD = $(TEST_LIBS)
+common_test_tally_LDADD = $(TEST_LIBS)
 common_test_values_LDADD = $(TEST_LIBS)
 common_test_xtext_LDADD = $(TEST_LIBS)
 

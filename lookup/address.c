@@ -73,7 +73,7 @@ static bool literal_ip(struct str domain, struct ip *ip) {
 
 /* No domain is the bare postmaster (RFC 5321 4.5.1). A loopback address is always this host: sent on, it
  * could only come back to us. */
-static bool is_ours(const struct lookup_rules *r, struct str domain) {
+bool lookup_is_ours(const struct lookup_rules *r, struct str domain) {
     struct ip ip;
     if (domain.n == 0 || in_list(r->local, r->local_count, domain)) return true;
     return literal_ip(domain, &ip) && ip_is_loopback(&ip);
@@ -210,7 +210,7 @@ static struct str target_address(struct query *q, const struct alias_target *t, 
     struct addr a = {.local = t->text, .domain = q->rules->origin};
     const char *why;
     if (t->kind == ALIAS_ADDRESS && !addr_parse(t->text, 0, q->arena, &a, &why)) return STR_NONE;
-    bool self = str_eq_nocase(a.local, key) && is_ours(q->rules, a.domain);
+    bool self = str_eq_nocase(a.local, key) && lookup_is_ours(q->rules, a.domain);
     if (t->kind == ALIAS_FINAL || self) {
         buf_addc(&local, '\\');
         buf_add(&local, a.local);
@@ -315,7 +315,7 @@ static void follow_route(struct query *q, const struct route_value *v) {
 static void resolve(struct query *q, bool anyone) {
     struct route_value v;
     struct status fail;
-    bool ours = is_ours(q->rules, q->rcpt->domain);
+    bool ours = lookup_is_ours(q->rules, q->rcpt->domain);
     enum lookup_found found = find_route(q, ours, &v, &fail);
     bool here = ours || (found == LOOKUP_FOUND && v.how == 'L');
     if (found == LOOKUP_FAIL) answer(q, fail);
@@ -339,10 +339,10 @@ static struct status with_token(const struct query *q, struct status s) {
 }
 
 struct status lookup_rcpt(const struct lookup_rules *r, const struct lookup_tables *t, struct arena *a,
-                          const struct ip *client, const struct addr *rcpt) {
+                          const struct ip *client, bool login, const struct addr *rcpt) {
     struct lookup_route out = {0};
     struct query q = {.rules = r, .tables = t, .arena = a, .rcpt = rcpt, .check_only = true, .out = &out};
-    resolve(&q, client->family == 0 || networks_have(&r->relay_networks, client));
+    resolve(&q, login || client->family == 0 || networks_have(&r->relay_networks, client));
     return with_token(&q, out.status);
 }
 

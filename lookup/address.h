@@ -61,10 +61,11 @@ struct lookup_route {
 struct lookup_rules *lookup_rules_new(const struct config *c, const char **why);
 void lookup_rules_free(struct lookup_rules *r); /* NULL is allowed */
 
-/* May this client (family 0: a local user) send to this recipient? The status answers RCPT. Texts are
+/* May this client (family 0: a local user; login: he has logged in) send to this recipient? The status answers RCPT. Texts are
  * literals, or lie in the arena or the tables. */
 struct status lookup_rcpt(const struct lookup_rules *r, const struct lookup_tables *t, struct arena *a,
-                          const struct ip *client, const struct addr *rcpt);
+                          const struct ip *client, bool login, const struct addr *rcpt);
+bool lookup_is_ours(const struct lookup_rules *r, struct str domain); /* do its users live here? */
 /* Where does it go? A local part that begins with a backslash is one that must not be looked up in the
  * aliases again: only expansions have it, lookup_rcpt refuses it. */
 void lookup_route(const struct lookup_rules *r, const struct lookup_tables *t, struct arena *a,

@@ -18,6 +18,8 @@ lookup_liblookup_a_SOURCES = \
 	lookup/passwd.c \
 	lookup/passwd.h \
 	lookup/rules.c \
+	lookup/senders.c \
+	lookup/senders.h \
 	lookup/tables.c \
 	lookup/tables.h
 LOOKUP_LIBS = lookup/liblookup.a lookup/libtables.a
@@ -29,11 +31,13 @@ lookup_lookup_LDADD = $(LOOKUP_LIBS) $(COMMON_LIBS) $(CDB_LIBS)
 lookup_tests = \
 	lookup/test_address \
 	lookup/test_aliases \
-	lookup/test_routes
+	lookup/test_routes \
+	lookup/test_senders
 check_PROGRAMS += $(lookup_tests)
 TESTS += $(lookup_tests)
 lookup_test_address_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
 lookup_test_aliases_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
+lookup_test_senders_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
 lookup_test_routes_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
 
 if FUZZ

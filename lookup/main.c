@@ -10,12 +10,14 @@
 #include "common/arena.h"
 #include "common/channel.h"
 #include "common/program.h"
+#include "common/tally.h"
 #include "lookup/address.h"
 #include "lookup/tables.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 enum { QUERY_MAX = 16u << 20 }; /* octets one answer may take: 10,000 addresses */
@@ -23,6 +25,7 @@ enum { QUERY_MAX = 16u << 20 }; /* octets one answer may take: 10,000 addresses 
 struct lookup {
     struct lookup_rules *rules;
     struct tables *tables;
+    struct tally *tally;
     struct arena *arena; /* of the question in hand */
     int64_t now;
 };
@@ -47,6 +50,34 @@ static bool client_of(const struct wire_rcpt_query *m, struct ip *out) {
     return true;
 }
 
+/* Messages and recipients of a login, in one place for all smtpd processes. */
+enum { LOGIN_MESSAGE = 'm', LOGIN_RECIPIENT = 'r' };
+
+static bool counted(struct self *me, char what, struct str login) {
+    struct lookup *l = me->state;
+    char mem[257];
+    struct buf name = BUF(mem);
+    uint64_t max = what == LOGIN_MESSAGE ? me->config->login_message_rate : me->config->login_recipient_rate;
+    buf_addc(&name, what);
+    buf_add(&name, login);
+    uint64_t key = tally_key(l->tally, TALLY_LOGIN, &(struct ip){0}, buf_str(&name));
+    return tally_take(l->tally, key, l->now / 1000000, max, (int64_t)me->config->login_rate_window);
+}
+
+static void on_sender_query(void *ctx, struct channel *ch, const struct wire_sender_query *m, int fd) {
+    struct lookup *l = state_of(ctx);
+    struct addr sender;
+    struct status s = status_make(250, "2.1.0", "Sender ok");
+    const char *why;
+    (void)fd;
+    if (!m->login.n || !addr_parse(m->sender, ADDR_NULL | ADDR_UTF8, l->arena, &sender, &why)) s = bad_address();
+    else if (!sender_allowed(l->rules, tables_senders(l->tables), m->login, &sender, l->arena))
+        s = status_make(553, "5.7.1", "This address is not yours to send from");
+    else if (!counted(ctx, LOGIN_MESSAGE, m->login))
+        s = status_make(450, "4.7.1", "Too many messages of this login, try again later (login-message-rate)");
+    SEND(ch, rcpt_answer, .tag = m->tag, WIRE_STATUS(s));
+}
+
 static void on_rcpt_query(void *ctx, struct channel *ch, const struct wire_rcpt_query *m, int fd) {
     struct lookup *l = state_of(ctx);
     struct addr rcpt;
@@ -56,7 +87,9 @@ static void on_rcpt_query(void *ctx, struct channel *ch, const struct wire_rcpt_
     (void)fd;
     if (!client_of(m, &client)) s = status_make(451, "4.3.0", "the question of smtpd is damaged");
     else if (!addr_parse(m->rcpt, ADDR_POSTMASTER | ADDR_UTF8, l->arena, &rcpt, &why)) s = bad_address();
-    else s = lookup_rcpt(l->rules, tables_interface(l->tables), l->arena, &client, &rcpt);
+    else s = lookup_rcpt(l->rules, tables_interface(l->tables), l->arena, &client, m->login.n > 0, &rcpt);
+    if (s.kind == STATUS_OK && m->login.n && !counted(ctx, LOGIN_RECIPIENT, m->login))
+        s = status_make(450, "4.7.1", "Too many recipients of this login, try again later (login-recipient-rate)");
     SEND(ch, rcpt_answer, .tag = m->tag, WIRE_STATUS(s));
 }
 
@@ -101,7 +134,10 @@ static void begin(struct self *me) {
     static struct lookup l;
     const struct config *c = me->config;
     l.arena = arena_new(QUERY_MAX);
-    l.tables = tables_new(c->alias_file, c->route_file, c->passwd_file, &l.now);
+    l.tables = tables_new(c->alias_file, c->route_file, c->passwd_file, c->sender_file, &l.now);
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) < 0) LOG_TROUBLE("no random octets for lookup's tables");
+    l.tally = tally_new(seed);
     me->state = &l;
     set_rules(me);
 }
@@ -114,10 +150,10 @@ static void reconfigured(struct self *me, const struct config *old) {
 /* Directories, not files: newaliases and passwd(1) replace files. One that does not exist is left out; when
  * it is made later, this program must be started again. */
 static size_t read_paths(const struct config *c, const char **paths, size_t max) {
-    static char mem[3][PATH_MAX];
-    const char *const files[] = {c->alias_file, c->route_file, c->passwd_file};
+    static char mem[4][PATH_MAX];
+    const char *const files[] = {c->alias_file, c->route_file, c->passwd_file, c->sender_file};
     size_t n = 0;
-    for (size_t i = 0; i < 3 && n < max; i++) {
+    for (size_t i = 0; i < 4 && n < max; i++) {
         struct stat st;
         const char *slash = strrchr(files[i], '/');
         if (!slash) continue;
@@ -131,6 +167,7 @@ int main(int argc, char **argv) {
     static const struct wire_handlers handlers = {
         .rcpt_query = on_rcpt_query,
         .route_query = on_route_query,
+        .sender_query = on_sender_query,
         .user_query = on_user_query,
     };
     static const struct program p = {

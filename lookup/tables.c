@@ -61,6 +61,13 @@ struct tables {
         bool looked;
         int64_t looked_at;
     } passwd;
+    struct {
+        char file[PATH_MAX];
+        struct version version;
+        struct senders *table;
+        bool looked;
+        int64_t looked_at;
+    } senders;
     struct lookup_tables interface;
 };
 
@@ -212,6 +219,49 @@ static const struct passwd_table *accounts(struct tables *t) {
     return t->passwd.table;
 }
 
+/* ---- Who may send from which address ---- */
+
+static void senders_open(struct tables *t, const struct version *seen) {
+    struct stat st;
+    char why[400];
+    int fd = open(t->senders.file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    t->senders.version = *seen; /* told once, if it is wrong */
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > PASSWD_SIZE_MAX) {
+        LOG_TROUBLE("cannot read the senders in %s: %s", t->senders.file, strerror(errno));
+        if (fd >= 0) close(fd);
+        return;
+    }
+    size_t n = 0, size = (size_t)st.st_size;
+    char *mem = xmalloc(size + 1);
+    ssize_t got = 0;
+    while (n < size && (got = read(fd, mem + n, size - n)) > 0) n += (size_t)got;
+    close(fd);
+    struct senders *fresh = senders_parse((struct str){mem, n}, t->senders.file, why, sizeof why);
+    free(mem);
+    if (!fresh) {
+        LOG_TROUBLE("%s; the table of before stays in force", why);
+        return;
+    }
+    senders_free(t->senders.table);
+    t->senders.table = fresh;
+}
+
+const struct senders *tables_senders(struct tables *t) {
+    struct stat st;
+    if (t->senders.looked && *t->now - t->senders.looked_at < again_ns) return t->senders.table;
+    t->senders.looked = true;
+    t->senders.looked_at = *t->now;
+    if (stat(t->senders.file, &st) == 0) {
+        struct version seen = version_of(&st);
+        if (!same_version(&seen, &t->senders.version)) senders_open(t, &seen);
+    } else if (errno == ENOENT) {
+        senders_free(t->senders.table);
+        t->senders.table = NULL;
+        t->senders.version = (struct version){0};
+    }
+    return t->senders.table;
+}
+
 /* ---- The interface ---- */
 
 static enum lookup_found find_alias(void *ctx, struct str key, struct str *value, struct status *fail) {
@@ -260,13 +310,14 @@ static void map_name(struct map *m, const char *text_file, const char *compiler)
     if (snprintf(m->file, sizeof m->file, "%s.cdb", text_file) >= (int)sizeof m->file) m->file[0] = '\0';
 }
 
-struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file,
+struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file, const char *sender_file,
                           const int64_t *now) {
     struct tables *t = xmalloc(sizeof *t);
     t->now = now;
     map_name(&t->alias, alias_file, "newaliases");
     map_name(&t->route, route_file, "postern routes");
     snprintf(t->passwd.file, sizeof t->passwd.file, "%s", *passwd_file ? passwd_file : "/etc/passwd");
+    snprintf(t->senders.file, sizeof t->senders.file, "%s", sender_file);
     t->interface = (struct lookup_tables){t, find_alias, find_route, find_user, spool_group};
     return t;
 }
@@ -280,5 +331,6 @@ void tables_free(struct tables *t) {
     map_close(&t->alias);
     map_close(&t->route);
     passwd_free(t->passwd.table);
+    senders_free(t->senders.table);
     free(t);
 }

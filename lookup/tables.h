@@ -3,15 +3,16 @@
 #ifndef POSTERN_LOOKUP_TABLES_H
 #define POSTERN_LOOKUP_TABLES_H
 
-#include "lookup/address.h"
+#include "lookup/senders.h"
 
 struct tables;
 
 /* Paths are copied. passwd_file "": the system's. now: nanoseconds of a monotonic clock, read at each use. */
-struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file,
+struct tables *tables_new(const char *alias_file, const char *route_file, const char *passwd_file, const char *sender_file,
                           const int64_t *now);
 void tables_free(struct tables *t);
 const struct lookup_tables *tables_interface(struct tables *t);
+const struct senders *tables_senders(struct tables *t); /* NULL: an empty table */
 bool tables_login(struct tables *t, uint32_t uid, struct str *name); /* the account of a UID */
 
 #endif

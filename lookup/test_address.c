@@ -162,7 +162,7 @@ static struct status ask(struct world *w, const char *client, const char *rcpt) 
     const char *why;
     arena_reset(w->arena);
     if (!addr_parse(str_of(rcpt), ADDR_POSTMASTER, w->arena, &a, &why)) fail_msg("%s: %s", rcpt, why);
-    return lookup_rcpt(w->rules, &w->tables, w->arena, &ip, &a);
+    return lookup_rcpt(w->rules, &w->tables, w->arena, &ip, false, &a);
 }
 
 static void answers_rcpt(void **state) {
@@ -331,7 +331,7 @@ static void refuses_relay_forms(void **state) {
             arena_reset(w->arena);
             if (addr_parse_path(str_of(relay_forms[i]), ADDR_POSTMASTER, w->arena, &a, &rest, &why) &&
                 !rest.n) {
-                struct status s = lookup_rcpt(w->rules, &w->tables, w->arena, &stranger, &a);
+                struct status s = lookup_rcpt(w->rules, &w->tables, w->arena, &stranger, false, &a);
                 if (s.kind != STATUS_NEVER) fail_msg("%s: %u", relay_forms[i], s.code);
             }
         }

@@ -37,7 +37,15 @@ bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const
          .ip = {(const char *)ip->b, ip->family == 4   ? 4
                                      : ip->family == 6 ? 16
                                                        : 0},
-         .sender = m->sender_text, .rcpt = rcpt->text);
+         .sender = m->sender_text, .rcpt = rcpt->text, .login = session_login(c->session));
+    return true;
+}
+
+bool ask_sender(struct conn *c, const struct session_mail *m) {
+    struct shell *sh = c->sh;
+    if (!sh->lookup || channel_full(sh->lookup)) return false;
+    SEND(sh->lookup, sender_query, .tag = ask_new(c, SESSION_SLOT_SENDER), .login = session_login(c->session),
+         .sender = m->sender_text);
     return true;
 }
 

@@ -44,8 +44,9 @@ static bool hello(struct session *s, struct str name, bool esmtp) {
 }
 
 void cmd_ehlo(struct session *s, struct str arg) {
-    char mem[64], limits_mem[64];
-    struct buf size = BUF(mem), limits = BUF(limits_mem);
+    char mem[64], limits_mem[64], auth_mem[420], offer_mem[400];
+    struct buf size = BUF(mem), limits = BUF(limits_mem), auth = BUF(auth_mem), offer = BUF(offer_mem);
+    bool plus;
     if (!hello(s, arg, true)) return;
     buf_adds(&size, "SIZE "); /* RFC 1870 */
     buf_addu(&size, s->host->size_limit);
@@ -58,6 +59,11 @@ void cmd_ehlo(struct session *s, struct str arg) {
     session_plain(s, 250, true, STR("SMTPUTF8"));            /* RFC 6531 */
     session_plain(s, 250, true, STR("CHUNKING"));            /* RFC 3030 */
     session_plain(s, 250, true, STR("DSN"));                 /* RFC 3461 */
+    if (auth_offer(s, &offer, &plus).n) {
+        buf_adds(&auth, "AUTH ");
+        buf_add(&auth, buf_str(&offer));
+        session_plain(s, 250, true, buf_str(&auth)); /* RFC 4954 */
+    }
     session_plain(s, 250, true, buf_str(&limits));
     session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES")); /* RFC 2034 */
     session_plain(s, 250, false, STR("HELP"));

@@ -1,5 +1,6 @@
 /* MAIL (RFC 5321 4.1.1.2). */
 #include "common/arena.h"
+#include "common/xtext.h"
 #include "smtpd/state.h"
 
 static bool take_size(struct session *s, struct transaction *tx, struct str value, struct status *st) {
@@ -39,11 +40,26 @@ static bool take_utf8(struct session *s, struct transaction *tx, struct str valu
     return true;
 }
 
-static const struct session_param params[] = {{STR("SIZE"), take_size},
-                                              {STR("BODY"), take_body},
-                                              {STR("SMTPUTF8"), take_utf8},
-                                              {STR("RET"), param_ret},
-                                              {STR("ENVID"), param_envid}};
+/* RFC 4954 5: who handed the message in where it came from. It is checked, as what xtext hides must be, and then not
+ * believed: nobody we take mail from is trusted to say it. */
+static bool take_auth(struct session *s, struct transaction *tx, struct str value, struct status *st) {
+    char mem[ADDR_TEXT_MAX + 1];
+    struct buf b = BUF(mem);
+    struct addr addr;
+    const char *why;
+    if (s->client.service != SERVICE_SUBMISSION) {
+        *st = status_make(555, "5.5.4", "Parameter not known");
+        return false;
+    }
+    if (str_eq(value, STR("<>"))) return true;
+    if (xtext_decode(&b, value) && addr_parse(buf_str(&b), 0, tx->arena, &addr, &why)) return true;
+    *st = status_make(501, "5.5.4", "AUTH is <> or an address in xtext");
+    return false;
+}
+
+static const struct session_param params[] = {{STR("SIZE"), take_size},     {STR("BODY"), take_body},
+                                              {STR("SMTPUTF8"), take_utf8}, {STR("RET"), param_ret},
+                                              {STR("ENVID"), param_envid},  {STR("AUTH"), take_auth}};
 
 static struct str origin_text(const struct session *s, struct arena *a) {
     struct buf b = buf_in(a, 300);
@@ -55,7 +71,11 @@ static struct str origin_text(const struct session *s, struct arena *a) {
     buf_adds(&b, "client [");
     ip_format(&b, &s->client.ip);
     buf_adds(&b, "] helo ");
-    buf_add(&b, str_sub(s->helo, 0, 200));
+    buf_add(&b, str_sub(s->helo, 0, s->login.n ? 100 : 200));
+    if (s->login.n) {
+        buf_adds(&b, " login ");
+        buf_add_escaped(&b, str_sub(s->login, 0, 30));
+    }
     return buf_str(&b);
 }
 
@@ -76,8 +96,38 @@ static bool parse(struct session *s, struct transaction *tx, struct str arg, str
     return session_may_utf8(tx, tx->mail.sender_text, st);
 }
 
+/* RFC 6409 4.3: who submits must log in. */
+static bool needs_login(struct session *s) {
+    if (s->client.service != SERVICE_SUBMISSION || s->login.n) return false;
+    if (auth_safe(s)) session_wrong(s, "mail", 530, "5.7.0", "Log in first: AUTH");
+    else session_wrong(s, "mail", 530, "5.7.0", "Say STARTTLS first, then AUTH"); /* RFC 3207 4 */
+    return true;
+}
+
+void mail_settle(struct session *s, const struct status *st) {
+    if (st->kind == STATUS_OK) {
+        session_say(s, 250, "2.1.0", "Sender ok");
+        return;
+    }
+    struct status copy = *st;
+    char mem[300];
+    struct buf text = BUF(mem);
+    buf_add(&text, str_sub(st->text, 0, sizeof mem)); /* it lives in the transaction */
+    copy.text = buf_str(&text);
+    session_refuse(s, "mail", &copy, STR_NONE);
+    if (!s->over) session_forget(s);
+}
+
+/* Whose address it is, only lookup knows (RFC 6409 6.1). */
+static void ask_sender(struct session *s) {
+    struct status st = status_make(451, "4.3.0", "Sender cannot be checked now, try again later");
+    s->asking_sender = s->host->ops->ask_sender(s->ctx, &s->tx->mail);
+    if (!s->asking_sender) mail_settle(s, &st);
+}
+
 void cmd_mail(struct session *s, struct str arg) {
     struct status st;
+    if (needs_login(s)) return;
     struct transaction *tx = transaction_new(s->host->rcpt_limit);
     if (!tx) {
         session_wrong(s, "mail", 452, "4.3.1", "No memory, try again later");
@@ -95,5 +145,6 @@ void cmd_mail(struct session *s, struct str arg) {
         session_forget(s);
         return;
     }
-    session_say(s, 250, "2.1.0", "Sender ok");
+    if (s->client.service == SERVICE_SUBMISSION) ask_sender(s);
+    else session_say(s, 250, "2.1.0", "Sender ok");
 }

@@ -140,6 +140,22 @@ static void op_event(void *ctx, const struct session_event *e) {
     }
 }
 
+static bool op_auth(void *ctx, const struct session_auth *a) {
+    return auth_begin(ctx, a);
+}
+
+static bool op_auth_more(void *ctx, struct str response) {
+    return auth_more(ctx, response);
+}
+
+static void op_auth_drop(void *ctx) {
+    auth_drop(ctx);
+}
+
+static bool op_ask_sender(void *ctx, const struct session_mail *m) {
+    return ask_sender(ctx, m);
+}
+
 const struct session_ops conn_ops = {
     .send = op_send,
     .deadline = op_deadline,
@@ -150,6 +166,10 @@ const struct session_ops conn_ops = {
     .abort = op_abort,
     .event = op_event,
     .close = op_close,
+    .auth = op_auth,
+    .auth_more = op_auth_more,
+    .auth_drop = op_auth_drop,
+    .ask_sender = op_ask_sender,
 };
 
 static void close_socket(struct conn *c) {
@@ -166,6 +186,7 @@ static void end_session(struct conn *c) {
     LOG(disconnect, .session = c->number, .client = conn_client(c, mem),
         .why = str_of(c->why ? c->why : "end"), .messages = n.messages, .commands = n.commands,
         .ms = (uint64_t)(loop_now(c->sh->me->loop) - c->since_ns) / 1000000);
+    auth_drop(c);
     session_free(c->session);
     c->session = NULL;
     mail_drop(c);

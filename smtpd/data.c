@@ -14,11 +14,38 @@ static void on_delivered_to(void *ctx, struct str value) {
         d->loop = addr_same(&a, &r->addr);
 }
 
+/* What is left after the fix-up, and is kept. */
+static void store(void *ctx, struct str run) {
+    struct session *s = ctx;
+    struct data_phase *d = s->tx->data;
+    s->tx->mail.size += run.n;
+    if (d->failed) return;
+    if (d->taken > s->host->size_limit || s->tx->mail.size > s->host->size_limit || d->line.stray || !s->host->ops->write(s->ctx, run)) {
+        struct status st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
+        data_fail(s, &st);
+    }
+}
+
+/* RFC 6409 6.1, when submission-check-from says so; the sender of the envelope lookup has checked. */
+static void on_from(void *ctx, const struct addr *v, size_t n, bool ok) {
+    struct session *s = ctx;
+    if (!ok || n != 1 || !addr_same(&v[0], &s->tx->mail.sender)) s->tx->data->foreign_from = true;
+}
+
+static bool start_fixup(struct session *s, struct data_phase *d) {
+    if (s->client.service != SERVICE_SUBMISSION) return true;
+    d->fixup = ARENA_NEW(s->tx->arena, struct fixup);
+    if (!d->fixup) return false;
+    *d->fixup = (struct fixup){
+        .origin = s->host->origin, .sink = store, .from = on_from, .ctx = s, .arena = s->tx->arena};
+    return fixup_begin(d->fixup);
+}
+
 bool data_start(struct session *s, bool chunked) {
     struct transaction *tx = s->tx;
     struct data_phase *d = ARENA_NEW(tx->arena, struct data_phase);
     tx->mail.arrival_ms = s->now.wall_ms;
-    if (!d || !s->host->ops->begin(s->ctx, &tx->mail)) return false;
+    if (!d || !start_fixup(s, d) || !s->host->ops->begin(s->ctx, &tx->mail)) return false;
     d->chunked = chunked;
     d->header.delivered_to = on_delivered_to;
     d->header.ctx = s;
@@ -46,25 +73,24 @@ void data_fail(struct session *s, const struct status *st) {
 static void sink(void *ctx, struct str run) {
     struct session *s = ctx;
     struct data_phase *d = s->tx->data;
-    s->tx->mail.size += run.n;
+    d->taken += run.n;
     if (d->header.place != HEADER_DONE) header_take(&d->header, run);
-    if (d->failed) return;
-    if (s->tx->mail.size > s->host->size_limit || d->line.stray || !s->host->ops->write(s->ctx, run)) {
-        struct status st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
-        data_fail(s, &st);
-    }
+    if (d->fixup && d->fixup->place != FIXUP_OVER) fixup_take(d->fixup, run);
+    else store(s, run);
 }
 
 /* What speaks against the message, worst first; the order does not depend on how the bytes came. */
 static bool objection(const struct session *s, struct status *st) {
     const struct data_phase *d = s->tx->data;
     if (d->line.stray) *st = status_make(554, "5.6.0", "Bare CR, bare LF or NUL in the message");
-    else if (s->tx->mail.size > s->host->size_limit)
+    else if (d->taken > s->host->size_limit || s->tx->mail.size > s->host->size_limit)
         *st = status_make(552, "5.3.4", "Message too large for this server");
     else if (d->header.received > s->host->hop_limit) /* RFC 5321 6.3 */
         *st = status_make(554, "5.4.6", "Too many Received fields: a mail loop");
     else if (d->loop) *st = status_make(554, "5.4.6", "Delivered to this recipient before: a mail loop");
     else if (d->failed) *st = d->failure;
+    else if (d->fixup && s->host->check_from && (d->foreign_from || !d->header.from))
+        *st = status_make(550, "5.7.1", "From is not the sender you gave (submission-check-from)");
     else return false;
     return true;
 }
@@ -129,6 +155,7 @@ static void complete(struct session *s) {
     struct transaction *tx = s->tx;
     struct status st;
     tx->data->ended_ns = s->now.mono_ns;
+    if (tx->data->fixup) fixup_end(tx->data->fixup);
     if (objection(s, &st)) {
         refuse(s, &st);
         return;

@@ -31,7 +31,11 @@ static void check_replies(struct str said) {
 }
 
 static void tell(struct world *w, struct str in, size_t piece, unsigned how) {
-    world_begin(w, "mx.test");
+    static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
+    struct session_client client = {.ip = {4, {192, 0, 2, 7}},
+                                    .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
+    world_begin_as(w, "mx.test", &client);
+    w->host.cleartext = (struct networks){1, &near};
     w->host.rcpt_limit = 5;
     w->host.hop_limit = 3;
     w->host.size_limit = 2000;
@@ -46,15 +50,15 @@ static void tell(struct world *w, struct str in, size_t piece, unsigned how) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct world a, b;
-    if (size < 2 || size > 8000) return 0;
+    if (size < 2 || size > 16000) return 0;
     size_t piece = 1 + data[0] % 64;
     struct str in = {(const char *)data + 2, size - 2};
-    tell(&a, in, in.n ? in.n : 1, 0);
+    tell(&a, in, in.n ? in.n : 1, data[1] & 4u);
     tell(&b, in, piece, data[1]);
     CHECK(str_eq(world_said(&a), world_said(&b)));
     CHECK(a.received == b.received && a.rejects == b.rejects && a.closed == b.closed);
     session_lost(a.session, a.now, "gone");
-    CHECK(!a.mail_open);
+    CHECK(!a.mail_open && !a.auth_open);
     world_end(&a);
     world_end(&b);
     return 0;

@@ -26,22 +26,23 @@ static enum line_what skip(struct line_reader *r, struct str *in) {
         used = (size_t)(end - in->p) + 2;
     }
     *in = str_sub(*in, used, in->n);
-    *r = (struct line_reader){0};
+    *r = (struct line_reader){.max = r->max};
     return LINE_LONG;
 }
 
 enum line_what line_command(struct line_reader *r, struct str *in, struct str *line) {
+    size_t max = r->max ? r->max : LINE_COMMAND_MAX;
     if (r->skipping) return skip(r, in);
     const char *end = find_crlf(*in);
     if (!end) {
-        if (in->n < LINE_COMMAND_MAX) return LINE_MORE;
+        if (in->n < max) return LINE_MORE;
         r->skipping = true;
         return skip(r, in);
     }
     size_t n = (size_t)(end - in->p);
     *line = str_sub(*in, 0, n);
     *in = str_sub(*in, n + 2, in->n);
-    if (n + 2 > LINE_COMMAND_MAX) return LINE_LONG;
+    if (n + 2 > max) return LINE_LONG;
     return has_stray(*line) ? LINE_STRAY : LINE_READY;
 }
 

@@ -13,6 +13,7 @@ enum {
     /* 4.5.3.1.4: 512 octets with CR LF; NOTIFY and ORCPT add 530 to RCPT (RFC 3461 5.4). What SIZE, BODY,
      * ENVID, RET and SMTPUTF8 add to MAIL is less. */
     LINE_COMMAND_MAX = 512 + 530,
+    LINE_AUTH_MAX = 12288, /* RFC 4954 4: an AUTH command, and the responses in its exchange */
 };
 
 enum line_what {
@@ -25,9 +26,10 @@ enum line_what {
 struct line_reader {
     bool skipping; /* within a line that is too long */
     bool cr;       /* and its last octet so far was CR */
+    size_t max;    /* LINE_COMMAND_MAX when 0 */
 };
 
-/* Cuts the next command line off *in. Never keeps more than LINE_COMMAND_MAX octets waiting. */
+/* Cuts the next command line off *in. Never keeps more than its maximum of octets waiting. */
 enum line_what line_command(struct line_reader *r, struct str *in, struct str *line);
 /* Looks without taking: is the next thing in `in` a whole, clean line? A reader that skips says no. */
 bool line_peek(const struct line_reader *r, struct str in, struct str *line);

@@ -1,6 +1,7 @@
 # smtpd: turns a stranger's bytes into one envelope and one sealed message.
 noinst_LIBRARIES += smtpd/libsmtpd.a
 smtpd_libsmtpd_a_SOURCES = \
+	smtpd/cmd_auth.c \
 	smtpd/cmd_bdat.c \
 	smtpd/cmd_data.c \
 	smtpd/cmd_ehlo.c \
@@ -15,6 +16,8 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/cmd_vrfy.c \
 	smtpd/commands.def \
 	smtpd/data.c \
+	smtpd/fixup.c \
+	smtpd/fixup.h \
 	smtpd/header.c \
 	smtpd/header.h \
 	smtpd/line.c \
@@ -33,6 +36,7 @@ smtpd_libsmtpd_a_SOURCES = \
 pkglibexec_PROGRAMS += smtpd/smtpd
 smtpd_smtpd_SOURCES = \
 	smtpd/ask.c \
+	smtpd/auth.c \
 	smtpd/body.c \
 	smtpd/body.h \
 	smtpd/conn.c \
@@ -52,12 +56,14 @@ smtpd_tests = \
 	smtpd/test_line \
 	smtpd/test_policy \
 	smtpd/test_session \
-	smtpd/test_shell
+	smtpd/test_shell \
+	smtpd/test_submission
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_policy_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_submission_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_shell_LDADD = $(TEST_LIBS)
 
 # The fuzz twin: ./configure CC=clang --enable-fuzz; smtpd/fuzz_session -dict=smtpd/fuzz_session.dict -max_total_time=60

@@ -107,6 +107,11 @@ static void take_settings(struct shell *sh) {
     sh->host.command_ms = (int64_t)c->command_timeout;
     sh->host.data_ms = (int64_t)c->data_timeout;
     sh->host.data_rate = c->data_rate;
+    sh->host.mechs = str_of(sh->mechs);
+    sh->host.cleartext = c->auth_cleartext_networks;
+    sh->host.origin = str_of(c->origin);
+    sh->host.check_from = c->submission_check_from;
+    sh->host.hide_client = c->submission_hide_client;
 }
 
 static bool prepare(struct self *me) {
@@ -179,6 +184,9 @@ static void on_peer(struct self *me, struct channel *ch) {
     } else if (channel_peer(ch) == ROLE_lookup) {
         if (sh->lookup) ask_lost(sh);
         sh->lookup = ch;
+    } else if (channel_peer(ch) == ROLE_auth) {
+        if (sh->auth) auth_lost(sh);
+        sh->auth = ch;
     }
 }
 
@@ -187,6 +195,7 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     if (ch == sh->queue) mail_lost(sh);
     else if (ch == sh->lookup) ask_lost(sh);
     else if (ch == sh->resolve) names_lost(sh);
+    else if (ch == sh->auth) auth_lost(sh);
 }
 
 static void on_drained(struct self *me, struct channel *ch) {
@@ -220,6 +229,9 @@ static const struct wire_handlers handlers = {
     .user_answer = ask_user_answer,
     .name_answer = names_answer,
     .submission = on_submission,
+    .auth_offer = auth_take_offer,
+    .auth_challenge = auth_take_challenge,
+    .auth_done = auth_take_done,
     .lease = mail_lease,
     .mail_done = mail_done,
 };

@@ -31,7 +31,7 @@ static void add_date(struct buf *b, int64_t wall_ms) {
 /* RFC 5321 4.4: Extended-Domain with the address that the connection came from, which no client can
  * choose. */
 static void add_from(struct buf *b, const struct session *s) {
-    if (s->client.local) return;
+    if (s->client.local || (s->login.n && s->host->hide_client)) return;
     buf_adds(b, "from ");
     buf_add(b, s->helo);
     buf_adds(b, " (");
@@ -74,7 +74,7 @@ static void add_received(struct buf *b, const struct session *s) {
 /* RFC 6409 8.2, 8.3: only for our own users; the mail of others is not ours to mend. */
 static void add_missing(struct buf *b, const struct session *s) {
     const struct header_scan *h = &s->tx->data->header;
-    if (!s->client.local) return;
+    if (s->client.service != SERVICE_LOCAL && s->client.service != SERVICE_SUBMISSION) return;
     if (!h->date) {
         buf_adds(b, "Date: ");
         add_date(b, s->tx->mail.arrival_ms);

@@ -76,6 +76,9 @@ void session_close(struct session *s, const char *why) {
     session_flush(s);
     session_forget(s);
     drop_held(s);
+    if (s->auth != AUTH_NONE) s->host->ops->auth_drop(s->ctx);
+    s->auth = AUTH_NONE;
+    s->asking_sender = false;
     s->over = true;
     s->host->ops->close(s->ctx, why);
 }
@@ -114,13 +117,21 @@ static void command(struct session *s, struct str line) {
     else session_wrong(s, "command", 500, "5.5.1", "Command not known; HELP lists those that are");
 }
 
+/* What is to be read next may be a line of AUTH, which is longer than others. */
+static bool long_line(const struct session *s, struct str in) {
+    if (s->client.service != SERVICE_SUBMISSION) return false;
+    return s->auth == AUTH_RESPONSE || (!s->login.n && str_starts_nocase(in, STR("AUTH ")));
+}
+
 static bool take_command(struct session *s, struct str *in) {
     struct str line = STR_NONE;
+    s->reader.max = long_line(s, *in) ? LINE_AUTH_MAX : LINE_COMMAND_MAX;
     enum line_what what = line_command(&s->reader, in, &line);
     if (what == LINE_MORE) return false;
     s->commands++;
     s->moved = true;
-    if (what == LINE_READY) command(s, line);
+    if (s->auth == AUTH_RESPONSE) auth_response(s, what, line);
+    else if (what == LINE_READY) command(s, line);
     else if (what == LINE_LONG) session_wrong(s, "line", 500, "5.5.2", "Line too long");
     else session_wrong(s, "line", 500, "5.5.2", "Bare CR, bare LF or NUL in a command");
     return true;
@@ -137,11 +148,12 @@ static bool may_ask_ahead(const struct session *s, struct str in) {
 
 static bool may_take(const struct session *s, struct str in) {
     if (!s->greeted || s->over || s->lost || s->committing || s->congested || in.n == 0) return false;
+    if (s->auth == AUTH_ASKED || s->asking_sender) return false;
     return !s->tx || !s->tx->waiting || may_ask_ahead(s, in);
 }
 
 static bool idle(const struct session *s) {
-    return !s->committing && !(s->tx && (s->tx->waiting || s->tx->data));
+    return !s->committing && s->auth != AUTH_ASKED && !s->asking_sender && !(s->tx && (s->tx->waiting || s->tx->data));
 }
 
 static void process(struct session *s, struct str *in) {
@@ -207,6 +219,8 @@ static void forget_all(struct session *s) {
     free((char *)(uintptr_t)s->helo.p);
     s->helo = STR_NONE;
     s->esmtp = false;
+    free((char *)(uintptr_t)s->login.p);
+    s->login = STR_NONE;
     s->state = AT_START;
     s->reader = (struct line_reader){0};
 }
@@ -299,9 +313,34 @@ static struct status copy_status(struct arena *a, const struct status *st) {
     return c;
 }
 
+static void sender_answer(struct session *s, const struct status *st) {
+    struct status copy = copy_status(s->tx->arena, st);
+    s->asking_sender = false;
+    s->moved = true;
+    mail_settle(s, &copy);
+    if (!s->over) go_on(s);
+}
+
+void session_challenge(struct session *s, struct session_now now, struct str base64) {
+    s->now = now;
+    if (s->over || s->auth != AUTH_ASKED) return;
+    s->moved = true;
+    auth_challenged(s, base64);
+    go_on(s);
+}
+
+void session_authenticated(struct session *s, struct session_now now, const struct status *st, struct str login) {
+    s->now = now;
+    if (s->over || s->auth == AUTH_NONE) return;
+    s->moved = true;
+    auth_ended(s, st, login);
+    if (!s->over) go_on(s);
+}
+
 void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st) {
     struct waiting *w = find_waiting(s, slot);
     s->now = now;
+    if (!s->over && slot == SESSION_SLOT_SENDER && s->asking_sender) sender_answer(s, st);
     if (s->over || !w) return;
     w->answered = true;
     w->st = copy_status(s->tx->arena, st);
@@ -343,7 +382,7 @@ void session_expire(struct session *s, struct session_now now) {
     else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
     else if (!s->committing && s->now.mono_ns >= too_slow_at(s))
         session_end(s, "4.4.2", "Data comes too slowly", "data too slow");
-    else if (s->tx->data && !s->committing) session_end(s, "4.4.2", "No data for too long", "data timeout");
+    else if (s->tx && s->tx->data && !s->committing) session_end(s, "4.4.2", "No data for too long", "data timeout");
     else session_end(s, "4.3.0", "Too busy, try again later", "no answer from inside");
 }
 
@@ -359,13 +398,13 @@ void session_stop(struct session *s, struct session_now now) {
     if (s->over) return;
     s->stopping = true;
     /* A message whose data is under way may still be finished; a mere envelope is cheap to repeat. */
-    if (s->tx && !s->tx->data) session_forget(s);
+    if (s->tx && !s->tx->data && !s->asking_sender) session_forget(s);
     go_on(s);
 }
 
 bool session_wants(const struct session *s) {
-    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested &&
-           !(s->tx && s->tx->waiting);
+    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && s->auth != AUTH_ASKED &&
+           !s->asking_sender && !(s->tx && s->tx->waiting);
 }
 
 bool session_in_data(const struct session *s) {
@@ -378,6 +417,10 @@ bool session_over(const struct session *s) {
 
 struct session_counts session_counts(const struct session *s) {
     return (struct session_counts){s->messages, s->commands};
+}
+
+struct str session_login(const struct session *s) {
+    return s->login;
 }
 
 const struct session_tls *session_tls(const struct session *s) {

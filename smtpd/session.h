@@ -66,6 +66,16 @@ struct session_event {
     uint64_t data_us, commit_us;
 };
 
+/* AUTH of a client; response is base64, as it came. */
+struct session_auth {
+    struct str mech, response;
+    struct str exporter, end_point; /* channel bindings, when mech needs one */
+    bool given; /* there was an initial response */
+    bool plus;  /* a mechanism with channel binding was offered */
+};
+
+enum { SESSION_SLOT_SENDER = 0xfffffffe };
+
 struct session_ops {
     /* Sends to the client. False: what was sent before piles up; the session takes no more input until
      * session_resume. The bytes are taken in any case. */
@@ -85,6 +95,13 @@ struct session_ops {
     void (*event)(void *ctx, const struct session_event *e);
     /* The session is over when what was sent has left; call session_free then. why is a literal. */
     void (*close)(void *ctx, const char *why);
+    /* The four below are for SERVICE_SUBMISSION only. A client logs in: answer with session_challenge or
+     * session_authenticated. False: nobody to ask now. */
+    bool (*auth)(void *ctx, const struct session_auth *a);
+    bool (*auth_more)(void *ctx, struct str response); /* what it said to the challenge, likewise */
+    void (*auth_drop)(void *ctx);                      /* it has cancelled; no answer any more */
+    /* May this login use this sender? Answer with session_answer(s, SESSION_SLOT_SENDER, status). */
+    bool (*ask_sender)(void *ctx, const struct session_mail *m);
 };
 
 /* What the sessions of one process share. Settings may change at any time between calls. */
@@ -95,11 +112,16 @@ struct session_host {
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
+    struct str mechs;          /* that auth offers, between spaces; a view */
+    struct networks cleartext; /* who may log in without TLS */
+    struct str origin;         /* the domain of addresses without one, in submitted mail */
+    bool check_from;           /* From of submitted mail must be the sender of the envelope */
+    bool hide_client;          /* Received of submitted mail does not tell where it came from */
     uint64_t data_rate; /* octets a second that data must come with, beyond data_ms; 0: any */
     struct buf out;     /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 
-enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 64 };
+enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 255 };
 
 /* What the client came for: the listener says. */
 enum session_service {
@@ -143,6 +165,9 @@ void session_greet(struct session *s, struct session_now now);
 /* Bytes of the client; not when session_wants says no. */
 void session_input(struct session *s, struct session_now now, struct str bytes);
 void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st);
+/* Answers to auth and auth_more. The login is copied. */
+void session_challenge(struct session *s, struct session_now now, struct str base64);
+void session_authenticated(struct session *s, struct session_now now, const struct status *st, struct str login);
 /* The fate of the message: after commit, or (not ok) at any time after begin, when it must fail. */
 void session_committed(struct session *s, struct session_now now, const struct status *st);
 void session_resume(struct session *s, struct session_now now); /* after send said false: it flows again */
@@ -163,6 +188,7 @@ struct session_counts {
 struct session_counts session_counts(const struct session *s);
 struct str session_name(const struct session *s); /* the client's, confirmed, or empty */
 struct str session_helo(const struct session *s); /* as given; a view, until the next call */
+struct str session_login(const struct session *s); /* likewise */
 const struct session_tls *session_tls(const struct session *s);
 
 #endif

@@ -32,6 +32,8 @@ struct conn {
     char *names;
     uint32_t asked; /* questions that lookup has not answered */
     struct mail *mail;
+    uint32_t auth_tag; /* 0: not logging in. Never used again, so a late answer finds nobody else */
+    struct conn *next_auth;
     uint32_t linger_octets;
 };
 
@@ -60,7 +62,7 @@ struct listening {
     struct str name;
 };
 
-enum { MAIL_BUCKETS = 1024, READ_MAX = 65536, NAMINGS_MAX = 1024 };
+enum { MAIL_BUCKETS = 1024, AUTH_BUCKETS = 256, READ_MAX = 65536, NAMINGS_MAX = 1024 };
 
 struct shell {
     struct self *me;
@@ -71,9 +73,12 @@ struct shell {
     struct conn *conns;
     uint64_t conn_count, numbers;
     struct timer accept_again;
-    struct channel *queue, *lookup, *resolve;
+    struct channel *queue, *lookup, *resolve, *auth;
     struct conn *naming[NAMINGS_MAX];
     uint32_t naming_count;
+    char mechs[400];                  /* what auth offers */
+    struct conn *auths[AUTH_BUCKETS]; /* who is logging in, by tag */
+    uint32_t auth_tags;
     bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
     uint32_t serial;
@@ -98,6 +103,7 @@ struct str conn_client(const struct conn *c, char mem[static 160]); /* for the l
 
 /* ask.c: questions to lookup. */
 bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt);
+bool ask_sender(struct conn *c, const struct session_mail *m);
 bool ask_user(struct conn *c);
 void ask_lost(struct shell *sh); /* lookup has gone */
 void ask_rcpt_answer(void *ctx, struct channel *ch, const struct wire_rcpt_answer *m, int fd);
@@ -109,6 +115,15 @@ void names_forget(struct conn *c);
 void names_give_up(struct conn *c);
 void names_lost(struct shell *sh);
 void names_answer(void *ctx, struct channel *ch, const struct wire_name_answer *m, int fd);
+
+/* auth.c: clients that log in. */
+bool auth_begin(struct conn *c, const struct session_auth *a);
+bool auth_more(struct conn *c, struct str response);
+void auth_drop(struct conn *c);
+void auth_lost(struct shell *sh); /* auth has gone */
+void auth_take_offer(void *ctx, struct channel *ch, const struct wire_auth_offer *m, int fd);
+void auth_take_challenge(void *ctx, struct channel *ch, const struct wire_auth_challenge *m, int fd);
+void auth_take_done(void *ctx, struct channel *ch, const struct wire_auth_done *m, int fd);
 
 /* mail.c: messages to queue. */
 bool mail_begin(struct conn *c, struct session_mail *m);

@@ -2,6 +2,7 @@
 #ifndef POSTERN_SMTPD_STATE_H
 #define POSTERN_SMTPD_STATE_H
 
+#include "smtpd/fixup.h"
 #include "smtpd/header.h"
 #include "smtpd/line.h"
 #include "smtpd/policy.h"
@@ -18,6 +19,9 @@ enum session_state {
     AT_REFUSED = 32, /* the client was refused as it came (3.1): it can only quit */
 };
 
+/* An AUTH exchange: auth is to answer, or the client is. */
+enum auth_phase { AUTH_NONE, AUTH_ASKED, AUTH_RESPONSE };
+
 /* A RCPT whose reply has not been sent: they are asked at once, but answered in their order (RFC 2920
  * 3.1). */
 struct waiting {
@@ -33,6 +37,9 @@ struct data_phase {
     struct line_data line;
     bool chunked; /* by BDAT: commands come between */
     struct header_scan header;
+    uint64_t taken; /* octets of the data as they came */
+    struct fixup *fixup; /* of submitted mail */
+    bool foreign_from;   /* its From is not the sender of the envelope */
     bool loop;   /* Delivered-To names one of its recipients */
     bool failed; /* the message cannot be kept; aborted already */
     struct status failure;
@@ -68,6 +75,9 @@ struct session {
     const struct chunk_refusal *chunk_refused; /* they are thrown away */
     struct status chunk_status;                /* why, when a rule says so */
     uint32_t errors, messages, commands;
+    enum auth_phase auth;
+    uint32_t auth_failures;
+    bool asking_sender; /* lookup is to answer MAIL */
     struct line_reader reader;
     struct str helo; /* own memory, malloc'd */
     struct session_tls tls;
@@ -137,6 +147,16 @@ bool param_notify(struct session *s, struct transaction *tx, struct str value, s
 bool param_orcpt(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool session_may_utf8(const struct transaction *tx, struct str address, struct status *st);
 bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
+
+/* cmd_auth.c */
+bool auth_safe(const struct session *s); /* may a password be said here? */
+struct str auth_offer(const struct session *s, struct buf *b, bool *plus);
+void auth_response(struct session *s, enum line_what what, struct str line);
+void auth_challenged(struct session *s, struct str challenge);
+void auth_ended(struct session *s, const struct status *st, struct str login);
+
+/* cmd_mail.c: lookup has said whether the login may use the sender. */
+void mail_settle(struct session *s, const struct status *st);
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */
 void rcpt_settle(struct session *s);

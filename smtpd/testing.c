@@ -115,8 +115,68 @@ static void op_close(void *ctx, const char *why) {
     w->why = why;
 }
 
-static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
-                                       op_commit, op_abort,    op_event, op_close};
+static bool op_auth_more(void *ctx, struct str response) {
+    struct world *w = ctx;
+    struct buf b = BUF(w->auth_text);
+    assert(!w->auth_asked);
+    buf_add(&b, str_sub(response, 0, sizeof w->auth_text - 1));
+    buf_cstr(&b);
+    w->auth_asked = w->auth_open = true;
+    return true;
+}
+
+static bool op_auth(void *ctx, const struct session_auth *a) {
+    return op_auth_more(ctx, a->given ? a->response : STR("more"));
+}
+
+static void op_auth_drop(void *ctx) {
+    struct world *w = ctx;
+    assert(w->auth_open);
+    w->auth_open = w->auth_asked = false;
+}
+
+static bool op_ask_sender(void *ctx, const struct session_mail *m) {
+    struct world *w = ctx;
+    w->sender_asked = true;
+    w->sender_bad = str_starts_nocase(m->sender_text, STR("mallory"));
+    return true;
+}
+
+/* What was said decides: "more" gets a challenge, "good" comes in as alice, "end" hears 421, all else 535. */
+static void answer_auth(struct world *w) {
+    struct str said = str_of(w->auth_text);
+    struct status st = status_make(535, "5.7.8", "Authentication credentials invalid");
+    w->auth_asked = false;
+    if (str_eq(said, STR("more"))) {
+        session_challenge(w->session, w->now, STR("Z28gb24="));
+        return;
+    }
+    w->auth_open = false;
+    if (str_eq(said, STR("good"))) st = status_make(235, "2.7.0", "Authentication successful");
+    if (str_eq(said, STR("end"))) st = status_make(421, "4.7.0", "Too many failures");
+    session_authenticated(w->session, w->now, &st, STR("alice"));
+}
+
+static void answer_sender(struct world *w) {
+    struct status st =
+        w->sender_bad ? status_make(553, "5.7.1", "Not yours") : status_make(250, "2.1.0", "Sender ok");
+    w->sender_asked = false;
+    session_answer(w->session, w->now, SESSION_SLOT_SENDER, &st);
+}
+
+static const struct session_ops ops = {.send = op_send,
+                                       .deadline = op_deadline,
+                                       .ask = op_ask,
+                                       .begin = op_begin,
+                                       .write = op_write,
+                                       .commit = op_commit,
+                                       .abort = op_abort,
+                                       .event = op_event,
+                                       .close = op_close,
+                                       .auth = op_auth,
+                                       .auth_more = op_auth_more,
+                                       .auth_drop = op_auth_drop,
+                                       .ask_sender = op_ask_sender};
 
 void world_open(struct world *w, const char *hostname, const struct session_client *client,
                 const struct rules *rules) {
@@ -126,6 +186,8 @@ void world_open(struct world *w, const char *hostname, const struct session_clie
     w->host = (struct session_host){.ops = &ops,
                                     .hostname = str_of(hostname),
                                     .rules = rules,
+                                    .mechs = STR("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN EXTERNAL"),
+                                    .origin = STR("mx.test"),
                                     .size_limit = 100000,
                                     .rcpt_limit = 100,
                                     .error_limit = 20,
@@ -161,6 +223,11 @@ bool world_answer(struct world *w) {
     if (w->committing) {
         w->committing = w->mail_open = false;
         session_committed(w->session, w->now, &w->fate);
+        return true;
+    }
+    if (w->auth_asked || w->sender_asked) {
+        if (w->auth_asked) answer_auth(w);
+        else answer_sender(w);
         return true;
     }
     if (w->ask_n == 0) return false;

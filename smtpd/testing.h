@@ -32,6 +32,8 @@ struct world {
     char redirect[400], first_rcpt[400], first_orcpt[400];
     uint32_t policies, discarded; /* events */
     char last_action[16];
+    bool auth_asked, auth_open, sender_asked, sender_bad;
+    char auth_text[200]; /* what the client said last in its AUTH */
     bool no_lookup, no_queue, full, answer_backwards;
     uint32_t send_fails; /* the next so many sends say "pause" */
     int64_t deadline;

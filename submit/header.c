@@ -1,7 +1,7 @@
 #include "submit/header.h"
 
 #include "common/addr.h"
-#include "submit/addrlist.h"
+#include "common/addrlist.h"
 
 enum {
     DROP = 1,     /* leave it out of the message */

@@ -2,8 +2,6 @@
 # libsubmit.a has no system call in it; pickup links it too.
 noinst_LIBRARIES += submit/libsubmit.a
 submit_libsubmit_a_SOURCES = \
-	submit/addrlist.c \
-	submit/addrlist.h \
 	submit/drop.c \
 	submit/drop.h \
 	submit/dropfile.c \

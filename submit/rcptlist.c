@@ -2,7 +2,7 @@
 
 #include "common/addr.h"
 #include "common/arena.h"
-#include "submit/addrlist.h"
+#include "common/addrlist.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* test_headers.c: address lists, the header scan, and the intake of lines, as tables. */
 #include "common/arena.h"
-#include "submit/addrlist.h"
+#include "common/addrlist.h"
 #include "submit/header.h"
 
 #include <setjmp.h>

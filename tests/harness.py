@@ -166,6 +166,7 @@ class Postern:
             "passwd-file": self.dir / "etc/passwd",
             "mailbox": mailbox.replace("%m", str(self.dir / "mail")),
             "system-mailbox": f"mbox:{self.dir}/mail/%u",
+            "sender-file": self.dir / "etc/senders",
             "auth-file": self.dir / "etc/auth/passwords",
             "min-uid": 1000 if ROOT else 1,
             "retry-first": "1s",

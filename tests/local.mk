@@ -18,6 +18,7 @@ scenarios = \
 	tests/t_check.py \
 	tests/t_config.py \
 	tests/t_attack.py \
+	tests/t_auth.py \
 	tests/t_crash.py \
 	tests/t_deliver.py \
 	tests/t_install.py \

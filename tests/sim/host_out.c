@@ -208,8 +208,15 @@ static void op_close(void *ctx, const char *why) {
     (void)ctx, (void)why;
 }
 
-static const struct session_ops ops = {op_send,   op_deadline, op_ask,   op_begin, op_write,
-                                       op_commit, op_abort,    op_event, op_close};
+static const struct session_ops ops = {.send = op_send,
+                                       .deadline = op_deadline,
+                                       .ask = op_ask,
+                                       .begin = op_begin,
+                                       .write = op_write,
+                                       .commit = op_commit,
+                                       .abort = op_abort,
+                                       .event = op_event,
+                                       .close = op_close};
 
 /* ---- Visits -------------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-#include "submit/addrlist.h"
+#include "common/addrlist.h"
 
 #include <string.h>
 

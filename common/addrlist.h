@@ -4,8 +4,8 @@
  * It finds addresses and writes them plainly (local part, "@", domain, no white space or comments); what
  * is a valid mailbox is decided afterwards by addr_parse alone. Phrases, encoded words among them, are
  * skipped as they are. */
-#ifndef POSTERN_SUBMIT_ADDRLIST_H
-#define POSTERN_SUBMIT_ADDRLIST_H
+#ifndef POSTERN_COMMON_ADDRLIST_H
+#define POSTERN_COMMON_ADDRLIST_H
 
 #include "common/str.h"
 

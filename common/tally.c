@@ -1,4 +1,4 @@
-#include "auth/limits.h"
+#include "common/tally.h"
 
 #include "common/arena.h"
 
@@ -14,42 +14,42 @@ struct entry {
     uint32_t count;
 };
 
-struct limits {
+struct tally {
     uint64_t seed;
     struct entry v[SETS][WAYS];
 };
 
-struct limits *limits_new(uint64_t seed) {
-    struct limits *l = xmalloc(sizeof *l);
+struct tally *tally_new(uint64_t seed) {
+    struct tally *l = xmalloc(sizeof *l);
     l->seed = seed;
     return l;
 }
 
-void limits_free(struct limits *l) {
+void tally_free(struct tally *l) {
     free(l);
 }
 
-uint64_t limits_key(const struct limits *l, enum limit_kind kind, const struct ip *ip, struct str login) {
+uint64_t tally_key(const struct tally *l, enum tally_kind kind, const struct ip *ip, struct str login) {
     char mem[16] = {(char)kind};
     size_t n = 1;
-    if (kind != LIMIT_LOGIN) {
+    if (kind != TALLY_LOGIN) {
         mem[n++] = (char)ip->family;
         for (size_t i = 0; i < (ip->family == 4 ? 3u : ip->family == 6 ? 8u : 0u); i++)
             mem[n++] = (char)ip->b[i];
     }
     uint64_t key = str_hash((struct str){mem, n}, l->seed);
-    if (kind != LIMIT_NETWORK) key = str_hash(login, key ^ l->seed);
+    if (kind != TALLY_NETWORK) key = str_hash(login, key ^ l->seed);
     return key ? key : 1;
 }
 
-static struct entry *find(struct limits *l, uint64_t key, int64_t now) {
+static struct entry *find(struct tally *l, uint64_t key, int64_t now) {
     struct entry *set = l->v[key % SETS];
     for (size_t i = 0; i < WAYS; i++)
         if (set[i].key == key && set[i].until > now) return &set[i];
     return NULL;
 }
 
-static struct entry *make(struct limits *l, uint64_t key, int64_t now) {
+static struct entry *make(struct tally *l, uint64_t key, int64_t now) {
     struct entry *set = l->v[key % SETS], *worst = &set[0];
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].until <= now) {
@@ -63,7 +63,7 @@ static struct entry *make(struct limits *l, uint64_t key, int64_t now) {
     return worst;
 }
 
-bool limits_take(struct limits *l, uint64_t key, int64_t now_ms, uint64_t max, int64_t window_ms) {
+bool tally_take(struct tally *l, uint64_t key, int64_t now_ms, uint64_t max, int64_t window_ms) {
     struct entry *e = find(l, key, now_ms);
     if (!max) return true;
     if (e && e->count >= max) return false;
@@ -75,18 +75,18 @@ bool limits_take(struct limits *l, uint64_t key, int64_t now_ms, uint64_t max, i
     return true;
 }
 
-void limits_give_back(struct limits *l, uint64_t key, int64_t now_ms) {
+void tally_give_back(struct tally *l, uint64_t key, int64_t now_ms) {
     struct entry *e = find(l, key, now_ms);
     if (e && e->count) e->count--;
 }
 
-void limits_remember(struct limits *l, uint64_t key, int64_t now_ms, int64_t for_ms) {
+void tally_remember(struct tally *l, uint64_t key, int64_t now_ms, int64_t for_ms) {
     struct entry *e = find(l, key, now_ms);
     if (!e) e = make(l, key, now_ms);
     e->until = now_ms + for_ms;
     e->count = 1;
 }
 
-bool limits_knows(const struct limits *l, uint64_t key, int64_t now_ms) {
-    return find((struct limits *)(uintptr_t)l, key, now_ms) != NULL;
+bool tally_knows(const struct tally *l, uint64_t key, int64_t now_ms) {
+    return find((struct tally *)(uintptr_t)l, key, now_ms) != NULL;
 }

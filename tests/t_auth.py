@@ -1,0 +1,515 @@
+#!/usr/bin/env python3
+"""Logging in and submitting mail: each mechanism right, wrong, garbage and cancelled; limits; senders; fix-ups."""
+import base64
+import hashlib
+import hmac
+import json
+import smtplib
+
+from harness import *
+
+PASSWORDS = {"alice": "wonderland", "bob": "b\u00fcilder +1", "carol@other.test": "carol's secret"}
+
+
+def submission(name="mx", start=True, logins=PASSWORDS, **settings):
+    """An instance that takes submissions, also without TLS; each login has both verifiers."""
+    port = free_port()
+    settings.setdefault("auth_cleartext_networks", "127.0.0.0/8")
+    settings.setdefault("auth_failure_delay", "50ms")
+    mx = Postern(name, start=False, listen_submission=f"127.0.0.1:{port}", **settings)
+    mx.submission = port
+    for login, password in logins.items():
+        r = mx.tool("passwd", login, stdin=(password + "\n").encode())
+        if r.returncode:
+            raise RuntimeError(r.stderr.decode())
+    if ROOT:
+        table = mx.dir / "etc/auth/passwords"
+        if table.exists():
+            same((table.stat().st_mode & 0o777, table.stat().st_gid), (0o640, mx.uid_of("auth")), "the table is readable by auth alone")
+    if start:
+        mx.start()
+    return mx
+
+
+def client(mx):
+    s = Smtp(mx.address, mx.submission)
+    s.offer = s.cmd("EHLO client.test")[1]
+    return s
+
+
+def b64(data):
+    return base64.b64encode(data if isinstance(data, bytes) else data.encode()).decode()
+
+
+def plain(login, password, authzid=""):
+    return b64(f"{authzid}\0{login}\0{password}")
+
+
+def login(s, who="alice"):
+    return s.cmd("AUTH PLAIN " + plain(who, PASSWORDS[who]))
+
+
+class Scram:
+    """The client's side of SCRAM-SHA-256."""
+
+    def __init__(self, user, password, header="n,,", binding=b""):
+        self.password, self.header, self.binding = password.encode(), header, binding
+        self.bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r=rOprNGfwEbeRWgbNEkqO"
+
+    def first(self):
+        return b64(self.header + self.bare)
+
+    def final(self, server_first, spoil=0):
+        fields = dict(f.split("=", 1) for f in server_first.split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(fields["s"]), int(fields["i"]))
+        without = f"c={b64(self.header.encode() + self.binding)},r={fields['r']}"
+        auth = f"{self.bare},{server_first},{without}".encode()
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        sig = hmac.digest(hashlib.sha256(key).digest(), auth, "sha256")
+        proof = bytearray(a ^ b for a, b in zip(key, sig))
+        proof[0] ^= spoil
+        self.signature = b64(hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), auth, "sha256"))
+        return b64(f"{without},p={b64(bytes(proof))}")
+
+    def run(self, s, mech="SCRAM-SHA-256", spoil=0):
+        code, text = s.cmd(f"AUTH {mech} {self.first()}")
+        if code != 334:
+            return code, text
+        code, text = s.cmd(self.final(base64.b64decode(text).decode(), spoil))
+        if code != 334:
+            return code, text
+        if base64.b64decode(text).decode() != "v=" + self.signature:
+            return 0, "the server does not know the password"
+        return s.cmd("")
+
+
+def t_mechanisms():
+    """PLAIN, LOGIN, SCRAM-SHA-256: right, wrong, garbage, cancelled."""
+    mx = submission(auth_failures_network=1000, auth_failures_login=1000)
+    for who, password in PASSWORDS.items():
+        with client(mx) as s:
+            same(s.cmd("AUTH PLAIN " + plain(who, password))[0], 235, f"PLAIN {who}")
+            same(s.cmd("AUTH PLAIN " + plain(who, password))[0], 503, "only once")
+            ok("AUTH" not in s.cmd("EHLO again")[1], "and not offered again")
+        with client(mx) as s:
+            same(s.cmd("AUTH LOGIN"), (334, b64("Username:")), "LOGIN asks for the name")
+            same(s.cmd(b64(who)), (334, b64("Password:")), "then for the password")
+            same(s.cmd(b64(password))[0], 235, f"LOGIN {who}")
+        with client(mx) as s:
+            same(Scram(who, password).run(s)[0], 235, f"SCRAM {who}")
+    with client(mx) as s:
+        ok("AUTH SCRAM-SHA-256 PLAIN LOGIN" in s.offer.splitlines() or "AUTH SCRAM" in s.offer, "the mechanisms are offered", s.offer)
+        same(s.cmd("auth plain")[0], 334, "no initial response: an empty challenge")
+        same(s.cmd(plain("alice", "wonderland"))[0], 235, "and the response in a line of its own")
+    wrong = [("wrong password", "AUTH PLAIN " + plain("alice", "x"), 535), ("unknown login", "AUTH PLAIN " + plain("nobody", "x"), 535),
+             ("act as another", "AUTH PLAIN " + plain("alice", "wonderland", "bob"), 535), ("login in capitals", "AUTH PLAIN " + plain("ALICE", "wonderland"), 535),
+             ("empty response", "AUTH PLAIN =", 501), ("no base64", "AUTH PLAIN ***", 501), ("half base64", "AUTH PLAIN AAA", 501),
+             ("no password", "AUTH PLAIN " + b64("\0alice\0"), 501), ("unknown mechanism", "AUTH CRAM-MD5", 504), ("no mechanism", "AUTH", 501),
+             ("PLUS without TLS", "AUTH SCRAM-SHA-256-PLUS", 504), ("EXTERNAL without certificate", "AUTH EXTERNAL =", 504), ("too many words", "AUTH PLAIN a b", 501),
+             ("a long mechanism", "AUTH " + "X" * 30, 501), ("SCRAM garbage", "AUTH SCRAM-SHA-256 " + b64("garbage"), 501)]
+    for what, line, code in wrong:
+        with client(mx) as s:
+            r = s.cmd(line)
+            same(r[0], code, f"{what}: {code}")
+            same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 530, f"{what}: not logged in")
+    with client(mx) as s:
+        same(Scram("alice", "wrong").run(s)[0], 535, "SCRAM with a wrong password")
+        same(Scram("alice", "wonderland").run(s, spoil=1)[0], 535, "SCRAM with a spoiled proof")
+    with client(mx) as s:
+        same(Scram("nobody", "wrong").run(s)[0], 535, "SCRAM of nobody goes as far")
+    first = []
+    for _ in range(2):
+        with client(mx) as s:
+            first.append(base64.b64decode(s.cmd("AUTH SCRAM-SHA-256 " + Scram("ghost", "x").first())[1]).decode().split(",")[1])
+    same(first[0], first[1], "and shows the same salt each time, as a real one would")
+    for line in ("AUTH LOGIN", "AUTH PLAIN", "AUTH SCRAM-SHA-256 " + Scram("alice", "x").first()):
+        with client(mx) as s:
+            same(s.cmd(line)[0], 334, f"{line[:20]}: begun")
+            same(s.cmd("*")[:1], (501,), "cancelled")
+            same(s.cmd("NOOP")[0], 250, "and the session goes on")
+            same(login(s)[0], 235, "with another try")
+    with client(mx) as s:
+        same(s.cmd("AUTH LOGIN")[0], 334, "LOGIN")
+        same(s.cmd(b64("x" * 9000))[0], 501, "a response of 12,000 octets is read whole, and refused")
+        same(s.cmd("AUTH LOGIN")[0], 334, "LOGIN")
+        same(s.cmd("A" * 12400)[0], 500, "one that is too long ends the exchange")
+        same(s.cmd("NOOP")[0], 250, "and none of it is a command")
+    with client(mx) as s:
+        s.raw("AUTH PLAIN\r\n" + plain("alice", "wonderland") + "\r\nMAIL FROM:<alice@mx.test>\r\n")
+        same([s.reply()[0] for _ in range(3)], [334, 235, 250], "lines that were sent ahead wait for their turn")
+    with client(mx) as s:
+        same([login(s)[0] if i == 3 else s.cmd("AUTH PLAIN " + plain("alice", "no"))[0] for i in range(3)], [535, 535, 535], "three failures")
+        same(s.reply()[0], 421, "end the session")
+    log = mx.log()
+    ok(mx.events("auth_good", login="alice", mechanism="SCRAM-SHA-256") and mx.events("auth_good", login="carol@other.test"), "successes are logged")
+    ok(all(e["client"] == "127.0.0.1" for e in mx.events("auth_failed")) and mx.events("auth_failed", login="nobody"), "failures too, with client and login")
+    ok(not any(p in log for p in PASSWORDS.values()) and plain("alice", "wonderland") not in log, "no password is in the log")
+
+
+def t_order():
+    """Where AUTH is allowed: on submission ports, after EHLO, under TLS, outside of a transaction."""
+    mx = submission()
+    with mx.smtp() as s:
+        ok("AUTH" not in s.cmd("EHLO c.test")[1], "port 25 offers no AUTH")
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wonderland"))[0], 502, "and takes none")
+        same(s.cmd("MAIL FROM:<x@y.test> AUTH=<>")[0], 555, "nor the parameter")
+    with Smtp(mx.address, mx.submission) as s:
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wonderland"))[0], 503, "before EHLO")
+        s.cmd("HELO c.test")
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wonderland"))[0], 503, "after HELO")
+    with client(mx) as s:
+        same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 530, "MAIL needs a login")
+        login(s)
+        for value, code in (("<>", 250), ("alice@mx.test", 250), ("a+2Bb@mx.test", 250), ("a+0Ab@mx.test", 501), ("a+00@mx.test", 501), ("nonsense", 501), ("a b", 501)):
+            same(s.cmd(f"MAIL FROM:<alice@mx.test> AUTH={value}")[0], code, f"AUTH={value}")
+            s.cmd("RSET")
+        s.cmd("MAIL FROM:<alice@mx.test>")
+        same(s.cmd("AUTH PLAIN x")[0], 503, "not in a transaction")
+        same(s.cmd("RCPT TO:<someone@elsewhere.test>")[0], 250, "who has logged in may send to anybody")
+    strict = submission("strict", auth_cleartext_networks="")
+    with client(strict) as s:
+        ok("AUTH" not in s.offer, "without TLS AUTH is not offered", s.offer)
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wonderland"))[0], 538, "538 5.7.11")
+        same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 530, "and no mail is taken")
+
+
+def t_limits():
+    """Failures are limited by network and by login; a login is not locked out where it is known."""
+    mx = submission(auth_failures_network=6, auth_failures_login=3)
+    with client(mx) as s:
+        login(s, "bob")
+    for i in range(3):
+        with client(mx) as s:
+            same(s.cmd("AUTH PLAIN " + plain("carol@other.test", "no"))[0], 535, f"failure {i + 1}")
+    with client(mx) as s:
+        r = login(s, "carol@other.test")
+        ok(r[0] == 454 and "auth-failures-login" in r[1], "then even the right password must wait, and hears why", r)
+    for i in range(3):
+        with client(mx) as s:
+            same(s.cmd("AUTH PLAIN " + plain("bob", "no"))[0], 535, f"bob, failure {i + 1}: strangers may fail as he")
+    with client(mx) as s:
+        r = login(s, "bob")
+        ok(r[0] == 421 and "auth-failures-network" in r[1], "the seventh of the network hears 421", r)
+        same(s.reply()[0], 0, "and the session is over")
+    mx = submission(auth_failures_network=1000, auth_failures_login=3)
+    with client(mx) as s:
+        same(login(s, "bob")[0], 235, "bob is known here")
+    for i in range(5):
+        with client(mx) as s:
+            s.cmd("AUTH PLAIN " + plain("bob", "no"))
+    with client(mx) as s:
+        same(login(s, "bob")[0], 235, "five failures do not lock him out where he has logged in before")
+
+
+def t_senders():
+    """A login sends from its own addresses; the table adds more, and is read again; rates."""
+    mx = submission(start=False, login_message_rate=12, login_recipient_rate=5, local_domains="second.test")
+    (mx.dir / "etc/senders").write_text("# more\nalice: boss@mx.test, @alice.example\n")
+    mx.start()
+    with client(mx) as s:
+        login(s)
+        for sender, code in (("alice@mx.test", 250), ("Alice@mx.test", 250), ("alice+shop@mx.test", 250), ("alice@second.test", 250), ("", 250), ("boss@mx.test", 250),
+                             ("x@alice.example", 250), ("bob@mx.test", 553), ("alice@elsewhere.test", 553), ("postmaster@mx.test", 553)):
+            same(s.cmd(f"MAIL FROM:<{sender}>")[0], code, f"alice as <{sender}>: {code}")
+            s.cmd("RSET")
+    with client(mx) as s:
+        login(s, "carol@other.test")
+        same(s.cmd("MAIL FROM:<carol@other.test>")[0], 250, "a login that is an address is its own")
+        s.raw("RSET\r\nMAIL FROM:<carol@mx.test>\r\nRCPT TO:<bob@mx.test>\r\nDATA\r\n")
+        same([s.reply()[0] for _ in range(4)], [250, 553, 503, 503], "pipelined commands wait for the answer")
+    (mx.dir / "etc/senders").write_text("alice: bob@mx.test\n")
+    time.sleep(1.1)
+    with client(mx) as s:
+        login(s)
+        same(s.cmd("MAIL FROM:<bob@mx.test>")[0], 250, "the table was read again")
+        same([s.cmd(f"RCPT TO:<x{i}@there.test>")[0] for i in range(6)], [250] * 5 + [450], "the sixth recipient within the hour must wait")
+        for _ in range(8):
+            s.cmd("RSET")
+            r = s.cmd("MAIL FROM:<bob@mx.test>")
+        ok(r[0] == 450 and "login-message-rate" in r[1], "the messages too", r)
+
+
+HEAD = "From: Alice <alice>, \"x, y\" <alice@mx.test>\r\nBcc: secret@mx.test,\r\n hidden@mx.test\r\nSubject: x\r\nbCC : more\r\n\r\nBcc: stays\r\n"
+
+
+def t_fixups():
+    """Date and Message-ID are added, From gets a domain, Bcc goes; by DATA and by BDAT, however it is cut. Not on port 25."""
+    mx = submission()
+    want = "From: Alice <alice@mx.test>, \"x, y\" <alice@mx.test>\r\nSubject: x\r\n\r\nBcc: stays\r\n"
+    with client(mx) as s:
+        login(s)
+        same(s.message("alice@mx.test", ["bob@mx.test"], HEAD)[0], 250, "submitted by DATA")
+        s.cmd("MAIL FROM:<alice@mx.test>")
+        s.cmd("RCPT TO:<bob@mx.test>")
+        for i in range(0, len(HEAD), 7):
+            part = HEAD[i:i + 7]
+            s.raw(f"BDAT {len(part)}{' LAST' if i + 7 >= len(HEAD) else ''}\r\n{part}")
+            r = s.reply()
+        same(r[0], 250, "and by BDAT in pieces of seven octets")
+    mails = mx.wait_mail("bob", 2)
+    for m in mails:
+        text = m.decode().replace("\r\n", "\n").replace("\n", "\r\n")
+        ok(text.endswith(want), "Bcc is out, From complete, the rest as it was", text)
+        ok("\r\nDate: " in text and re.search(r"\r\nMessage-ID: <\w+@mx.test>", text), "Date and Message-ID are there", text)
+        ok("with ESMTPA\r\n" in text, "Received says ESMTPA", text)
+        ok("[127.0.0.1]" in text, "and where it came from")
+    with mx.smtp() as s:
+        s.send("a@c.test", ["alice@mx.test"], HEAD)
+    text = mx.wait_mail("alice")[0].decode()
+    ok("Bcc: secret@mx.test" in text and "Date: " not in text.replace("; \n", ""), "the mail of others is not mended", text)
+    hidden = submission("hidden", submission_hide_client="yes", submission_check_from="yes")
+    with client(hidden) as s:
+        login(s)
+        same(s.message("alice@hidden.test", ["bob@hidden.test"], "From: Alice <alice>\r\n\r\nx\r\n")[0], 250, "From is the sender")
+        for field in ("From: bob@hidden.test\r\n", "From: alice@hidden.test, bob@hidden.test\r\n", "Subject: none\r\n", "From: (\r\n", "From: alice@hidden.test\r\nFrom: bob@hidden.test\r\n"):
+            same(s.message("alice@hidden.test", ["bob@hidden.test"], field + "\r\nx\r\n")[0], 550, f"{field.strip()!r} is not")
+    text = hidden.wait_mail("bob")[0].decode()
+    ok("127.0.0.1" not in text and "client.test" not in text, "Received hides the client", text)
+
+
+def t_clients():
+    """Real ones: smtplib, curl and swaks where they are there."""
+    mx = submission()
+    with smtplib.SMTP(mx.address, mx.submission) as s:
+        s.ehlo()
+        s.docmd("AUTH", "PLAIN " + plain("bob", PASSWORDS["bob"]))  # its login() is ASCII only
+        same(s.sendmail("bob@mx.test", ["alice@mx.test"], message("smtplib")), {}, "smtplib sends")
+    with smtplib.SMTP(mx.address, mx.submission) as s:
+        same(s.login("alice", "wonderland")[0], 235, "smtplib logs in")
+        try:
+            s.login("alice", "wrong")
+            code = 0
+        except smtplib.SMTPException as e:
+            code = getattr(e, "smtp_code", 503)
+        same(code, 503, "but once")
+    if shutil.which("curl"):
+        (mx.dir / "mail.txt").write_bytes(message("curl"))
+        for mech in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+            r = subprocess.run(["curl", "-sS", f"smtp://{mx.address}:{mx.submission}/client.test", "--mail-from", "alice@mx.test", "--mail-rcpt", "bob@mx.test",
+                                "--user", "alice:wonderland", "--login-options", f"AUTH={mech}", "--upload-file", str(mx.dir / "mail.txt")], capture_output=True, text=True)
+            if mech.startswith("SCRAM") and r.returncode == 67 and "auth_good" in mx.log():
+                continue  # this curl was built without it
+            same((r.returncode, r.stderr), (0, ""), f"curl, {mech}")
+    if shutil.which("swaks"):
+        for mech in ("PLAIN", "LOGIN"):
+            r = subprocess.run(["swaks", "--server", mx.address, "--port", str(mx.submission), "--from", "alice@mx.test", "--to", "bob@mx.test", "--ehlo", "c.test",
+                                "--auth", mech, "--auth-user", "alice", "--auth-password", "wonderland"], capture_output=True, text=True)
+            same(r.returncode, 0, f"swaks, {mech}")
+    ok(len(mx.wait_mail("alice", 1)) >= 1, "the mail has arrived")
+
+
+def t_table():
+    """postern passwd: add, change, delete, list, verify; a wrong table is not touched; auth reads it again."""
+    mx = submission()
+    table = mx.dir / "etc/auth/passwords"
+    table.write_text("# by hand\n" + table.read_text())
+    same(mx.postern("passwd", "alice", stdin=b"changed\n")[0], 0, "changed")
+    same(mx.postern("passwd", "--verify", "alice", stdin=b"changed\n")[0], 0, "the new one is right")
+    same(mx.postern("passwd", "--verify", "alice", stdin=b"wonderland\n")[0], 77, "the old one is not")
+    same(mx.postern("passwd", "--delete", "bob")[0], 0, "deleted")
+    same(mx.postern("passwd", "--delete", "bob")[0], 67, "twice is once too often")
+    code, out, _ = mx.postern("passwd", "--list")
+    same((code, out), (0, "alice yescrypt SCRAM-SHA-256\ncarol@other.test yescrypt SCRAM-SHA-256\n"), "the list")
+    ok(table.read_text().startswith("# by hand\nalice:$y$"), "comments and order stay")
+    if ROOT:
+        same((table.stat().st_mode & 0o777, table.stat().st_gid), (0o640, mx.uid_of("auth")), "owner and mode too")
+    for args, stdin in ((["bad:name"], b"x\n"), (["x"], b"\n"), (["x"], b"a\0b\n"), (["-f", str(table)], b"x\n"), (["x", "--list"], b"")):
+        ok(mx.postern("passwd", *args, stdin=stdin)[0] != 0, f"refused: {args}")
+
+    def try_login(who, password):
+        with client(mx) as s:
+            return s.cmd("AUTH PLAIN " + plain(who, password))[0]
+    ok(wait_for(lambda: try_login("alice", "changed") == 235, 10), "auth has read it again")
+    same(try_login("bob", PASSWORDS["bob"]), 535, "bob is out")
+    good = table.read_text()
+    table.write_text(good + "broken\n")
+    ok(wait_for(lambda: (try_login("alice", "changed"), f"{table}:4: this line has no colon" in mx.log())[1], 10), "a wrong line is told with its place", mx.log()[-1500:])
+    same(try_login("alice", "changed"), 235, "and the table of before stays in force")
+    same(mx.postern("passwd", "alice", stdin=b"x\n")[0], 65, "postern passwd does not touch it")
+    same(table.read_text(), good + "broken\n", "indeed")
+    table.write_text(good)
+    same(mx.postern("passwd", "alice", stdin=b"x\n")[0], 0, "mended")
+
+
+def t_memory():
+    """With all of smtpd's memory in hand, no verifier: they are in auth alone."""
+    if not ROOT:
+        return
+    mx = submission()
+    with client(mx) as s:
+        same(login(s)[0], 235, "somebody has logged in")
+        Scram("bob", PASSWORDS["bob"]).run(client(mx))
+        text = (mx.dir / "etc/auth/passwords").read_text()
+        secrets = [x for line in text.splitlines() for x in line.split(":", 1)[1].split()]
+        stored = [x.rsplit("$", 1)[1].split(":")[0] for x in secrets if x.startswith("SCRAM")]
+        hashes = [x.rsplit("$", 1)[1] for x in secrets if x.startswith("$y$")]
+        needles = [x.encode() for x in stored + hashes] + [base64.b64decode(x) for x in stored]
+
+        def found(program):
+            n = 0
+            for pid in mx.pids(program):
+                with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+                    for line in maps:
+                        span, rights = line.split()[:2]
+                        if not rights.startswith("rw") or "[v" in line:
+                            continue
+                        a, b = (int(x, 16) for x in span.split("-"))
+                        for at in range(a, b, 1 << 20):
+                            try:
+                                mem.seek(at)
+                                data = mem.read(min(1 << 20, b - at) + 200 if at + (1 << 20) < b else b - at)
+                            except (OSError, ValueError):
+                                break
+                            n += sum(needle in data for needle in needles)
+            return n
+        ok(found("auth") >= len(hashes), "they are in auth's memory")
+        for program in ROLES:
+            if program != "auth":
+                same(found(program), 0, f"and not in {program}'s")
+
+
+def t_restart():
+    """auth dies while somebody logs in: 454, the session goes on; its end and a stopped source harm no mail."""
+    mx = submission(auth_failure_delay="20s")
+    with client(mx) as s:
+        s.raw("AUTH PLAIN " + plain("alice", "no") + "\r\n")
+        ok(mx.wait_event("auth_failed"), "a failure whose answer waits")
+        os.kill(mx.pids("auth")[0], signal.SIGKILL)
+        same(s.reply()[0], 454, "auth is gone: a temporary failure")
+        ok(wait_for(lambda: mx.pids("auth") and "AUTH" in s.cmd("EHLO x.test")[1], 20), "it comes back")
+        same(wait_for(lambda: (login(s)[0] == 235), 10), True, "and lets in")
+    same(mx.send("a@c.test", "bob@mx.test", message())[0], 250, "port 25 never cared")
+
+
+def t_tokens():
+    """OAUTHBEARER and XOAUTH2 with tokens that openssl signs."""
+    mx = submission(start=False)
+    key = mx.dir / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", mx.dir / "public.pem"], check=True)
+    mx.write_config(oauth_key=mx.dir / "public.pem", oauth_audience="mail")
+    mx.start()
+
+    def url64(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    def token(head=None, **claims):
+        body = {"aud": "mail", "exp": time.time() + 600, "email": "alice"}
+        body.update(claims)
+        text = url64(json.dumps(head or {"alg": "RS256"}).encode()) + b"." + url64(json.dumps(body).encode())
+        sig = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=text, capture_output=True, check=True).stdout
+        return (text + b"." + url64(sig)).decode()
+
+    def bearer(text, user=""):
+        return b64(f"n,{'a=' + user if user else ''},\1auth=Bearer {text}\1\1")
+    with client(mx) as s:
+        ok("OAUTHBEARER XOAUTH2" in s.offer, "offered", s.offer)
+        same(s.cmd("AUTH OAUTHBEARER " + bearer(token(), "alice"))[0], 235, "OAUTHBEARER")
+        same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 250, "alice is alice")
+    with client(mx) as s:
+        same(s.cmd("AUTH XOAUTH2 " + b64(f"user=alice\1auth=Bearer {token()}\1\1"))[0], 235, "XOAUTH2")
+    for what, text, user in (("expired", token(exp=time.time() - 600), ""), ("for others", token(aud="web"), ""), ("another login", token(), "bob"),
+                             ("not signed", token(head={"alg": "none"}), ""), ("spoiled", token()[:-9] + "AAAAAAAAA", "")):
+        with client(mx) as s:
+            r = s.cmd("AUTH OAUTHBEARER " + bearer(text, user))
+            same((r[0], base64.b64decode(r[1]) if r[0] == 334 else r[1]), (334, b'{"status":"invalid_token"}'), f"{what}: told as JSON")
+            same(s.cmd("AQ==")[0], 535, "then 535")
+
+
+class FakeDovecot:
+    """A scripted stand-in for Dovecot's auth socket: one user, PLAIN and LOGIN."""
+
+    def __init__(self, path):
+        import threading
+        self.lines, self.path = [], path
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(str(path))
+        os.chmod(path, 0o666)
+        self.sock.listen()
+        self.peers = []
+        threading.Thread(target=self.run, daemon=True).start()
+        on_cleanup(self.close)
+
+    def close(self):
+        self.sock.close()
+        for p in self.peers:
+            p.close()
+
+    def run(self):
+        try:
+            while True:
+                peer, _ = self.sock.accept()
+                self.peers.append(peer)
+                peer.sendall(b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\tx\nDONE\n")
+                self.serve(peer)
+        except OSError:
+            pass
+
+    def serve(self, peer):
+        for raw in peer.makefile("rb"):
+            line = raw.decode().rstrip("\n").split("\t")
+            self.lines.append(line)
+            if line[0] == "AUTH" and line[2] == "PLAIN" and any(f.startswith("resp=") for f in line):
+                _, user, password = base64.b64decode(line[-1][5:]).decode().split("\0")
+                reply = {"right": f"OK\t{line[1]}\tuser={user}", "trouble": f"FAIL\t{line[1]}\tuser={user}\ttemp"}.get(password, f"FAIL\t{line[1]}\tuser={user}")
+            elif line[0] == "AUTH":
+                reply = f"CONT\t{line[1]}\t{b64('Username:')}"
+            elif line[0] == "CONT" and base64.b64decode(line[2]) == b"alice":
+                reply = f"CONT\t{line[1]}\t{b64('Password:')}"
+            elif line[0] == "CONT":
+                reply = f"OK\t{line[1]}\tuser=alice" if base64.b64decode(line[2]) == b"right" else f"FAIL\t{line[1]}\tuser=alice"
+            else:
+                continue
+            peer.sendall(reply.encode() + b"\n")
+
+
+def t_dovecot():
+    """Dovecot's protocol, played by a stand-in: mechanisms, challenges, its end and its return."""
+    mx = submission(start=False, logins={}, auth_source="dovecot")
+    path = mx.dir / "etc/dovecot.sock"
+    mx.write_config(auth_socket=path)
+    mx.start()
+    with client(mx) as s:
+        ok("AUTH" not in s.offer, "without Dovecot AUTH is not offered", s.offer)
+        same(s.cmd("AUTH PLAIN x")[0], 454, "454 to who asks all the same")
+        fake = FakeDovecot(path)
+        ok(wait_for(lambda: "AUTH PLAIN LOGIN" in s.cmd("EHLO c.test")[1], 20), "it is there: its mechanisms are offered")
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wrong"))[0], 535, "wrong")
+        same(s.cmd("AUTH PLAIN " + plain("alice", "trouble"))[0], 454, "its trouble is temporary")
+        same(s.cmd("AUTH PLAIN a*b")[0] in (454, 501), True, "no base64 goes there")
+        same(s.cmd("AUTH LOGIN")[1], b64("Username:"), "its challenges come through")
+        same(s.cmd("*")[0], 501, "cancelled")
+        ok(wait_for(lambda: any(x[0] == "CANCEL" for x in fake.lines), 10), "there too")
+        same(s.cmd("AUTH LOGIN")[0], 334, "LOGIN")
+        same(s.cmd(b64("alice"))[1], b64("Password:"), "Password:")
+        same(s.cmd(b64("right"))[0], 235, "right")
+        same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 250, "the login is Dovecot's word")
+    ask = next(x for x in fake.lines if x[0] == "AUTH")
+    ok("service=smtp" in ask and "rip=127.0.0.1" in ask and "secured" not in ask and ask[-1].startswith("resp="), "what it is told", ask)
+    for p in fake.peers:
+        p.shutdown(socket.SHUT_RDWR)
+    with client(mx) as s:
+        ok(wait_for(lambda: "AUTH PLAIN LOGIN" in s.cmd("EHLO c.test")[1], 20), "a lost connection is made again")
+        same(wait_for(lambda: s.cmd("AUTH PLAIN " + plain("alice", "right"))[0] == 235, 10), True, "and works")
+
+
+def t_pam():
+    """PAM with a service of our own making is a matter of /etc/pam.d, so here only: it answers, its keeper is caged."""
+    if not ROOT or "#define HAVE_PAM 1" not in (BUILD / "build-config.h").read_text():
+        return
+    mx = submission(logins={}, auth_source="pam")
+    with client(mx) as s:
+        ok("AUTH PLAIN LOGIN" in s.offer and "SCRAM" not in s.offer, "only mechanisms with a password", s.offer)
+        ok(s.cmd("AUTH PLAIN " + plain("no-such-account", "x"))[0] in (535, 454), "nobody is nobody")
+    keeper = [p for p in mx.family() if comm(p) == "auth-keeper"]
+    same(len(keeper), 1, "one keeper")
+    st = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{keeper[0]}/status").read_text().splitlines() if ":\t" in line)
+    same((st["NoNewPrivs"], st["Seccomp"], st["Uid"].split()), ("1", "2", [str(mx.uid_of("auth"))] * 4), "without new privileges, filtered, as auth")
+    auth = [p for p in mx.pids("auth")][0]
+    ok("Groups:\t\n" in pathlib.Path(f"/proc/{auth}/status").read_text().replace("Groups:\t \n", "Groups:\t\n"), "auth itself is in no other group")
+    os.kill(keeper[0], signal.SIGKILL)
+    ok(wait_for(lambda: [p for p in mx.family() if comm(p) == "auth-keeper" and p != keeper[0]], 20), "killed, it is started again")
+
+
+if __name__ == "__main__":
+    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_table, t_memory, t_restart, t_tokens, t_dovecot, t_pam)
