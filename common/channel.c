@@ -243,6 +243,10 @@ void channel_close(struct channel *ch) {
     if (!ch->closing) shut(ch);
 }
 
+void channel_flush(struct channel *ch) {
+    on_flush(ch);
+}
+
 void channel_drain(struct channel *ch) {
     while (ch->head && !ch->closing) {
         struct pollfd p = {.fd = ch->fd, .events = POLLOUT};

@@ -33,6 +33,8 @@ struct channel_user {
 struct channel *channel_new(struct loop *l, int fd, enum role self, unsigned self_instance, enum role expect,
                             const struct channel_user *user, void *data);
 void channel_close(struct channel *ch); /* without calling closed; unsent messages are tried once, then dropped */
+/* Sends what waits, as far as the kernel takes it, before the round of the loop is over: the peer can begin. */
+void channel_flush(struct channel *ch);
 /* Sends what waits, blocking if it must (for a program that is about to exit). */
 void channel_drain(struct channel *ch);
 

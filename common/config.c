@@ -438,6 +438,58 @@ static bool check_run(const struct config *c, struct buf *why) {
     return false;
 }
 
+static bool check_certificates(const struct config *c, struct buf *why) {
+    enum { PAIRS_MAX = 256 };
+    for (size_t i = 0; i < c->certificates.n; i++) {
+        struct str word = c->certificates.v[i];
+        ptrdiff_t comma = str_chr(word, ',');
+        struct str chain = comma < 0 ? word : str_sub(word, 0, (size_t)comma);
+        if (word.n <= PATH_MAX_OCTETS && clean_path(chain) &&
+            (comma < 0 || clean_path(str_sub(word, (size_t)comma + 1, word.n))))
+            continue;
+        buf_add_escaped(why, str_sub(word, 0, SHOWN_MAX));
+        buf_adds(why, ": must be absolute paths: /CHAIN or /CHAIN,/KEY");
+        return false;
+    }
+    if (c->certificates.n <= PAIRS_MAX) return true;
+    buf_addf(why, "are too many: at most %d", PAIRS_MAX);
+    return false;
+}
+
+static bool check_key_directory(const struct config *c, struct buf *why) {
+    if (!*c->key_directory) return true;
+    return apart(c->key_directory, c->spool_directory, "spool-directory", why) &&
+           apart(c->key_directory, c->drop_directory, "drop-directory", why) &&
+           apart(c->key_directory, c->state_directory, "state-directory", why);
+}
+
+static bool is_fingerprint(struct str s) {
+    enum { DIGITS = 64 };
+    size_t digits = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        uint64_t value;
+        if (s.p[i] == ':' && digits && digits % 2 == 0) continue;
+        if (!str_hex_to_u64(str_sub(s, i, i + 1), &value)) return false;
+        digits++;
+    }
+    return digits == DIGITS;
+}
+
+static bool check_fingerprints(const struct config *c, struct buf *why) {
+    enum { FINGERPRINTS_MAX = 1000 };
+    for (size_t i = 0; i < c->client_fingerprints.n; i++) {
+        if (is_fingerprint(c->client_fingerprints.v[i])) continue;
+        buf_add_escaped(why, str_sub(c->client_fingerprints.v[i], 0, SHOWN_MAX));
+        buf_adds(
+            why,
+            ": is no SHA-256 fingerprint: 64 hex digits (see: openssl x509 -fingerprint -sha256 -noout)");
+        return false;
+    }
+    if (c->client_fingerprints.n <= FINGERPRINTS_MAX) return true;
+    buf_addf(why, "are too many: at most %d; use client-authorities", FINGERPRINTS_MAX);
+    return false;
+}
+
 static bool check_log(const struct config *c, struct buf *why) {
     struct str s = str_of(c->log);
     if (str_eq(s, STR("syslog")) || str_eq(s, STR("stderr"))) return true;
@@ -490,6 +542,9 @@ static const struct check {
     {"drop-directory", check_drop},
     {"state-directory", check_state},
     {"run-directory", check_run},
+    {"certificates", check_certificates},
+    {"key-directory", check_key_directory},
+    {"client-fingerprints", check_fingerprints},
     {"log", check_log},
     {"mailbox", check_mailbox},
     {"system-mailbox", check_system_mailbox},
@@ -673,6 +728,15 @@ static bool read_mailname(char *out, size_t size) {
     return true;
 }
 
+/* Not within the state directory: that belongs to dispatch, which could put another key in its place. */
+static void complete_key_directory(struct config *c) {
+    char path[PATH_MAX_OCTETS + 8];
+    size_t n = strlen(c->state_directory);
+    while (n > 1 && c->state_directory[n - 1] == '/') n--;
+    snprintf(path, sizeof path, "%.*s-keys", (int)n, c->state_directory);
+    complete(c, "key-directory", path);
+}
+
 void config_complete(struct config *c) {
     char host[256] = "", mailname[256];
     if (gethostname(host, sizeof host - 1) != 0 || !usable_domain(str_of(host)))
@@ -680,6 +744,7 @@ void config_complete(struct config *c) {
     complete(c, "hostname", host);
     complete(c, "origin", read_mailname(mailname, sizeof mailname) ? mailname : c->hostname);
     complete(c, "program-directory", POSTERN_PROGRAM_DIR);
+    complete_key_directory(c);
 }
 
 /* ---- Telling others ---- */

@@ -33,6 +33,9 @@ common_libcommon_a_SOURCES = \
 	common/roles.def \
 	common/rule.c \
 	common/rule.h \
+	common/sigscheme.c \
+	common/sigscheme.def \
+	common/sigscheme.h \
 	common/smtpcaps.h \
 	common/status.c \
 	common/status.h \

@@ -196,15 +196,19 @@ struct channel *program_channel(struct self *me, int fd, enum role expect) {
     return channel_new(me->loop, fd, me->program->role, me->instance, expect, &user, me);
 }
 
-static const struct wire_handlers from_supervise = {
-    .conf = on_conf,
-    .cage = on_cage,
-    .conf_end = on_conf_end,
-    .peer = on_peer,
-    .listener = on_listener,
-    .unlisten = on_unlisten,
-    .stop = on_stop,
-};
+/* What every program is told, and beside that what this one takes. */
+static struct wire_handlers from_supervise(const struct program *p) {
+    struct wire_handlers h = {0};
+    if (p->handlers) h = *p->handlers;
+    h.conf = on_conf;
+    h.cage = on_cage;
+    h.conf_end = on_conf_end;
+    h.peer = on_peer;
+    h.listener = on_listener;
+    h.unlisten = on_unlisten;
+    h.stop = on_stop;
+    return h;
+}
 
 static int usage(const struct program *p, FILE *to, int status) {
     const struct role_info *r = &role_table[p->role];
@@ -267,7 +271,9 @@ static bool learn_settings(struct start *s) {
 
 static int run(struct start *s) {
     struct self *me = &s->me;
-    static const struct channel_user user = {.handlers = &from_supervise, .closed = supervise_gone};
+    static struct wire_handlers handlers;
+    static const struct channel_user user = {.handlers = &handlers, .closed = supervise_gone};
+    handlers = from_supervise(me->program);
     me->supervise =
         channel_new(me->loop, FD_SUPERVISE, me->program->role, me->instance, ROLE_supervise, &user, me);
     if (!learn_settings(s)) return EX_OK;

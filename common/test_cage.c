@@ -148,6 +148,7 @@ static const struct {
     {ROLE_smtpd, "KKKKKKKKKK-"},    {ROLE_lookup, "R-RKKKKKK?K"},  {ROLE_queue, "xxxKKKKKK--"},
     {ROLE_dispatch, "xxxKKKKKK--"}, {ROLE_resolve, "R-RKK-KKKRK"}, {ROLE_remote, "KKKKK-KKKKK"},
     {ROLE_local, "-??K-KKxK?K"},    {ROLE_pickup, "xxxKKKKKK-K"},
+    {ROLE_keys, "KKKKKKKKKKK"},
 };
 static const struct {
     const char *name;

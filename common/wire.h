@@ -55,6 +55,8 @@ struct wire_info {
 
 extern const struct wire_info wire_table[WIRE_COUNT];
 
+/* part, of key_file: a chain of certificates, its key, the self-signed pair (both in one file), authorities. */
+enum key_part { KEY_CHAIN = 1, KEY_PRIVATE = 2, KEY_SPARE = 3, KEY_AUTHORITIES = 4 };
 enum { CTL_ONE = 1, CTL_FITTING = 2 }; /* which, of ctl_queue */
 
 enum { WIRE_PACKET_MAX = 65536, WIRE_HEADER = 4 /* u16 type, u16 length */ };

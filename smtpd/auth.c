@@ -26,18 +26,25 @@ bool auth_begin(struct conn *c, const struct session_auth *a) {
     struct shell *sh = c->sh;
     const struct session_tls *tls = session_tls(c->session);
     const struct ip *ip = &c->client.ip;
+    char exporter_mem[64], end_point_mem[64];
+    struct buf exporter = BUF(exporter_mem), end_point = BUF(end_point_mem);
     if (!sh->auth || channel_full(sh->auth) || c->auth_tag) return false;
     do c->auth_tag = ++sh->auth_tags;
     while (!c->auth_tag);
     c->next_auth = *bucket(sh, c->auth_tag);
     *bucket(sh, c->auth_tag) = c;
+    if (c->tls && tls_done(c->tls)) {
+        tls_bind(c->tls, TLS_EXPORTER, &exporter);
+        tls_bind(c->tls, TLS_SERVER_END_POINT, &end_point);
+    }
+    /* Half an identity would be another one. */
+    struct str identity = tls->client.n <= SESSION_LOGIN_MAX ? tls->client : STR_NONE;
     SEND(sh->auth, auth_begin, .tag = c->auth_tag, .family = ip->family,
          .ip = {(const char *)ip->b, ip->family == 4   ? 4
                                      : ip->family == 6 ? 16
                                                        : 0},
-         .tls = tls->on, .plus = a->plus, .identity = str_sub(tls->client, 0, SESSION_LOGIN_MAX),
-         .exporter = a->exporter, .end_point = a->end_point, .mech = a->mech, .given = a->given,
-         .response = a->response);
+         .tls = tls->on, .plus = a->plus, .identity = identity, .exporter = buf_str(&exporter),
+         .end_point = buf_str(&end_point), .mech = a->mech, .given = a->given, .response = a->response);
     return true;
 }
 

@@ -55,10 +55,11 @@ void cmd_ehlo(struct session *s, struct str arg) {
     session_plain(s, 250, true, s->host->hostname);
     session_plain(s, 250, true, STR("PIPELINING")); /* RFC 2920 */
     session_plain(s, 250, true, buf_str(&size));
-    session_plain(s, 250, true, STR("8BITMIME"));            /* RFC 6152 */
-    session_plain(s, 250, true, STR("SMTPUTF8"));            /* RFC 6531 */
-    session_plain(s, 250, true, STR("CHUNKING"));            /* RFC 3030 */
-    session_plain(s, 250, true, STR("DSN"));                 /* RFC 3461 */
+    session_plain(s, 250, true, STR("8BITMIME"));                            /* RFC 6152 */
+    session_plain(s, 250, true, STR("SMTPUTF8"));                            /* RFC 6531 */
+    session_plain(s, 250, true, STR("CHUNKING"));                            /* RFC 3030 */
+    if (session_offers_tls(s)) session_plain(s, 250, true, STR("STARTTLS")); /* RFC 3207 */
+    session_plain(s, 250, true, STR("DSN"));                                 /* RFC 3461 */
     if (auth_offer(s, &offer, &plus).n) {
         buf_adds(&auth, "AUTH ");
         buf_add(&auth, buf_str(&offer));

@@ -30,12 +30,27 @@ struct str conn_client(const struct conn *c, char mem[static 160]) {
     return buf_str(&b);
 }
 
+/* Between the clear and TLS. */
+static bool securing(const struct conn *c) {
+    return c->tls_wanted || (c->tls && !tls_done(c->tls));
+}
+
+/* Octets taken; 0: not now; -1: the client is gone, and the loop tells its hang-up. */
+static ssize_t put(struct conn *c, struct str bytes) {
+    if (c->tls) return tls_write(c->tls, bytes);
+    for (;;) {
+        ssize_t k = send(c->fd, bytes.p, bytes.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (k >= 0) return k;
+        if (errno == EAGAIN || errno == ENOBUFS) return 0;
+        if (errno != EINTR) return -1;
+    }
+}
+
 static bool push(struct conn *c) {
     while (c->out_at < c->out_n && c->fd >= 0) {
-        ssize_t k = send(c->fd, c->out + c->out_at, c->out_n - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0 && (errno == EAGAIN || errno == ENOBUFS)) return false;
-        if (k < 0) break; /* the client is gone; its hang-up is told by the loop */
+        ssize_t k = put(c, (struct str){c->out + c->out_at, c->out_n - c->out_at});
+        if (k == 0) return false;
+        if (k < 0) break;
         c->out_at += (size_t)k;
     }
     free(c->out);
@@ -47,10 +62,10 @@ static bool push(struct conn *c) {
 static bool op_send(void *ctx, struct str bytes) {
     struct conn *c = ctx;
     size_t done = 0;
+    if (securing(c)) return true; /* the client does not listen to words in the clear any more */
     while (!c->out && c->fd >= 0 && done < bytes.n) {
-        ssize_t k = send(c->fd, bytes.p + done, bytes.n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0 && (errno == EAGAIN || errno == ENOBUFS)) break;
+        ssize_t k = put(c, str_sub(bytes, done, bytes.n));
+        if (k == 0) break;
         if (k < 0) return true;
         done += (size_t)k;
     }
@@ -59,6 +74,15 @@ static bool op_send(void *ctx, struct str bytes) {
     memcpy(c->out + c->out_n, bytes.p + done, bytes.n - done);
     c->out_n += bytes.n - done;
     return false;
+}
+
+/* The handshake has failed; OpenSSL has sent its alert. */
+static void insecure(struct conn *c, const char *why) {
+    char mem[160];
+    LOG(tls_failed, .session = c->number, .client = conn_client(c, mem), .why = str_of(why));
+    c->tls_wanted = false;
+    if (!c->why) c->why = "TLS failed";
+    if (c->session) session_lost(c->session, shell_now(c->sh), "TLS failed");
 }
 
 static void on_timer(void *ctx) {
@@ -70,6 +94,7 @@ static void on_timer(void *ctx) {
         return;
     }
     if (c->lingering || c->closing) c->gone = true;
+    else if (securing(c)) insecure(c, "handshake timeout");
     else if (c->naming) names_give_up(c);
     else if (c->session) session_expire(c->session, shell_now(c->sh));
     conn_settle(c);
@@ -85,8 +110,7 @@ void conn_wait(struct conn *c, int64_t ms) {
     op_deadline(c, loop_now(c->sh->me->loop) + ms * 1000000);
 }
 
-static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m,
-                   const struct session_rcpt *rcpt) {
+static bool op_ask(void *ctx, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
     return ask_rcpt(ctx, slot, m, rcpt);
 }
 
@@ -122,8 +146,9 @@ static void op_event(void *ctx, const struct session_event *e) {
             .helo = e->helo, .reply = e->reply);
         break;
     case SESSION_POLICY:
-        LOG(policy, .session = c->number, .client = client, .stage = e->stage, .line = e->line, .rule = e->token,
-            .action = e->action, .from = e->from, .to = e->to, .helo = e->helo, .text = e->reply);
+        LOG(policy, .session = c->number, .client = client, .stage = e->stage, .line = e->line,
+            .rule = e->token, .action = e->action, .from = e->from, .to = e->to, .helo = e->helo,
+            .text = e->reply);
         break;
     case SESSION_DISCARDED:
         LOG(discarded, .id = e->mail->id, .client = client, .from = e->from, .rcpts = e->mail->rcpt_count,
@@ -156,6 +181,11 @@ static bool op_ask_sender(void *ctx, const struct session_mail *m) {
     return ask_sender(ctx, m);
 }
 
+static void op_start_tls(void *ctx) {
+    struct conn *c = ctx;
+    c->tls_wanted = true;
+}
+
 const struct session_ops conn_ops = {
     .send = op_send,
     .deadline = op_deadline,
@@ -170,11 +200,14 @@ const struct session_ops conn_ops = {
     .auth_more = op_auth_more,
     .auth_drop = op_auth_drop,
     .ask_sender = op_ask_sender,
+    .start_tls = op_start_tls,
 };
 
 static void close_socket(struct conn *c) {
     if (c->fd < 0) return;
     watch_close(c->watch);
+    tls_free(c->tls);
+    c->tls = NULL;
     close(c->fd);
     c->fd = -1;
 }
@@ -211,6 +244,7 @@ static void conn_free(struct conn *c) {
 /* Our last word has left. A client that is still sending would get a reset that can destroy it unread, so
  * wait a little for its end; after QUIT there is nothing to wait for. */
 static void begin_linger(struct conn *c) {
+    if (c->tls) tls_bye(c->tls);
     if (c->client.local || strcmp(c->why, "quit") == 0 || shutdown(c->fd, SHUT_WR) != 0) {
         c->gone = true;
         return;
@@ -220,7 +254,38 @@ static void begin_linger(struct conn *c) {
     op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)LINGER_MS * 1000000);
 }
 
+static void begin_tls(struct conn *c) {
+    c->tls_wanted = false;
+    c->tls = tls_new(c->fd, c);
+    op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)c->sh->me->config->tls_timeout * 1000000);
+    if (c->tls) conn_secure(c);
+    else insecure(c, "no certificate");
+}
+
+static void secured(struct conn *c) {
+    char texts[TLS_TEXTS], mem[160];
+    struct session_tls tls = tls_describe(c->tls, texts);
+    LOG(tls, .session = c->number, .client = conn_client(c, mem), .version = tls.version,
+        .cipher = tls.cipher, .bits = tls.bits, .sni = tls.name, .identity = tls.client,
+        .resumed = tls_resumed(c->tls) ? STR("yes") : STR("no"));
+    bool greeted = c->greeted;
+    session_tls_done(c->session, shell_now(c->sh), &tls);
+    if (!greeted && !names_ask(c)) conn_greet(c);
+    c->reading = true;
+}
+
+/* For keys, and for whom the loop wakes: c->reading and c->out say what the socket is watched for. */
+void conn_secure(struct conn *c) {
+    if (!c->tls || !c->session || tls_done(c->tls)) return;
+    enum tls_step step = tls_handshake(c->tls);
+    c->reading = step == TLS_READ;
+    c->writing = step == TLS_WRITE;
+    if (step == TLS_FAILED) insecure(c, tls_why(c->tls));
+    else if (step == TLS_DONE) secured(c);
+}
+
 void conn_settle(struct conn *c) {
+    if (c->tls_wanted && !c->out && c->fd >= 0 && c->session && !session_over(c->session)) begin_tls(c);
     if (c->session && session_over(c->session)) {
         end_session(c);
         if (c->fd >= 0 && c->out) op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)30000 * 1000000);
@@ -233,12 +298,19 @@ void conn_settle(struct conn *c) {
         return;
     }
     if (c->fd < 0 || c->lingering) return;
+    if (securing(c) && c->session) {
+        watch_set(c->watch,
+                  (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->writing || c->out ? (uint32_t)EPOLLOUT : 0u));
+        return;
+    }
     bool want = c->session && session_wants(c->session);
     if (want && session_in_data(c->session) && mail_stalled(c)) want = false;
     /* EPOLLIN is taken back only when it fires unwanted (on_ready): most questions are answered before
      * that. */
     c->reading = c->reading || want;
-    watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out ? (uint32_t)EPOLLOUT : 0u));
+    /* What OpenSSL has read already no socket tells: one that can be written wakes us too. */
+    bool again = want && c->tls && tls_more(c->tls);
+    watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out || again ? (uint32_t)EPOLLOUT : 0u));
 }
 
 static void lost(struct conn *c, const char *why) {
@@ -256,8 +328,21 @@ static void drain_linger(struct conn *c) {
     if (k <= 0 || c->linger_octets > LINGER_OCTETS) c->gone = true;
 }
 
+/* As many records as there are. */
+static void read_tls(struct conn *c, size_t want) {
+    size_t n = 0;
+    ssize_t k = 1;
+    while (n < want && (k = tls_read(c->tls, c->sh->read_mem + n, want - n)) > 0) n += (size_t)k;
+    if (n) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, n});
+    if (k < 0) lost(c, tls_why(c->tls));
+}
+
 static void read_some(struct conn *c) {
     size_t want = session_in_data(c->session) ? READ_MAX : COMMAND_READ;
+    if (c->tls) {
+        read_tls(c, want);
+        return;
+    }
     ssize_t k = recv(c->fd, c->sh->read_mem, want, MSG_DONTWAIT);
     if (k > 0) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, (size_t)k});
     else if (k == 0) lost(c, "client closed");
@@ -275,8 +360,16 @@ static void on_ready(void *ctx, uint32_t ready) {
         conn_settle(c);
         return;
     }
+    if (securing(c) && !c->out && c->session) {
+        /* Hung up while keys works: nothing else would tell. */
+        if (!c->reading && !c->writing && (ready & (EPOLLERR | EPOLLHUP))) lost(c, "connection lost");
+        else conn_secure(c);
+        conn_settle(c);
+        return;
+    }
+    bool more = c->tls && tls_more(c->tls);
     if ((ready & EPOLLOUT) && c->out && push(c) && c->session) session_resume(c->session, shell_now(c->sh));
-    if ((ready & EPOLLIN) && wants_now(c)) {
+    if ((ready & EPOLLIN || more) && wants_now(c)) {
         read_some(c);
     } else if (ready & (EPOLLERR | EPOLLHUP)) {
         lost(c, "connection lost");
@@ -289,10 +382,11 @@ static void on_ready(void *ctx, uint32_t ready) {
 void conn_greet(struct conn *c) {
     char mem[160];
     LOG(connect, .session = c->number, .client = conn_client(c, mem), .host = session_name(c->session));
+    c->greeted = true;
     session_greet(c->session, shell_now(c->sh));
 }
 
-void conn_start(struct shell *sh, int fd, const struct session_client *client) {
+void conn_start(struct shell *sh, int fd, const struct session_client *client, bool secure) {
     struct conn *c = xmalloc(sizeof *c);
     *c = (struct conn){.sh = sh,
                        .next = sh->conns,
@@ -312,7 +406,8 @@ void conn_start(struct shell *sh, int fd, const struct session_client *client) {
     sh->conns = c;
     sh->conn_count++;
     c->session = session_new(&sh->host, c, client);
-    if (client->local && ask_user(c)) op_deadline(c, c->since_ns + sh->host.command_ms * 1000000);
+    if (secure) c->tls_wanted = true;
+    else if (client->local && ask_user(c)) op_deadline(c, c->since_ns + sh->host.command_ms * 1000000);
     else if (!names_ask(c)) conn_greet(c);
     conn_settle(c);
 }

@@ -20,7 +20,8 @@ static void store(void *ctx, struct str run) {
     struct data_phase *d = s->tx->data;
     s->tx->mail.size += run.n;
     if (d->failed) return;
-    if (d->taken > s->host->size_limit || s->tx->mail.size > s->host->size_limit || d->line.stray || !s->host->ops->write(s->ctx, run)) {
+    if (d->taken > s->host->size_limit || s->tx->mail.size > s->host->size_limit || d->line.stray ||
+        !s->host->ops->write(s->ctx, run)) {
         struct status st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
         data_fail(s, &st);
     }

@@ -13,6 +13,7 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/cmd_quit.c \
 	smtpd/cmd_rcpt.c \
 	smtpd/cmd_rset.c \
+	smtpd/cmd_starttls.c \
 	smtpd/cmd_vrfy.c \
 	smtpd/commands.def \
 	smtpd/data.c \
@@ -39,12 +40,23 @@ smtpd_smtpd_SOURCES = \
 	smtpd/auth.c \
 	smtpd/body.c \
 	smtpd/body.h \
+	smtpd/certified.c \
 	smtpd/conn.c \
 	smtpd/mail.c \
 	smtpd/main.c \
 	smtpd/names.c \
 	smtpd/shell.h
-smtpd_smtpd_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
+smtpd_smtpd_LDADD = smtpd/libsmtpd.a smtpd/libsmtpdtls.a $(COMMON_LIBS) $(SSL_LIBS)
+
+# Apart from the engine, which knows nothing of OpenSSL.
+noinst_LIBRARIES += smtpd/libsmtpdtls.a
+smtpd_libsmtpdtls_a_SOURCES = \
+	smtpd/certs.c \
+	smtpd/certs.h \
+	smtpd/provider.c \
+	smtpd/provider.h \
+	smtpd/tls.c \
+	smtpd/tls.h
 
 # The world around a session for its tests, its fuzz twin and nothing else.
 check_LIBRARIES += smtpd/libtesting.a

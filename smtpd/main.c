@@ -25,7 +25,7 @@ static void on_accept(void *ctx, uint32_t ready);
 
 void shell_accepting(struct shell *sh) {
     /* At the start strangers wait in the kernel until queue is there; when it is lost later they hear 451. */
-    bool ears = sh->ready && !sh->me->stopping && !sh->accept_again.slot &&
+    bool ears = sh->ready && sh->certified && !sh->me->stopping && !sh->accept_again.slot &&
                 sh->conn_count < sh->me->config->sessions_per_process;
     for (struct listening *l = sh->listening; l; l = l->next) {
         /* Exclusive: one process wakes for each stranger. Such a watch cannot be modified, so it is made
@@ -89,7 +89,7 @@ static void on_accept(void *ctx, uint32_t ready) {
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
             pause_accepting(sh);
         if (fd < 0) break;
-        if (identify(fd, l->kind, &sa, &client)) conn_start(sh, fd, &client);
+        if (identify(fd, l->kind, &sa, &client)) conn_start(sh, fd, &client, l->kind == LISTEN_SUBMISSIONS);
         else close(fd);
         shell_accepting(sh);
     }
@@ -112,6 +112,7 @@ static void take_settings(struct shell *sh) {
     sh->host.origin = str_of(c->origin);
     sh->host.check_from = c->submission_check_from;
     sh->host.hide_client = c->submission_hide_client;
+    certified_settings(sh);
 }
 
 static bool prepare(struct self *me) {
@@ -121,7 +122,7 @@ static bool prepare(struct self *me) {
     sh->read_mem = xmalloc(READ_MAX);
     me->state = sh;
     take_settings(sh);
-    return true;
+    return certified_prepare(sh);
 }
 
 static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
@@ -170,7 +171,7 @@ static void on_submission(void *ctx, struct channel *ch, const struct wire_submi
         close(fd);
         return;
     }
-    conn_start(sh, fd, &client);
+    conn_start(sh, fd, &client, false);
 }
 
 static void on_peer(struct self *me, struct channel *ch) {
@@ -187,6 +188,8 @@ static void on_peer(struct self *me, struct channel *ch) {
     } else if (channel_peer(ch) == ROLE_auth) {
         if (sh->auth) auth_lost(sh);
         sh->auth = ch;
+    } else {
+        certified_peer(sh, ch);
     }
 }
 
@@ -196,6 +199,7 @@ static void on_peer_gone(struct self *me, struct channel *ch) {
     else if (ch == sh->lookup) ask_lost(sh);
     else if (ch == sh->resolve) names_lost(sh);
     else if (ch == sh->auth) auth_lost(sh);
+    else certified_peer_gone(sh, ch);
 }
 
 static void on_drained(struct self *me, struct channel *ch) {
@@ -232,6 +236,12 @@ static const struct wire_handlers handlers = {
     .auth_offer = auth_take_offer,
     .auth_challenge = auth_take_challenge,
     .auth_done = auth_take_done,
+    .tls_begin = certified_begin,
+    .tls_cert = certified_cert,
+    .tls_ca = certified_ca,
+    .tls_end = certified_end,
+    .ticket_key = certified_ticket,
+    .signature = certified_signature,
     .lease = mail_lease,
     .mail_done = mail_done,
 };

@@ -47,7 +47,8 @@ void names_give_up(struct conn *c) {
 static struct str clean(struct str name, char *mem) {
     for (size_t i = 0; i < name.n; i++) {
         char ch = name.p[i];
-        bool fine = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.';
+        bool fine =
+            (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.';
         if (!fine) return STR_NONE;
     }
     if (name.n) memcpy(mem, name.p, name.n);

@@ -44,6 +44,19 @@ static void add_from(struct buf *b, const struct session *s) {
     buf_adds(b, "])\r\n\t");
 }
 
+/* A comment; nothing in it can close it (session.h). */
+static void add_tls(struct buf *b, const struct session *s) {
+    if (!s->tls.on) return;
+    buf_adds(b, "\r\n\t(");
+    buf_add(b, s->tls.version);
+    buf_addf(b, ", %u bits", s->tls.bits);
+    if (s->tls.client.n) {
+        buf_adds(b, ", client ");
+        buf_add(b, s->tls.client);
+    }
+    buf_addc(b, ')');
+}
+
 static void add_received(struct buf *b, const struct session *s) {
     const struct session_mail *m = &s->tx->mail;
     buf_adds(b, "Received: ");
@@ -59,12 +72,17 @@ static void add_received(struct buf *b, const struct session *s) {
     }
     buf_adds(b, " with ");
     buf_add(b, session_protocol(s));
+    add_tls(b, s);
     buf_adds(b, "\r\n\tid ");
     buf_adds(b, qid_format(m->id).c);
     if (m->rcpt_count == 1) { /* more would tell them of each other (7.2) */
         buf_adds(b, "\r\n\tfor <");
         buf_add(b, m->rcpts->text);
         buf_addc(b, '>');
+    }
+    if (s->tls.on) { /* RFC 8314 4.3 */
+        buf_adds(b, "\r\n\ttls ");
+        buf_add(b, s->tls.cipher);
     }
     buf_adds(b, ";\r\n\t");
     add_date(b, m->arrival_ms);

@@ -94,9 +94,15 @@ struct str session_protocol(const struct session *s) {
     return str_of(names[utf8 ? 2 : lmtp ? 1 : 0][(s->tls.on ? 1 : 0) + (s->login.n ? 2 : 0)]);
 }
 
+/* RFC 3207 4: once; a local client's bytes pass nobody. */
+bool session_offers_tls(const struct session *s) {
+    return s->host->tls && !s->tls.on && !s->client.local;
+}
+
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
     if (v->states & s->state) v->fn(s, arg);
-    else if (s->state == AT_REFUSED) session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */
+    else if (s->state == AT_REFUSED)
+        session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */
     else if (s->state == AT_START) session_wrong(s, "order", 503, "5.5.1", "Say EHLO or HELO first");
     else if (s->state == AT_READY) session_wrong(s, "order", 503, "5.5.1", "MAIL comes first");
     else session_wrong(s, "order", 503, "5.5.1", "A message has been begun already; RSET forgets it");
@@ -130,6 +136,7 @@ static bool take_command(struct session *s, struct str *in) {
     if (what == LINE_MORE) return false;
     s->commands++;
     s->moved = true;
+    s->behind = in->n;
     if (s->auth == AUTH_RESPONSE) auth_response(s, what, line);
     else if (what == LINE_READY) command(s, line);
     else if (what == LINE_LONG) session_wrong(s, "line", 500, "5.5.2", "Line too long");
@@ -147,13 +154,15 @@ static bool may_ask_ahead(const struct session *s, struct str in) {
 }
 
 static bool may_take(const struct session *s, struct str in) {
-    if (!s->greeted || s->over || s->lost || s->committing || s->congested || in.n == 0) return false;
+    if (!s->greeted || s->over || s->lost || s->committing || s->congested || s->securing || in.n == 0)
+        return false;
     if (s->auth == AUTH_ASKED || s->asking_sender) return false;
     return !s->tx || !s->tx->waiting || may_ask_ahead(s, in);
 }
 
 static bool idle(const struct session *s) {
-    return !s->committing && s->auth != AUTH_ASKED && !s->asking_sender && !(s->tx && (s->tx->waiting || s->tx->data));
+    return !s->committing && s->auth != AUTH_ASKED && !s->asking_sender &&
+           !(s->tx && (s->tx->waiting || s->tx->data));
 }
 
 static void process(struct session *s, struct str *in) {
@@ -231,7 +240,8 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
     s->now = now;
     if (s->over || s->lost) return;
     s->tls = *tls;
-    s->tls.on = true;
+    s->tls.on = s->moved = true;
+    s->securing = false;
     texts[0] = &s->tls.version, texts[1] = &s->tls.cipher, texts[2] = &s->tls.name, texts[3] = &s->tls.client;
     free(s->tls_mem);
     s->tls_mem = xmalloc(total + 1);
@@ -242,6 +252,7 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
         buf_add(&b, text);
     }
     forget_all(s);
+    if (s->greeted) go_on(s); /* for the deadline, and for a stop that came meanwhile */
 }
 
 void session_names(struct session *s, struct str name, struct str reverse, bool failed) {
@@ -329,7 +340,8 @@ void session_challenge(struct session *s, struct session_now now, struct str bas
     go_on(s);
 }
 
-void session_authenticated(struct session *s, struct session_now now, const struct status *st, struct str login) {
+void session_authenticated(struct session *s, struct session_now now, const struct status *st,
+                           struct str login) {
     s->now = now;
     if (s->over || s->auth == AUTH_NONE) return;
     s->moved = true;
@@ -382,7 +394,8 @@ void session_expire(struct session *s, struct session_now now) {
     else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
     else if (!s->committing && s->now.mono_ns >= too_slow_at(s))
         session_end(s, "4.4.2", "Data comes too slowly", "data too slow");
-    else if (s->tx && s->tx->data && !s->committing) session_end(s, "4.4.2", "No data for too long", "data timeout");
+    else if (s->tx && s->tx->data && !s->committing)
+        session_end(s, "4.4.2", "No data for too long", "data timeout");
     else session_end(s, "4.3.0", "Too busy, try again later", "no answer from inside");
 }
 
@@ -403,8 +416,8 @@ void session_stop(struct session *s, struct session_now now) {
 }
 
 bool session_wants(const struct session *s) {
-    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && s->auth != AUTH_ASKED &&
-           !s->asking_sender && !(s->tx && s->tx->waiting);
+    return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && !s->securing &&
+           s->auth != AUTH_ASKED && !s->asking_sender && !(s->tx && s->tx->waiting);
 }
 
 bool session_in_data(const struct session *s) {

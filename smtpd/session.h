@@ -48,14 +48,20 @@ struct session_mail {
     struct session_rcpt *rcpts;
     bool hold;           /* at commit: to be kept until it is released */
     struct str redirect; /* at commit: an address that takes the place of all recipients, or empty */
-    struct str origin; /* for people: "client [192.0.2.1] helo x", "local user 1000" */
-    struct str prefix; /* at commit: header fields to put in front */
-    uint64_t size;     /* at commit: octets of the data */
+    struct str origin;   /* for people: "client [192.0.2.1] helo x", "local user 1000" */
+    struct str prefix;   /* at commit: header fields to put in front */
+    uint64_t size;       /* at commit: octets of the data */
 };
 
 /* POLICY: a rule took effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and
  * thrown away. */
-enum session_event_kind { SESSION_REJECT, SESSION_RECEIVED, SESSION_NOT_RECEIVED, SESSION_POLICY, SESSION_DISCARDED };
+enum session_event_kind {
+    SESSION_REJECT,
+    SESSION_RECEIVED,
+    SESSION_NOT_RECEIVED,
+    SESSION_POLICY,
+    SESSION_DISCARDED
+};
 
 struct session_event {
     enum session_event_kind kind;
@@ -69,7 +75,6 @@ struct session_event {
 /* AUTH of a client; response is base64, as it came. */
 struct session_auth {
     struct str mech, response;
-    struct str exporter, end_point; /* channel bindings, when mech needs one */
     bool given; /* there was an initial response */
     bool plus;  /* a mechanism with channel binding was offered */
 };
@@ -102,6 +107,8 @@ struct session_ops {
     void (*auth_drop)(void *ctx);                      /* it has cancelled; no answer any more */
     /* May this login use this sender? Answer with session_answer(s, SESSION_SLOT_SENDER, status). */
     bool (*ask_sender)(void *ctx, const struct session_mail *m);
+    /* When all that was sent has left, begin TLS; then session_tls_done, or session_lost. */
+    void (*start_tls)(void *ctx);
 };
 
 /* What the sessions of one process share. Settings may change at any time between calls. */
@@ -109,6 +116,7 @@ struct session_host {
     const struct session_ops *ops;
     struct str hostname;
     const struct rules *rules; /* of policy, or NULL */
+    bool tls;                  /* STARTTLS can be had */
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
@@ -117,8 +125,8 @@ struct session_host {
     struct str origin;         /* the domain of addresses without one, in submitted mail */
     bool check_from;           /* From of submitted mail must be the sender of the envelope */
     bool hide_client;          /* Received of submitted mail does not tell where it came from */
-    uint64_t data_rate; /* octets a second that data must come with, beyond data_ms; 0: any */
-    struct buf out;     /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
+    uint64_t data_rate;        /* octets a second that data must come with, beyond data_ms; 0: any */
+    struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 
 enum { SESSION_OUT_MIN = 4096, SESSION_LOGIN_MAX = 255 };
@@ -142,7 +150,8 @@ struct session_client {
     bool names_failed; /* DNS did not say */
 };
 
-/* What protects a session, as the shell found it. Texts are printable ASCII. */
+/* What protects a session, as the shell found it. The texts may stand in a comment of a header field: letters, digits,
+ * and -._@:+=*_ only. */
 struct session_tls {
     bool on;
     struct str version; /* "TLSv1.3" */
@@ -167,7 +176,8 @@ void session_input(struct session *s, struct session_now now, struct str bytes);
 void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st);
 /* Answers to auth and auth_more. The login is copied. */
 void session_challenge(struct session *s, struct session_now now, struct str base64);
-void session_authenticated(struct session *s, struct session_now now, const struct status *st, struct str login);
+void session_authenticated(struct session *s, struct session_now now, const struct status *st,
+                           struct str login);
 /* The fate of the message: after commit, or (not ok) at any time after begin, when it must fail. */
 void session_committed(struct session *s, struct session_now now, const struct status *st);
 void session_resume(struct session *s, struct session_now now); /* after send said false: it flows again */
@@ -186,8 +196,8 @@ struct session_counts {
     uint32_t messages, commands;
 };
 struct session_counts session_counts(const struct session *s);
-struct str session_name(const struct session *s); /* the client's, confirmed, or empty */
-struct str session_helo(const struct session *s); /* as given; a view, until the next call */
+struct str session_name(const struct session *s);  /* the client's, confirmed, or empty */
+struct str session_helo(const struct session *s);  /* as given; a view, until the next call */
 struct str session_login(const struct session *s); /* likewise */
 const struct session_tls *session_tls(const struct session *s);
 

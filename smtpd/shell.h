@@ -6,6 +6,7 @@
 #include "common/rule.h"
 #include "smtpd/body.h"
 #include "smtpd/session.h"
+#include "smtpd/tls.h"
 
 struct shell;
 
@@ -18,6 +19,10 @@ struct conn {
     struct watch *watch;
     bool reading; /* the watch has EPOLLIN */
     bool closing, lingering, gone;
+    bool greeted;    /* 220 was said */
+    bool writing;    /* a handshake waits until it can write */
+    bool tls_wanted; /* to begin as soon as our last word in the clear has left */
+    struct tls *tls; /* NULL: in the clear */
     const char *why;
     struct session *session; /* NULL: over */
     struct session_client client;
@@ -62,7 +67,7 @@ struct listening {
     struct str name;
 };
 
-enum { MAIL_BUCKETS = 1024, AUTH_BUCKETS = 256, READ_MAX = 65536, NAMINGS_MAX = 1024 };
+enum { MAIL_BUCKETS = 1024, AUTH_BUCKETS = 256, READ_MAX = 65536, NAMINGS_MAX = 1024, KEYS_MAX = 16 };
 
 struct shell {
     struct self *me;
@@ -79,6 +84,9 @@ struct shell {
     char mechs[400];                  /* what auth offers */
     struct conn *auths[AUTH_BUCKETS]; /* who is logging in, by tag */
     uint32_t auth_tags;
+    struct channel *keys[KEYS_MAX];
+    size_t keys_n, keys_next;
+    bool certified; /* keys has told its certificates, or that there are none */
     bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
     uint32_t serial;
@@ -93,12 +101,14 @@ void shell_accepting(struct shell *sh); /* opens or closes our ears, as the numb
 
 /* conn.c */
 extern const struct session_ops conn_ops;
-void conn_start(struct shell *sh, int fd, const struct session_client *client);
+/* secure: TLS from the first octet. */
+void conn_start(struct shell *sh, int fd, const struct session_client *client, bool secure);
 /* After any call into the session: sends, reads, closes, frees as its new state wants. conn may be gone
  * then. */
 void conn_settle(struct conn *c);
 void conn_greet(struct conn *c);
 void conn_wait(struct conn *c, int64_t ms); /* wakes it, unless its session sets another deadline */
+void conn_secure(struct conn *c);           /* goes on with a handshake; then conn_settle */
 struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
 
 /* ask.c: questions to lookup. */
@@ -115,6 +125,17 @@ void names_forget(struct conn *c);
 void names_give_up(struct conn *c);
 void names_lost(struct shell *sh);
 void names_answer(void *ctx, struct channel *ch, const struct wire_name_answer *m, int fd);
+/* certified.c: certificates from keys, signatures by keys. */
+bool certified_prepare(struct shell *sh);
+bool certified_peer(struct shell *sh, struct channel *ch);      /* true: it is one of keys */
+bool certified_peer_gone(struct shell *sh, struct channel *ch); /* likewise */
+void certified_settings(struct shell *sh);
+void certified_begin(void *ctx, struct channel *ch, const struct wire_tls_begin *m, int fd);
+void certified_cert(void *ctx, struct channel *ch, const struct wire_tls_cert *m, int fd);
+void certified_ca(void *ctx, struct channel *ch, const struct wire_tls_ca *m, int fd);
+void certified_end(void *ctx, struct channel *ch, const struct wire_tls_end *m, int fd);
+void certified_ticket(void *ctx, struct channel *ch, const struct wire_ticket_key *m, int fd);
+void certified_signature(void *ctx, struct channel *ch, const struct wire_signature *m, int fd);
 
 /* auth.c: clients that log in. */
 bool auth_begin(struct conn *c, const struct session_auth *a);

@@ -68,6 +68,7 @@ struct session {
     struct session_client client;
     enum session_state state;
     bool greeted, esmtp, over, lost, stopping, congested;
+    bool securing;             /* start_tls was called: nothing is read until session_tls_done */
     bool committing;           /* commit was called, its answer is due */
     bool moved;                /* something whole was taken: the deadline begins anew */
     bool chunking, chunk_last; /* within the octets of a BDAT */
@@ -85,6 +86,7 @@ struct session {
     struct str login; /* who has authenticated, own memory, malloc'd; empty: nobody */
     char *held;       /* input that waits: an unfinished line, or what is behind an open question */
     size_t held_n;
+    size_t behind; /* octets that had come behind the command that runs */
     struct transaction *tx;
     struct session_now now;
     char policy_text[RULE_TEXT_MAX + 32]; /* of the last refusal by a rule */
@@ -123,6 +125,7 @@ void session_flush(struct session *s);
 
 /* session.c */
 void session_close(struct session *s, const char *why);
+bool session_offers_tls(const struct session *s);
 void session_forget(struct session *s); /* the transaction, also one whose data has begun */
 struct str session_protocol(const struct session *s);
 struct transaction *transaction_new(uint32_t rcpt_limit);

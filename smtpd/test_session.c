@@ -81,7 +81,7 @@ static const struct story stories[] = {
          "BDAT 2\r\nx\r" TO "DATA\r\n" FROM "BDAT 0 LAST\r\n"),
      "503 5.5.1 Say EHLO or HELO first\r\n" EHLO_R "503 5.5.1 MAIL comes first\r\n" FROM_R
      "503 5.5.1 RCPT comes first\r\n" FROM_R "550 5.1.1 No such user here\r\n554 5.5.1 No recipient was "
-                                             "accepted\r\n503 5.5.1 MAIL comes first\r\n" FROM_R TO_R
+     "accepted\r\n503 5.5.1 MAIL comes first\r\n" FROM_R TO_R
      "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n503 5.5.1 MAIL comes first\r\n" FROM_R TO_R CHUNK_R
          BEGUN BEGUN BEGUN "554 5.6.0 Bare CR, bare LF or NUL in the message\r\n",
      NULL, 0},
@@ -254,6 +254,72 @@ static void received_field(void **state) {
                         "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with SMTP\r\n"
                         "\tid 00000000000010000002;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n\r\n");
     assert_int_equal(w.rcpts, 2);
+    world_end(&w);
+}
+
+static const struct session_tls some_tls = {.on = true,
+                                            .version = STR("TLSv1.3"),
+                                            .cipher = STR("TLS_AES_128_GCM_SHA256"),
+                                            .bits = 128,
+                                            .name = STR("mx.test"),
+                                            .client = STR("peer.test")};
+
+static void starts_tls(void **state) {
+    static struct world w;
+    world_begin(&w, "mx.test");
+    w.host.tls = true;
+    say(&w, "STARTTLS\r\n" EHLO "STARTTLS now\r\n");
+    assert_non_null(memmem(w.out, w.out_n, "250-STARTTLS\r\n", 14));
+    assert_int_equal(w.tls_starts, 0);
+    w.out_n = 0;
+    say(&w, "MAIL FROM:<a@b.test>\r\nSTARTTLS\r\nRSET\r\nSTARTTLS\r\n");
+    heard(&w, "250 2.1.0 Sender ok\r\n503 5.5.1 A message has been begun already; RSET forgets it\r\n"
+              "250 2.0.0 Forgotten\r\n220 2.0.0 Ready to start TLS\r\n");
+    assert_int_equal(w.tls_starts, 1);
+    assert_false(session_wants(w.session));
+    w.out_n = 0;
+    session_tls_done(w.session, w.now, &some_tls);
+    assert_true(session_wants(w.session));
+    heard(&w, "");
+    /* RFC 3207 4.2: the client must say who it is again, and nothing of before holds. */
+    say(&w, "MAIL FROM:<a@b.test>\r\nEHLO a.test\r\n");
+    assert_non_null(memmem(w.out, w.out_n, "503 5.5.1 Say EHLO or HELO first", 32));
+    assert_null(memmem(w.out, w.out_n, "STARTTLS", 8));
+    say(&w, "STARTTLS\r\n" FROM TO "DATA\r\nx: y\r\n.\r\n");
+    assert_non_null(memmem(w.out, w.out_n, "503 5.5.1 TLS is not to be had here", 35));
+    w.prefix[w.prefix_n] = '\0';
+    assert_string_equal(w.prefix,
+                        "Received: from a.test ([192.0.2.7])\r\n\tby mx.test (Postern) with ESMTPS\r\n"
+                        "\t(TLSv1.3, 128 bits, client peer.test)\r\n\tid 00000000000010000001\r\n"
+                        "\tfor <r@mx.test>\r\n\ttls TLS_AES_128_GCM_SHA256;\r\n"
+                        "\tSun, 22 Nov 2026 00:00:00 +0000\r\n");
+    world_end(&w);
+}
+
+/* What comes behind STARTTLS in the clear is never a command, in whatever pieces it comes. */
+static void nothing_behind_starttls(void **state) {
+    static const char *const pieces[][2] = {{EHLO "STARTTLS\r\nRSET\r\n", ""},
+                                            {EHLO "STARTTLS\r\n", "RSET\r\n"},
+                                            {EHLO "STARTTLS\r\nRS", "ET\r\n"}};
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        static struct world w;
+        world_begin(&w, "mx.test");
+        w.host.tls = true;
+        say(&w, pieces[i][0]);
+        w.out_n = 0;
+        if (!w.closed) session_input(w.session, w.now, str_of(pieces[i][1]));
+        assert_true(w.closed || w.tls_starts == 1);
+        if (!w.closed) session_tls_done(w.session, w.now, &some_tls);
+        heard(&w, "");
+        world_end(&w);
+    }
+    static struct world w;
+    world_begin(&w, "mx.test");
+    say(&w, EHLO);
+    assert_null(memmem(w.out, w.out_n, "STARTTLS", 8));
+    w.out_n = 0;
+    say(&w, "STARTTLS\r\n");
+    heard(&w, "454 4.7.0 TLS is not to be had now, try again later\r\n");
     world_end(&w);
 }
 
@@ -547,6 +613,7 @@ int main(void) {
         cmocka_unit_test(trouble_inside), cmocka_unit_test(gone),
         cmocka_unit_test(timeouts),       cmocka_unit_test(too_slow),
         cmocka_unit_test(stops),          cmocka_unit_test(replies_are_short),
+        cmocka_unit_test(starts_tls),     cmocka_unit_test(nothing_behind_starttls),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

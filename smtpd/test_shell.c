@@ -26,7 +26,7 @@ enum { DATA_MAX = 8 << 20, PATIENCE_MS = 20000 };
 
 static struct town {
     struct loop *loop;
-    struct channel *supervise, *queue, *lookup;
+    struct channel *supervise, *queue, *lookup, *keys;
     pid_t pid;
     int log_fd;
     uint16_t port;
@@ -156,6 +156,16 @@ static void wire_lookup(void) {
     UNTIL(channel_greeted(t.lookup));
 }
 
+/* A keys without certificates: there is no STARTTLS, and clients are let in. */
+static void wire_keys(void) {
+    static const struct wire_handlers none;
+    static const struct channel_user user = {.handlers = &none, .closed = on_closed};
+    t.keys = channel_new(t.loop, pair(ROLE_keys), ROLE_keys, 0, ROLE_smtpd, &user, NULL);
+    SEND(t.keys, tls_begin, .set = 1);
+    SEND(t.keys, tls_end, .set = 1);
+    UNTIL(channel_greeted(t.keys));
+}
+
 static void conf(const char *name, const char *value) {
     SEND(t.supervise, conf, .name = str_of(name), .value = str_of(value));
 }
@@ -217,6 +227,7 @@ static int begin(void **state) {
     listeners();
     wire_queue();
     wire_lookup();
+    wire_keys();
     return 0;
 }
 

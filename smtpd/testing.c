@@ -164,6 +164,11 @@ static void answer_sender(struct world *w) {
     session_answer(w->session, w->now, SESSION_SLOT_SENDER, &st);
 }
 
+static void op_start_tls(void *ctx) {
+    struct world *w = ctx;
+    w->tls_starts++;
+}
+
 static const struct session_ops ops = {.send = op_send,
                                        .deadline = op_deadline,
                                        .ask = op_ask,
@@ -176,7 +181,8 @@ static const struct session_ops ops = {.send = op_send,
                                        .auth = op_auth,
                                        .auth_more = op_auth_more,
                                        .auth_drop = op_auth_drop,
-                                       .ask_sender = op_ask_sender};
+                                       .ask_sender = op_ask_sender,
+                                       .start_tls = op_start_tls};
 
 void world_open(struct world *w, const char *hostname, const struct session_client *client,
                 const struct rules *rules) {

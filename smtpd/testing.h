@@ -27,6 +27,7 @@ struct world {
     const char *why;
     struct status fate; /* what commits are answered with */
     uint32_t begun, committed, aborted, rejects, received, not_received;
+    uint32_t tls_starts;
     uint32_t rcpts; /* of the last commit */
     bool hold;
     char redirect[400], first_rcpt[400], first_orcpt[400];

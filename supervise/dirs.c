@@ -78,11 +78,9 @@ static const struct dir {
     mode_t mode;
     const char *below; /* or "" */
 } rows[] = {
-    {"run-directory", ROLE_supervise, 0755, ""},
-    {"run-directory", ROLE_supervise, 0555, "/empty"},
-    {"run-directory", ROLE_supervise, 0755, "/counters"},
-    {"spool-directory", ROLE_queue, 0700, ""},
-    {"state-directory", ROLE_dispatch, 0700, ""},
+    {"run-directory", ROLE_supervise, 0755, ""},          {"run-directory", ROLE_supervise, 0555, "/empty"},
+    {"run-directory", ROLE_supervise, 0755, "/counters"}, {"spool-directory", ROLE_queue, 0700, ""},
+    {"state-directory", ROLE_dispatch, 0700, ""},         {"key-directory", ROLE_supervise, 0700, ""},
     {"drop-directory", ROLE_pickup, 03733, ""}, /* everyone may leave mail, and see only his own */
 };
 

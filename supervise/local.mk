@@ -7,6 +7,8 @@ supervise_libsupervise_a_SOURCES = \
 	supervise/configure.h \
 	supervise/dirs.c \
 	supervise/dirs.h \
+	supervise/files.c \
+	supervise/files.h \
 	supervise/harden.c \
 	supervise/harden.h \
 	supervise/listen.c \

@@ -39,6 +39,8 @@ unsigned suite_count(const struct config *c, enum role role) {
         return (unsigned)c->smtpd_processes;
     case ROLE_remote:
         return (unsigned)c->remote_processes;
+    case ROLE_keys:
+        return (unsigned)c->keys_processes;
     default:
         return 1;
     }
@@ -117,6 +119,32 @@ static void become_ready(struct suite *s) {
     if (s->on_ready) s->on_ready(s);
 }
 
+/* ---- Certificates ---- */
+
+/* The first makes the self-signed certificate before it says started: then all can have it. */
+static void hand_certificates(struct suite *s, const struct proc *to) {
+    for (size_t i = 0; i < s->proc_count; i++) {
+        struct proc *p = s->procs[i];
+        if (p->role == ROLE_keys && p->state == PROC_UP && p->channel &&
+            (!to || to == p || to->instance == 0))
+            files_hand(s->config, s->generation, p->channel);
+    }
+}
+
+static void on_watch(void *ctx) {
+    struct suite *s = ctx;
+    if (files_changed(&s->files, s->config)) hand_certificates(s, NULL);
+    loop_timer_in(s->loop, &s->watch, files_pause(&s->files, s->config));
+}
+
+static void watch_certificates(struct suite *s) {
+    loop_timer_cancel(s->loop, &s->watch);
+    s->watch = (struct timer){.fn = on_watch, .ctx = s};
+    s->files.known = false;
+    files_changed(&s->files, s->config); /* the files of now are the ones to compare with */
+    loop_timer_in(s->loop, &s->watch, files_pause(&s->files, s->config));
+}
+
 static void on_started(void *ctx, struct channel *ch, const struct wire_started *m, int fd) {
     struct proc *p = ctx;
     struct suite *s = p->suite;
@@ -129,6 +157,7 @@ static void on_started(void *ctx, struct channel *ch, const struct wire_started 
         if (s->procs[i]->state == PROC_UP && s->procs[i]->channel && role_linked(p->role, s->procs[i]->role))
             wire(p, s->procs[i]);
     hand_listeners(s, p);
+    if (p->role == ROLE_keys) hand_certificates(s, p);
     if (!s->ready && !s->stopping && all_up(s)) become_ready(s);
     tell_status(s);
 }
@@ -246,7 +275,7 @@ static void on_start(void *ctx) {
 
 static struct proc *add_proc(struct suite *s, enum role role, unsigned instance) {
     struct proc *p = xmalloc(sizeof *p);
-    assert(s->proc_count < PROCS_MAX); /* the maxima in config.def allow 64 + 64 + 6 */
+    assert(s->proc_count < PROCS_MAX); /* the maxima in config.def allow 64 + 64 + 16 and the single ones */
     *p = (struct proc){.suite = s, .role = role, .instance = instance};
     p->start = (struct timer){.fn = on_start, .ctx = p};
     p->kill = (struct timer){.fn = on_kill, .ctx = p};
@@ -262,6 +291,7 @@ static void add_missing(struct suite *s) {
 
 void suite_start(struct suite *s) {
     add_missing(s);
+    watch_certificates(s);
 }
 
 /* ---- Ends ---- */
@@ -329,7 +359,9 @@ static const struct phase {
 } phases[] = {
     {ROLE_BIT(ROLE_smtpd) | ROLE_BIT(ROLE_pickup), 5000},
     {ROLE_BIT(ROLE_dispatch), 10000},
-    {ROLE_BIT(ROLE_remote) | ROLE_BIT(ROLE_local) | ROLE_BIT(ROLE_lookup) | ROLE_BIT(ROLE_resolve) | ROLE_BIT(ROLE_auth), 5000},
+    {ROLE_BIT(ROLE_remote) | ROLE_BIT(ROLE_local) | ROLE_BIT(ROLE_lookup) | ROLE_BIT(ROLE_resolve) |
+         ROLE_BIT(ROLE_auth) | ROLE_BIT(ROLE_keys),
+     5000},
     {ROLE_BIT(ROLE_queue), 10000},
 };
 
@@ -446,6 +478,8 @@ bool suite_change(struct suite *s, struct config *next, struct config_error *err
     }
     add_missing(s);
     config_free(old);
+    hand_certificates(s, NULL); /* also when only the files changed: who asks for a reload wants to see it */
+    watch_certificates(s);
     return true;
 }
 

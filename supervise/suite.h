@@ -5,6 +5,7 @@
 #include "common/channel.h"
 #include "common/config.h"
 #include "common/loop.h"
+#include "supervise/files.h"
 #include "supervise/listen.h"
 
 #include <sys/types.h>
@@ -47,12 +48,14 @@ struct suite {
     size_t proc_count;
     bool ready; /* all were at work once */
     bool stopping;
-    size_t phase;    /* of the stop */
-    const char *why; /* of the stop */
+    size_t phase;      /* of the stop */
+    const char *why;   /* of the stop */
     char failure[600]; /* the program that could not be started, and why; empty: none */
-    int status;      /* exit status of posternd */
+    int status;        /* exit status of posternd */
     void (*on_ready)(struct suite *s);
     struct timer linger;
+    struct files files; /* of certificates, as they were seen last */
+    struct timer watch;
 };
 
 /* Starts everything; then loop_run. suite_stop ends the loop when all have ended. */

@@ -20,9 +20,9 @@ import traceback
 SRC = pathlib.Path(os.environ.get("srcdir", pathlib.Path(__file__).resolve().parent.parent))
 BUILD = pathlib.Path(os.environ.get("builddir", SRC))
 ROOT = os.geteuid() == 0
-ROLES = ("smtpd", "lookup", "queue", "dispatch", "resolve", "deliver-smtp", "deliver-local", "pickup", "auth")
+ROLES = ("smtpd", "lookup", "queue", "dispatch", "resolve", "deliver-smtp", "deliver-local", "pickup", "auth", "keys")
 # Rows of roles.def in order: the UID of a program is uid-base + its row.
-ROWS = ("supervise", "smtpd", "lookup", "queue", "dispatch", "resolve", "remote", "local", "pickup", "tool", "auth")
+ROWS = ("supervise", "smtpd", "lookup", "queue", "dispatch", "resolve", "remote", "local", "pickup", "tool", "auth", "keys")
 
 
 # --- TAP -------------------------------------------------------------------------------------------------------

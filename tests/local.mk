@@ -12,7 +12,7 @@ check_PROGRAMS += tests/inject
 check_PROGRAMS += tests/fillspool
 tests_fillspool_LDADD = queue/libqueue.a $(COMMON_LIBS)
 
-EXTRA_DIST += tests/harness.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
+EXTRA_DIST += tests/harness.py tests/tlstools.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
 scenarios = \
 	tests/t_cages.py \
 	tests/t_check.py \
@@ -32,6 +32,7 @@ scenarios = \
 	tests/t_rules.py \
 	tests/t_sendmail.py \
 	tests/t_submit.py \
+	tests/t_tls.py \
 	tests/t_tools.py
 dist_check_SCRIPTS += $(scenarios)
 TESTS += $(scenarios)

@@ -61,10 +61,10 @@ def t_identities():
             same(st["Seccomp"], "2", f"{program} is filtered by seccomp")
             same(st["NoNewPrivs"], "1", f"{program} has no_new_privs")
             root = os.readlink(f"/proc/{pid}/root")
-            want = {"smtpd": "run/empty", "deliver-smtp": "run/empty", "queue": "queue", "dispatch": "state", "pickup": "drop"}
+            want = {"smtpd": "run/empty", "deliver-smtp": "run/empty", "queue": "queue", "dispatch": "state", "pickup": "drop", "keys": "run/empty"}
             if program in want:
                 same(root, str(mx.dir / want[program]), f"{program}'s root directory")
-            if program in ("queue", "dispatch", "lookup", "pickup", "auth"):
+            if program in ("queue", "dispatch", "lookup", "pickup", "auth", "keys"):
                 ok(os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"), f"{program} is in a network namespace without a network")
 
 
@@ -89,6 +89,9 @@ FORBIDDEN = {
                      ("exec", "/bin/sh", "killed"), ("fork", "", "killed"), ("setuid", 0, "killed"), ("kill", 1, "killed")],
     "pickup": [("open", "/etc/passwd", "ENOENT EACCES"), ("open", SPOOL, "ENOENT EACCES"), ("socket", 2, "killed"),
                ("exec", "/bin/sh", "killed"), ("fork", "", "killed")],
+    "keys": [("open", "/etc/passwd", "killed"), ("open", "/", "killed"), ("create", "/x", "killed"), ("socket", 2, "killed"),
+             ("connect4", 25, "killed"), ("exec", "/bin/sh", "killed"), ("fork", "", "killed"), ("setuid", 0, "killed"), ("kill", 1, "killed"),
+             ("ptrace", "", "killed")],
     "deliver-local": [("socket", 2, "killed"), ("exec", "/bin/sh", "killed"), ("ptrace", "", "killed"), ("mount", "", "killed")],
 }
 
