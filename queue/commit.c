@@ -126,6 +126,7 @@ static void empty_limbo(struct store *s) {
 }
 
 static void distrust_marks(struct store *s) {
+    if (s->config.skip & STORE_SKIP_DISTRUST) return;
     for (struct entry *e = s->dirty; e; e = e->dirty_next) {
         if (e->file >= 0) DISK(s, close, e->file);
         e->file = -1;

@@ -75,7 +75,7 @@ void draft_discard(struct store *s, struct draft *d) {
     bool data = d->data_made;
     int error = d->control_made ? part_unlink(s, id, 'c') : 0;
     draft_free(s, d);
-    if (error && error != ENOENT) {
+    if (error && error != ENOENT && !(s->config.skip & STORE_SKIP_TRASH)) {
         ids_add(&s->trash, id);
         intake_stop(s, error, "unlinking a control file");
         return;

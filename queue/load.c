@@ -69,6 +69,13 @@ static enum judgement judge_data(struct store *s, enum care care, const struct c
     return *error ? JUDGED_ERROR : differs ? JUDGED_BAD : JUDGED_WHOLE;
 }
 
+/* Tests only. */
+static void forget_marks(const struct store *s, struct control *c) {
+    if (!c->marks || lease_of_this_run(s, c->id.lease)) return;
+    for (uint32_t i = 0; i < c->rcpt_count; i++) c->rcpts[i].state = 'N';
+    c->pending = c->rcpt_count;
+}
+
 enum judgement message_judge(struct store *s, struct qid id, enum care care, struct store_message *m,
                              const char **why, int *error) {
     struct disk_info info;
@@ -97,6 +104,7 @@ enum judgement message_judge(struct store *s, struct qid id, enum care care, str
     case CONTROL_COMPLETE:
         break;
     }
+    if (s->config.skip & STORE_SKIP_MARKED) forget_marks(s, &m->c);
     return m->c.pending ? judge_data(s, care, &m->c, why, error) : JUDGED_ENDED;
 }
 

@@ -171,9 +171,9 @@ struct entry *entry_from(struct store *s, const struct control *c) {
      * and is gone after a power cut, and all behind it. So the first mark of this life writes it again. */
     e->synced = c->end - c->tail.n;
     e->chain = c->chain;
-    e->reread = c->tail.n > 0;
+    e->reread = c->tail.n > 0 && !(s->config.skip & STORE_SKIP_REREAD);
     e->tail_n = c->tail.n;
-    if (e->reread) {
+    if (e->tail_n) {
         e->tail = xgrow(NULL, &e->tail_cap, e->tail_n, 1);
         memcpy(e->tail, c->tail.p, e->tail_n);
     }

@@ -19,12 +19,26 @@
 
 struct store;
 
+/* What a test leaves out, to see that it is caught. */
+enum store_skip {
+    STORE_SKIP_ORPHANS = 1,    /* S1, S6: data without a control file is removed */
+    STORE_SKIP_INCOMPLETE = 2, /* S2: so is what an interrupted commit left */
+    STORE_SKIP_QUEUED = 4,     /* S3: a message without marks is kept and told */
+    STORE_SKIP_MARKED = 8,     /* S4: so are the marks of one that has some */
+    STORE_SKIP_ENDED = 16,     /* S5: a message all of whose recipients have ended is removed */
+    STORE_SKIP_RECOVERED = 32, /* what recovery has read is made durable */
+    STORE_SKIP_REREAD = 64,    /* what an earlier life wrote is written again with the first mark */
+    STORE_SKIP_DISTRUST = 128, /* marks whose sync failed are written again */
+    STORE_SKIP_TRASH = 256,    /* a refused message whose control file cannot be unlinked is none */
+};
+
 struct store_config {
     uint64_t free_space;   /* octets below which intake stops */
     uint64_t message_size; /* of the data of one message */
     uint64_t recipients;   /* of one message as it comes in */
     unsigned drafts;       /* at a time, 0: the most; each holds three descriptors with that of the shell */
     struct journal_config journal; /* no segments: the direct mode. As at store_new. */
+    unsigned skip;                 /* tests only: enum store_skip */
 };
 
 struct store_user {
@@ -157,7 +171,8 @@ struct store_counts {
 struct store_walk *store_walk_new(struct store *s, bool recover);
 /* Judges all as recovery does, and the data of each message too, and tells what is wrong; changes nothing. */
 struct store_walk *store_check_new(struct store *s, const struct findings *to);
-void store_walk_tell(struct store_walk *w, const struct findings *to); /* what recovery finds, too; it looks as closely then */
+void store_walk_tell(struct store_walk *w,
+                     const struct findings *to); /* what recovery finds, too; it looks as closely then */
 /* Looks at up to files more names; calls found for each message. False: that was all. found may use the
  * store. */
 bool store_walk_step(struct store_walk *w, unsigned files, void (*found)(void *ctx, const struct control *c),

@@ -101,12 +101,16 @@ static bool judges(const struct store_walk *w, struct qid id) {
     return w->aim == AIM_CHECK || (w->aim == AIM_RECOVER && !lease_of_this_run(w->store, id.lease));
 }
 
+static bool skips(const struct store_walk *w, enum store_skip what) {
+    return (w->store->config.skip & (unsigned)what) != 0;
+}
+
 /* S1 or S6: data without a control file, from before this run. */
 static void look_at_data(struct store_walk *w, struct qid id) {
     struct store *s = w->store;
     struct disk_info info;
     struct file_name data = part_name(id, 'd');
-    if (!judges(w, id) || entry_find(s, id)) return;
+    if (!judges(w, id) || entry_find(s, id) || skips(w, STORE_SKIP_ORPHANS)) return;
     if (DISK(s, info, folder_of(id), part_name(id, 'c').c, &info) != ENOENT) return;
     if (w->aim == AIM_CHECK) {
         bool there =
@@ -148,6 +152,8 @@ static void pair_aside(struct store_walk *w, struct qid id, const char *why) {
 
 static void clean_up(struct store_walk *w, struct qid id, enum judgement j, const char *why) {
     struct store *s = w->store;
+    if (skips(w, j == JUDGED_ENDED ? STORE_SKIP_ENDED : j == JUDGED_INCOMPLETE ? STORE_SKIP_INCOMPLETE : 0))
+        return;
     if (j == JUDGED_ENDED && part_unlink(s, id, 'c') == 0) limbo_add(s, id);
     if (j == JUDGED_BAD) pair_aside(w, id, why);
     if (j != JUDGED_INCOMPLETE) return;
@@ -173,6 +179,7 @@ static void look_at_control(struct store_walk *w, struct qid id,
     if (store_is_draft(s, id)) return;
     bool strict = judges(w, id);
     enum judgement j = message_judge(s, id, strict ? w->care : CARE_LOAD, &m, &why, &error);
+    if (skips(w, STORE_SKIP_QUEUED) && strict && j == JUDGED_WHOLE && !m.c.marks) j = JUDGED_INCOMPLETE;
     if (j == JUDGED_WHOLE) {
         w->counts.messages += strict || w->aim == AIM_LOOK;
         if (strict && m.c.torn_tail)
@@ -237,7 +244,7 @@ static bool next_name(struct store_walk *w, char name[DISK_NAME_MAX + 1]) {
 
 /* What we read may still be in the page cache only, when a program was killed and not the machine. */
 static void all_seen(struct store_walk *w) {
-    w->store->sync_everything |= w->aim == AIM_RECOVER;
+    w->store->sync_everything |= w->aim == AIM_RECOVER && !skips(w, STORE_SKIP_RECOVERED);
     if (w->aim != AIM_LOOK) look_at_lease(w);
 }
 

@@ -1,6 +1,6 @@
 /* mutants.c: what may be left out, one safeguard at a time: the simulator must notice. */
 #include "queue/disk_fake.h"
-#include "queue/journal.h"
+#include "queue/store.h"
 #include "tests/sim/world.h"
 
 const struct mutant mutants[] = {
@@ -21,6 +21,45 @@ const struct mutant mutants[] = {
      .journal_skip = JOURNAL_SKIP_CLAIM},
     {"no-redo", "not believing a second sync after a failed one", .journal = true,
      .journal_skip = JOURNAL_SKIP_REDO},
+    {"no-sync-lease", "fdatasync of the lease file", .direct = true, .journal = true,
+     .ignore = FAKE_SYNC_OTHER},
+    {"no-sync-root", "fsync of the spool directory", .direct = true, .journal = true,
+     .ignore = FAKE_SYNC_ROOT},
+    {"no-orphans", "recovery of S1 and S6 (data without a control file)", .direct = true, .journal = true,
+     .store_skip = STORE_SKIP_ORPHANS},
+    {"no-incomplete", "recovery of S2 (an interrupted commit)", .direct = true, .journal = true,
+     .store_skip = STORE_SKIP_INCOMPLETE},
+    {"no-queued", "recovery of S3 (queued)", .direct = true, .journal = true,
+     .store_skip = STORE_SKIP_QUEUED},
+    {"no-marked", "recovery of S4 (marked)", .direct = true, .journal = true,
+     .store_skip = STORE_SKIP_MARKED},
+    {"no-ended", "recovery of S5 (retiring)", .direct = true, .journal = true,
+     .store_skip = STORE_SKIP_ENDED},
+    {"no-recovered", "making durable what recovery has read", .direct = true,
+     .store_skip = STORE_SKIP_RECOVERED},
+    {"no-reread", "writing again what an earlier life wrote", .direct = true,
+     .store_skip = STORE_SKIP_REREAD},
+    {"no-distrust", "writing marks again after a failed sync", .direct = true,
+     .store_skip = STORE_SKIP_DISTRUST},
+    {"no-trash", "refused mail that cannot be unlinked is none", .direct = true,
+     .store_skip = STORE_SKIP_TRASH},
+    {"250-early", "smtpd: 250 only after mail_done", .direct = true, .journal = true,
+     .shell = SHELL_250_EARLY},
+    {"mark-early", "dispatch: marks only after results", .direct = true, .journal = true,
+     .shell = SHELL_MARK_EARLY},
+    {"bounce-early", "dispatch: the mark only after the report is durable", .direct = true, .journal = true,
+     .shell = SHELL_BOUNCE_EARLY},
+    {"no-replay", "dispatch: marks are said again to a new queue", .direct = true, .journal = true,
+     .shell = SHELL_NO_REPLAY},
+    {"ack-early", "queue: marks are acknowledged only when they are written", .direct = true, .journal = true,
+     .shell = SHELL_ACK_EARLY},
+    {"no-push", "queue: marks are written at the end of each round", .journal = true, .shell = SHELL_NO_PUSH},
+    {"no-telling", "queue: a new dispatch is told everything", .direct = true, .journal = true,
+     .shell = SHELL_NO_TELLING},
+    {"no-running", "deliver-smtp: a new dispatch is told what runs", .direct = true, .journal = true,
+     .shell = SHELL_NO_RUNNING},
+    {"leak", "queue: memory is given back (32 octets a round)", .direct = true, .journal = true,
+     .shell = SHELL_LEAK},
     {NULL},
 };
 
@@ -28,4 +67,8 @@ const struct mutant *mutant_find(struct str name) {
     const struct mutant *m = mutants;
     while (m->name && !str_eq(str_of(m->name), name)) m++;
     return m->name ? m : NULL;
+}
+
+bool leaves_out(const struct world *w, enum shell_skip what) {
+    return w->o.mutant && (w->o.mutant->shell & (unsigned)what);
 }

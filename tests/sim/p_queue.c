@@ -88,7 +88,7 @@ static void on_feed(struct world *w, void *ctx, uint64_t life);
 static void on_rest(struct world *w, void *ctx, uint64_t life);
 
 static void tell_marked(struct queue *q) {
-    if (!q->marked || !store_marks_kept(q->store)) return;
+    if (!q->marked || (!leaves_out(q->p->w, SHELL_ACK_EARLY) && !store_marks_kept(q->store))) return;
     TELL(q->p, P_DISPATCH, marked, .count = q->marked);
     q->marked = 0;
 }
@@ -214,7 +214,8 @@ static bool feed_slice(struct queue *q) {
 }
 
 static void push(struct queue *q) {
-    if (store_push(q->store) && !faults_disk_dead(q->p->w)) oracle_written(q->p->w);
+    if (leaves_out(q->p->w, SHELL_NO_PUSH)) oracle_written(q->p->w);
+    else if (store_push(q->store) && !faults_disk_dead(q->p->w)) oracle_written(q->p->w);
 }
 
 /* ---- After each use of the store ----------------------------------------------------------------------- */
@@ -471,13 +472,23 @@ static void on_split(void *ctx, struct channel *ch, const struct wire_split *m, 
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */
 
+/* Small, so that segments are used again all the time; the size by the seed. */
+static struct journal_config journal_of(const struct world *w) {
+    uint64_t h = mix(w->o.seed + 99);
+    uint32_t size = UINT32_C(16384) << h % 3;
+    return (struct journal_config){.segments = 3 + (unsigned)(h >> 8) % 4,
+                                   .segment_size = size,
+                                   .large = size / 4,
+                                   .skip = faults_skip(w)};
+}
+
 static void start(struct process *p) {
     struct queue *q = xmalloc(sizeof *q);
-    struct store_config config = {.free_space = 1 << 20, .message_size = 4 << 20, .recipients = 1000};
-    /* Small, so that segments are used again all the time. */
-    if (p->w->o.journal)
-        config.journal = (struct journal_config){
-            .segments = 4, .segment_size = 65536, .large = 16384, .skip = faults_skip(p->w)};
+    struct store_config config = {.free_space = 1 << 20,
+                                  .message_size = 4 << 20,
+                                  .recipients = 1000,
+                                  .skip = p->w->o.mutant ? p->w->o.mutant->store_skip : 0};
+    if (p->w->o.journal) config.journal = journal_of(p->w);
     struct store_user user = {q, on_answer, on_retired, on_aside, on_intake, on_trouble};
     q->p = p;
     p->state = q;
@@ -534,7 +545,7 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     if (number != P_DISPATCH) return;
     if (q->recovery && !q->recovery_tells && store_walk_counts(q->recovery)->messages == 0)
         q->recovery_tells = true;
-    else q->tell_again = true;
+    else q->tell_again = !leaves_out(p->w, SHELL_NO_TELLING);
     if (q->opened) soon(q, &q->feed_soon, 0, on_feed);
 }
 
@@ -554,6 +565,8 @@ static void peer_gone(struct process *p, unsigned number) {
 
 static void round_done(struct process *p) {
     struct queue *q = of(p);
+    if (leaves_out(p->w, SHELL_LEAK)) (void)!xmalloc(32);
+    if (leaves_out(p->w, SHELL_ACK_EARLY)) tell_marked(q);
     push(q);
     if (!struck(q)) unsynced(q);
 }
@@ -571,7 +584,7 @@ static const struct wire_handlers handlers = {
 
 static uint64_t room(const struct process *p) {
     const struct queue *q = p->state;
-    uint64_t journal = p->w->o.journal ? 4 * 65536 * UINT64_C(2) : 0;
+    uint64_t journal = p->w->o.journal ? 6 * 65536 * UINT64_C(2) : 0;
     uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
                     store_unsynced(q->store) * UINT64_C(1024);
     return 65536 + journal + held + q->told.cap * sizeof *q->told.v;

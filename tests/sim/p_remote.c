@@ -446,7 +446,7 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     struct remote *r = of(p);
     (void)l, (void)number;
     forget_partial(r);
-    for (struct job *j = r->jobs; j; j = j->next)
+    for (struct job *j = leaves_out(p->w, SHELL_NO_RUNNING) ? NULL : r->jobs; j; j = j->next)
         for (size_t i = 0; i < j->mail.count; i++)
             TELL(p, P_DISPATCH, running, .job = j->number, .id = j->id, .index = j->index[i],
                  .rcpt = j->rcpt[i]);

@@ -62,12 +62,27 @@ struct event {
     unsigned owner;
 };
 
+/* What the programs around the engines leave out, or do too early. */
+enum shell_skip {
+    SHELL_250_EARLY = 1,
+    SHELL_MARK_EARLY = 2,
+    SHELL_BOUNCE_EARLY = 4,
+    SHELL_NO_REPLAY = 8,
+    SHELL_ACK_EARLY = 16,
+    SHELL_NO_RUNNING = 32,
+    SHELL_NO_PUSH = 64,
+    SHELL_NO_TELLING = 128,
+    SHELL_LEAK = 256,
+};
+
 /* Something is left out (mutants.c). */
 struct mutant {
     const char *name, *what;
     bool direct, journal;  /* the modes in which it matters */
     unsigned ignore;       /* syncs: enum disk_fake_kind */
     unsigned journal_skip; /* enum journal_skip */
+    unsigned store_skip;   /* enum store_skip */
+    unsigned shell;        /* enum shell_skip */
 };
 extern const struct mutant mutants[]; /* the last has no name */
 const struct mutant *mutant_find(struct str name);
@@ -81,6 +96,8 @@ struct options {
     const struct mutant *mutant; /* NULL: none */
     bool journal;                /* the spool has one; else the direct mode */
 };
+
+bool leaves_out(const struct world *w, enum shell_skip what);
 
 struct counters {
     uint64_t events, packets, messages, segments, connections;
