@@ -89,8 +89,8 @@ static void disk_trouble(struct world *w) {
     world_at(w, w->now + between(w, 0, 20 * NS_S), on_disk_heals, NULL, 0);
 }
 
-static void disk_ends_soon(struct world *w, bool all) {
-    w->disk_ends = disk_fake_ops(disk(w)) + 1 + chance(w, 60);
+static void disk_ends_soon(struct world *w, bool all, uint32_t most) {
+    w->disk_ends = disk_fake_ops(disk(w)) + 1 + chance(w, most);
     w->disk_ends_all = all;
     disk_fake_crash_at(disk(w), w->disk_ends);
 }
@@ -119,16 +119,28 @@ static void jump(struct world *w) {
     STORY(w, "the clock jumps");
 }
 
+/* Queue stands still in a sync; then it hears much at once, and in the middle of that the power may fail. */
+static void stall(struct world *w) {
+    struct process *q = &w->p[P_QUEUE];
+    if (!q->alive || w->disk_ends) return;
+    STORY(w, "queue stands still");
+    q->busy = w->now + between(w, NS_S / 2, 4 * NS_S);
+    if (once_in(w, 2)) disk_ends_soon(w, once_in(w, 2), 400);
+}
+
 static void one_fault(struct world *w) {
-    switch (chance(w, 11)) {
+    switch (chance(w, 12)) {
+    case 11:
+        stall(w);
+        break;
     case 0:
         power_cut(w);
         break;
     case 1:
-        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, true);
+        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, true, 60);
         break;
     case 2:
-        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, false);
+        if (!w->disk_ends && w->p[P_QUEUE].alive) disk_ends_soon(w, false, 60);
         break;
     case 3:
         disk_trouble(w);

@@ -2,10 +2,12 @@
  * they saw in shared memory; nothing else is shared, so a run is the same wherever it is made. */
 #include "tests/sim/many.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,6 +150,7 @@ static bool in_processes(const struct work *work, struct shared *sh, unsigned jo
         pid_t pid = fork();
         if (pid < 0) return false;
         if (pid > 0) continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         worker(work, sh, until);
         fflush(stdout);
         _exit(0);

@@ -91,7 +91,7 @@ static void judge(struct world *w) {
 }
 
 struct outcome run(const struct options *o) {
-    memset(memory.peak, 0, sizeof memory.peak);
+    memset(&memory, 0, sizeof memory); /* a mutant may have leaked in the run before */
     struct world *w = world_new(o);
     oracle_new(w);
     hosts_new(w);

@@ -79,6 +79,7 @@ enum shell_skip {
 struct mutant {
     const char *name, *what;
     bool direct, journal;  /* the modes in which it matters */
+    bool rare;             /* takes long to meet: not for each build */
     unsigned ignore;       /* syncs: enum disk_fake_kind */
     unsigned journal_skip; /* enum journal_skip */
     unsigned store_skip;   /* enum store_skip */
