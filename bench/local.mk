@@ -1,5 +1,5 @@
 # bench: measurements. Nothing here is built or installed by make; make bench and make profile build what they need.
-EXTRA_DIST += bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py
+EXTRA_DIST += bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py bench/strangers.py
 
 # How fast the real store makes messages durable: bench/spool DIRECTORY direct|journal SENDERS MESSAGES
 check_PROGRAMS += bench/spool

@@ -232,6 +232,47 @@ static bool is_repeated(size_t i) {
     return strcmp(config_settings[i].type, "rules") == 0;
 }
 
+static bool set_pair(struct task *t, struct str s, struct number_pair *field) {
+    struct number_pair two = {0};
+    struct str rest = s, a = STR_NONE, b = STR_NONE, more;
+    if (!str_word(&rest, 0, &a)) a = s;
+    bool both = str_word(&rest, 0, &b);
+    if (str_word(&rest, 0, &more)) {
+        buf_adds(&t->why, "must be one or two numbers");
+        return false;
+    }
+    if (!set_number(t, a, &two.client) || (both && !set_number(t, b, &two.network))) return false;
+    *field = two;
+    return true;
+}
+
+/* COUNT/TIME; 0 alone is no limit. */
+static bool parse_rate(const struct setting *setting, struct str s, struct rate *out) {
+    ptrdiff_t slash = str_chr(s, '/');
+    uint64_t n, ms;
+    *out = (struct rate){0};
+    if (str_eq(s, STR("0"))) return true;
+    if (slash < 0 || !str_to_u64(str_sub(s, 0, (size_t)slash), setting->max, &n) || n < 1 ||
+        !parse_units(str_sub(s, (size_t)slash + 1, s.n), time_units, 86400000, &ms) || ms < 1000)
+        return false;
+    *out = (struct rate){(uint32_t)n, ms};
+    return true;
+}
+
+static bool set_rates(struct task *t, struct str s, struct rates *field) {
+    struct rates two = {{0}, {0}};
+    struct str rest = s, w = STR_NONE, more;
+    bool ok = str_word(&rest, 0, &w) && parse_rate(t->setting, w, &two.client);
+    if (ok && str_word(&rest, 0, &w)) ok = parse_rate(t->setting, w, &two.network);
+    if (!ok || str_word(&rest, 0, &more)) {
+        buf_addf(&t->why, "must be one or two rates like 100/1m (counts to %llu, times from 1s to 1d), or 0",
+                 (unsigned long long)t->setting->max);
+        return false;
+    }
+    *field = two;
+    return true;
+}
+
 #define GROUP(title)
 #define SETTING(field, name, type, def, min, max, roles, when, sentence) \
     static bool set_field_##field(struct task *t, struct config *c, struct str s) { \
@@ -490,6 +531,13 @@ static bool check_fingerprints(const struct config *c, struct buf *why) {
     return false;
 }
 
+static bool check_early(const struct config *c, struct buf *why) {
+    struct str s = str_of(c->early_commands);
+    if (str_eq(s, STR("log")) || str_eq(s, STR("refuse")) || str_eq(s, STR("ignore"))) return true;
+    buf_adds(why, "must be log, refuse or ignore");
+    return false;
+}
+
 static bool check_log(const struct config *c, struct buf *why) {
     struct str s = str_of(c->log);
     if (str_eq(s, STR("syslog")) || str_eq(s, STR("stderr"))) return true;
@@ -545,6 +593,7 @@ static const struct check {
     {"certificates", check_certificates},
     {"key-directory", check_key_directory},
     {"client-fingerprints", check_fingerprints},
+    {"early-commands", check_early},
     {"log", check_log},
     {"mailbox", check_mailbox},
     {"system-mailbox", check_system_mailbox},

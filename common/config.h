@@ -32,6 +32,20 @@ struct endpoints {
     struct endpoint *v;
 };
 
+/* For one client (or for IPv4), and for its network (or for IPv6). */
+struct number_pair {
+    uint64_t client, network;
+};
+
+struct rate {
+    uint32_t n; /* 0: no limit */
+    uint64_t ms;
+};
+
+struct rates {
+    struct rate client, network;
+};
+
 typedef const char *config_string; /* NUL-terminated, never NULL */
 typedef const char *config_path;   /* absolute, or "" */
 typedef bool config_flag;          /* yes | no */
@@ -40,6 +54,8 @@ typedef uint64_t config_size;     /* octets; K, M, G suffixes */
 typedef uint64_t config_duration; /* milliseconds; ms, s, m, h, d suffixes; a bare number is seconds */
 typedef struct networks config_networks;
 typedef struct words config_words;
+typedef struct number_pair config_pair;           /* two numbers; the second may be left out: 0 */
+typedef struct rates config_rates;         /* two of COUNT/TIME; the second may be left out: no limit */
 typedef struct endpoints config_endpoints; /* "none" is the empty list */
 typedef struct rules config_rules;         /* the setting may stand in the file any number of times */
 

@@ -38,6 +38,8 @@ static const char *type_word(const char *type) {
         {"flag", "yes | no"},        {"words", "word ..."},
         {"networks", "network ..."}, {"endpoints", "address:port ..."},
         {"string", "text"},          {"rules", "stage [fact=value,...] ... action [argument]"},
+        {"string", "text"},          {"pair", "number number"},
+        {"rates", "count/time count/time"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(rows[i].type, type) == 0) return rows[i].word;

@@ -16,6 +16,7 @@ common_libcommon_a_SOURCES = \
 	common/config.h \
 	common/counters.c \
 	common/counters.h \
+	common/crowd.h \
 	common/events.def \
 	common/links.def \
 	common/log.c \
@@ -80,13 +81,15 @@ common_test_xtext_LDADD = $(TEST_LIBS)
 
 # The fuzz twins: ./configure CC=clang --enable-fuzz; common/fuzz_addr -max_total_time=60
 if FUZZ
-noinst_PROGRAMS += common/fuzz_addr common/fuzz_rule common/fuzz_wire
+noinst_PROGRAMS += common/fuzz_addr common/fuzz_rule common/fuzz_wire common/fuzz_xtext
 common_fuzz_addr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_addr_LDADD = $(COMMON_LIBS)
 common_fuzz_rule_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_rule_LDADD = $(COMMON_LIBS)
 common_fuzz_wire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 common_fuzz_wire_LDADD = $(COMMON_LIBS)
+common_fuzz_xtext_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+common_fuzz_xtext_LDADD = $(COMMON_LIBS)
 endif
 
 # What people read, made from the .def files: common/gen says how.

@@ -90,6 +90,13 @@ static void on_conf_end(void *ctx, struct channel *ch, const struct wire_conf_en
     s->complete = true;
 }
 
+static void on_crowd(void *ctx, struct channel *ch, const struct wire_crowd *m, int fd) {
+    struct self *me = ctx;
+    (void)ch, (void)m;
+    if (me->crowd >= 0) close(me->crowd);
+    me->crowd = fd;
+}
+
 static void on_peer(void *ctx, struct channel *ch, const struct wire_peer *m, int fd) {
     struct self *me = ctx;
     (void)ch;
@@ -202,6 +209,7 @@ static struct wire_handlers from_supervise(const struct program *p) {
     if (p->handlers) h = *p->handlers;
     h.conf = on_conf;
     h.cage = on_cage;
+    h.crowd = on_crowd;
     h.conf_end = on_conf_end;
     h.peer = on_peer;
     h.listener = on_listener;
@@ -302,7 +310,7 @@ int program_main(const struct program *p, int argc, char **argv) {
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches posternd, which stops us in order */
     umask(077);
     counters_map(FD_COUNTERS); /* without, it counts for itself alone: no reason not to work */
-    s.me = (struct self){.program = p, .loop = loop_new(), .instance = (unsigned)instance};
+    s.me = (struct self){.program = p, .loop = loop_new(), .instance = (unsigned)instance, .crowd = -1};
     int status = run(&s);
     log_flush();
     return status;

@@ -26,6 +26,7 @@ struct self {
     const struct config *config; /* replaced by a reload; see reconfigured */
     unsigned instance;           /* 0, 1 ... among the processes of this role */
     struct channel *supervise;
+    int crowd; /* memory that was handed to us before prepare (common/crowd.h); -1: none */
     void *state;                 /* the program's own */
     bool stopping;
 };

@@ -38,6 +38,29 @@ static void has_defaults(void **state) {
     config_free(c);
 }
 
+static void limits(void **state) {
+    static const char *const wrong[] = {
+        "limit-connections = 1 2 3", "limit-connections = -1",       "limit-connections = 60001", "limit-prefix = 0",
+        "limit-messages = 10",       "limit-messages = 10/1m 5/1m x", "limit-messages = 0/1m",     "limit-messages = 10/",
+        "limit-messages = 10/100ms", "limit-messages = 10/2d",       "early-commands = maybe",
+    };
+    struct config_error err;
+    struct config *c = good("limit-connections = 7\nlimit-messages = 10/2m 1000000/1d\nlimit-recipients = 5/1s\nlimit-errors = 0");
+    (void)state;
+    assert_int_equal(c->limit_connections.client, 7);
+    assert_int_equal(c->limit_connections.network, 0);
+    assert_int_equal(c->limit_messages.client.n, 10);
+    assert_int_equal(c->limit_messages.client.ms, 120000);
+    assert_int_equal(c->limit_messages.network.n, 1000000);
+    assert_int_equal(c->limit_messages.network.ms, 86400000);
+    assert_int_equal(c->limit_recipients.network.n, 0);
+    assert_int_equal(c->limit_errors.client.n, 0);
+    assert_int_equal(c->limit_prefix.network, 64);
+    config_free(c);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (parse(wrong[i], &err)) fail_msg("taken: %s", wrong[i]);
+}
+
 static void keeps_values(void **state) {
     struct config *c = good("hostname=mx.example   # why\n"
                             "listen =\n"
@@ -257,7 +280,7 @@ static void completes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(has_defaults),
-        cmocka_unit_test(keeps_values),
+        cmocka_unit_test(keeps_values), cmocka_unit_test(limits),
         cmocka_unit_test(counts_units),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(bounds_its_input),

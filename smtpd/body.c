@@ -86,6 +86,10 @@ bool body_end(struct body *b) {
     return b->fd < 0 || hand_on(b);
 }
 
+size_t body_memory(const struct body *b) {
+    return b->cap + (b->fd >= 0 ? b->size : 0);
+}
+
 void body_free(struct body *b) {
     if (b->fd >= 0) close(b->fd);
     b->fd = -1;

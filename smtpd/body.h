@@ -21,6 +21,7 @@ struct body {
 void body_init(struct body *b, void (*chunk)(void *ctx, int fd, uint32_t size), void *ctx);
 bool body_write(struct body *b, struct str s); /* false: the system refuses memory or descriptors */
 bool body_end(struct body *b);                 /* hands on the last chunk, if octets are left */
+size_t body_memory(const struct body *b);      /* octets that it holds now */
 void body_free(struct body *b);                /* forgets what was not handed on */
 
 #endif

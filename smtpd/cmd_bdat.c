@@ -49,7 +49,8 @@ void chunk_take(struct session *s, struct str *in) {
     if (!s->chunk_refused) data_chunk(s, str_sub(*in, 0, n));
     *in = str_sub(*in, n, in->n);
     s->chunk_left -= n;
-    s->moved = true;
+    /* A chunk that is thrown away earns no time by dripping in: it must come whole within the patience for a command. */
+    s->moved = s->moved || !s->chunk_refused || !s->chunk_left;
     if (!s->chunk_left) chunk_end(s);
 }
 

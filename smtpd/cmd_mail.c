@@ -128,6 +128,10 @@ static void ask_sender(struct session *s) {
 void cmd_mail(struct session *s, struct str arg) {
     struct status st;
     if (needs_login(s)) return;
+    if (!session_allows(s, SESSION_USE_MEMORY, &st) || !session_allows(s, SESSION_USE_MESSAGE, &st)) {
+        session_refuse(s, "mail", &st, STR_NONE);
+        return;
+    }
     struct transaction *tx = transaction_new(s->host->rcpt_limit);
     if (!tx) {
         session_wrong(s, "mail", 452, "4.3.1", "No memory, try again later");

@@ -125,9 +125,11 @@ void cmd_rcpt(struct session *s, struct str arg) {
     }
     w->slot = tx->next_slot++;
     w->answered = true;
-    w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
-    w->to = str_dup(tx->arena, arg);
-    if (parse(s, arg, w) && permitted(s, w)) ask(s, w);
+    if (session_allows(s, SESSION_USE_MEMORY, &w->st) && session_allows(s, SESSION_USE_RECIPIENT, &w->st)) {
+        w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
+        w->to = str_dup(tx->arena, arg);
+        if (parse(s, arg, w) && permitted(s, w)) ask(s, w);
+    }
     *tx->waiting_last = w;
     tx->waiting_last = &w->next;
     tx->waiting_n++;

@@ -62,7 +62,8 @@ static bool push(struct conn *c) {
 static bool op_send(void *ctx, struct str bytes) {
     struct conn *c = ctx;
     size_t done = 0;
-    if (securing(c)) return true; /* the client does not listen to words in the clear any more */
+    if (securing(c) || (c->secure && !c->tls))
+        return true; /* the client does not listen to words in the clear any more */
     while (!c->out && c->fd >= 0 && done < bytes.n) {
         ssize_t k = put(c, str_sub(bytes, done, bytes.n));
         if (k == 0) break;
@@ -94,6 +95,7 @@ static void on_timer(void *ctx) {
         return;
     }
     if (c->lingering || c->closing) c->gone = true;
+    else if (c->stage != CONN_OPEN) guest_timeout(c);
     else if (securing(c)) insecure(c, "handshake timeout");
     else if (c->naming) names_give_up(c);
     else if (c->session) session_expire(c->session, shell_now(c->sh));
@@ -155,12 +157,16 @@ static void op_event(void *ctx, const struct session_event *e) {
             .size = e->mail->size);
         break;
     case SESSION_RECEIVED:
+        guest_known(c);
         LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol,
             .from = e->from, .rcpts = e->mail->rcpt_count, .size = e->mail->size, .data_us = e->data_us,
             .commit_us = e->commit_us);
         break;
     case SESSION_NOT_RECEIVED:
         LOG(not_received, .id = e->mail->id, .client = client, .from = e->from, .reply = e->reply);
+        break;
+    case SESSION_EARLY:
+        LOG(early, .session = c->number, .client = client, .helo = e->helo, .behind = e->stage);
         break;
     }
 }
@@ -201,6 +207,7 @@ const struct session_ops conn_ops = {
     .auth_drop = op_auth_drop,
     .ask_sender = op_ask_sender,
     .start_tls = op_start_tls,
+    .allow = guest_allow,
 };
 
 static void close_socket(struct conn *c) {
@@ -235,6 +242,7 @@ static void conn_free(struct conn *c) {
     sh->conn_count--;
     names_forget(c);
     free(c->names);
+    guest_leave(c);
     free(c->out);
     free(c);
     shell_accepting(sh);
@@ -245,7 +253,7 @@ static void conn_free(struct conn *c) {
  * wait a little for its end; after QUIT there is nothing to wait for. */
 static void begin_linger(struct conn *c) {
     if (c->tls) tls_bye(c->tls);
-    if (c->client.local || strcmp(c->why, "quit") == 0 || shutdown(c->fd, SHUT_WR) != 0) {
+    if (c->client.local || c->hasty || strcmp(c->why, "quit") == 0 || shutdown(c->fd, SHUT_WR) != 0) {
         c->gone = true;
         return;
     }
@@ -288,8 +296,10 @@ void conn_settle(struct conn *c) {
     if (c->tls_wanted && !c->out && c->fd >= 0 && c->session && !session_over(c->session)) begin_tls(c);
     if (c->session && session_over(c->session)) {
         end_session(c);
+        if (c->hasty) c->gone = true; /* what the kernel did not take is lost */
         if (c->fd >= 0 && c->out) op_deadline(c, loop_now(c->sh->me->loop) + (int64_t)30000 * 1000000);
     }
+    if (c->stage == CONN_PROXY && !c->gone) return;
     if (!c->session && c->fd >= 0 && !c->out && !c->lingering && !c->gone) begin_linger(c);
     if (!c->session && c->gone) close_socket(c);
     if (!c->session && c->fd < 0) {
@@ -297,6 +307,7 @@ void conn_settle(struct conn *c) {
         if (!c->asked) conn_free(c);
         return;
     }
+    guest_account(c);
     if (c->fd < 0 || c->lingering) return;
     if (securing(c) && c->session) {
         watch_set(c->watch,
@@ -313,7 +324,7 @@ void conn_settle(struct conn *c) {
     watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out || again ? (uint32_t)EPOLLOUT : 0u));
 }
 
-static void lost(struct conn *c, const char *why) {
+void conn_lost(struct conn *c, const char *why) {
     close_socket(c);
     c->gone = true;
     if (!c->session) return;
@@ -333,8 +344,9 @@ static void read_tls(struct conn *c, size_t want) {
     size_t n = 0;
     ssize_t k = 1;
     while (n < want && (k = tls_read(c->tls, c->sh->read_mem + n, want - n)) > 0) n += (size_t)k;
+    c->octets_read += (uint32_t)n;
     if (n) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, n});
-    if (k < 0) lost(c, tls_why(c->tls));
+    if (k < 0) conn_lost(c, tls_why(c->tls));
 }
 
 static void read_some(struct conn *c) {
@@ -344,9 +356,10 @@ static void read_some(struct conn *c) {
         return;
     }
     ssize_t k = recv(c->fd, c->sh->read_mem, want, MSG_DONTWAIT);
+    if (k > 0) c->octets_read += (uint32_t)k;
     if (k > 0) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, (size_t)k});
-    else if (k == 0) lost(c, "client closed");
-    else if (errno != EAGAIN && errno != EINTR) lost(c, "connection lost");
+    else if (k == 0) conn_lost(c, "client closed");
+    else if (errno != EAGAIN && errno != EINTR) conn_lost(c, "connection lost");
 }
 
 static bool wants_now(struct conn *c) {
@@ -355,14 +368,15 @@ static bool wants_now(struct conn *c) {
 
 static void on_ready(void *ctx, uint32_t ready) {
     struct conn *c = ctx;
-    if (c->lingering) {
-        drain_linger(c);
+    if (c->lingering || c->stage != CONN_OPEN) {
+        if (c->lingering) drain_linger(c);
+        else guest_ready(c, ready);
         conn_settle(c);
         return;
     }
     if (securing(c) && !c->out && c->session) {
         /* Hung up while keys works: nothing else would tell. */
-        if (!c->reading && !c->writing && (ready & (EPOLLERR | EPOLLHUP))) lost(c, "connection lost");
+        if (!c->reading && !c->writing && (ready & (EPOLLERR | EPOLLHUP))) conn_lost(c, "connection lost");
         else conn_secure(c);
         conn_settle(c);
         return;
@@ -372,7 +386,7 @@ static void on_ready(void *ctx, uint32_t ready) {
     if ((ready & EPOLLIN || more) && wants_now(c)) {
         read_some(c);
     } else if (ready & (EPOLLERR | EPOLLHUP)) {
-        lost(c, "connection lost");
+        conn_lost(c, "connection lost");
     } else if (ready & EPOLLIN) {
         c->reading = false;
     }
@@ -405,9 +419,7 @@ void conn_start(struct shell *sh, int fd, const struct session_client *client, b
     if (sh->conns) sh->conns->prev = c;
     sh->conns = c;
     sh->conn_count++;
-    c->session = session_new(&sh->host, c, client);
-    if (secure) c->tls_wanted = true;
-    else if (client->local && ask_user(c)) op_deadline(c, c->since_ns + sh->host.command_ms * 1000000);
-    else if (!names_ask(c)) conn_greet(c);
+    c->secure = secure;
+    guest_arrive(c);
     conn_settle(c);
 }

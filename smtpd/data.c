@@ -48,6 +48,7 @@ bool data_start(struct session *s, bool chunked) {
     tx->mail.arrival_ms = s->now.wall_ms;
     if (!d || !start_fixup(s, d) || !s->host->ops->begin(s->ctx, &tx->mail)) return false;
     d->chunked = chunked;
+    d->mender.stuff = !chunked && !s->reader.lf;
     d->header.delivered_to = on_delivered_to;
     d->header.ctx = s;
     policy_look_for(s, &d->header, tx->arena);
@@ -124,8 +125,7 @@ static void refuse(struct session *s, const struct status *st) {
     tell(s, SESSION_NOT_RECEIVED, &copy);
     session_forget(s);
     session_reply(s, &copy);
-    if (copy.code >= 500 && ++s->errors >= s->host->error_limit)
-        session_end(s, "4.7.0", "Too many errors", "too many errors");
+    if (copy.code >= 500) session_error(s);
 }
 
 static struct status accepted(const struct session *s, struct buf *text) {
@@ -180,22 +180,51 @@ static void complete(struct session *s) {
     s->committing = true;
 }
 
+enum { MEND_AT_ONCE = 1000 };
+
+/* Up to the next line end, since the message may end there. */
+static size_t mended_line(struct session *s, struct str in) {
+    char mem[MEND_AT_ONCE * MEND_GROWTH + 1];
+    struct buf b = BUF(mem);
+    size_t used = mend(&s->tx->data->mender, str_sub(in, 0, MEND_AT_ONCE), &b);
+    (void)line_data(&s->tx->data->line, buf_str(&b), sink, s);
+    return used;
+}
+
 void data_take(struct session *s, struct str *in) {
-    size_t used = line_data(&s->tx->data->line, *in, sink, s);
+    size_t used = s->client.mended ? mended_line(s, *in) : line_data(&s->tx->data->line, *in, sink, s);
     *in = str_sub(*in, used, in->n);
     s->moved = true;
     if (s->tx->data->line.place == LINE_AT_END) complete(s);
 }
 
-void data_chunk(struct session *s, struct str octets) {
+static void chunk(struct session *s, struct str octets) {
     if (!octets.n) return;
     line_chunk(&s->tx->data->line, octets);
     sink(s, octets);
 }
 
+static void mended_chunk(struct session *s, struct str octets, bool end) {
+    char mem[MEND_AT_ONCE * MEND_GROWTH + 1];
+    struct mender *m = &s->tx->data->mender;
+    do {
+        struct buf b = BUF(mem);
+        size_t used = mend(m, str_sub(octets, 0, MEND_AT_ONCE), &b);
+        octets = str_sub(octets, used, octets.n);
+        if (end) mend_end(m, &b);
+        chunk(s, buf_str(&b));
+    } while (octets.n);
+}
+
+void data_chunk(struct session *s, struct str octets) {
+    if (s->client.mended) mended_chunk(s, octets, false);
+    else chunk(s, octets);
+}
+
 void data_chunk_end(struct session *s, bool last) {
     struct data_phase *d = s->tx->data;
     struct status st;
+    if (last && s->client.mended) mended_chunk(s, STR_NONE, true);
     /* RFC 3030 asks for no CR LF at the end; mailboxes and DATA do. */
     if (last && !line_chunks_end(&d->line) && !d->line.stray) sink(s, STR("\r\n"));
     if (last) {

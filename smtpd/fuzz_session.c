@@ -30,9 +30,11 @@ static void check_replies(struct str said) {
     }
 }
 
-static void tell(struct world *w, struct str in, size_t piece, unsigned how) {
+static void tell(struct world *w, struct str in, size_t piece, unsigned how, bool mended) {
     static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
     struct session_client client = {.ip = {4, {192, 0, 2, 7}},
+
+                                    .mended = mended,
                                     .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
     world_begin_as(w, "mx.test", &client);
     w->host.cleartext = (struct networks){1, &near};
@@ -53,8 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2 || size > 16000) return 0;
     size_t piece = 1 + data[0] % 64;
     struct str in = {(const char *)data + 2, size - 2};
-    tell(&a, in, in.n ? in.n : 1, data[1] & 4u);
-    tell(&b, in, piece, data[1]);
+    tell(&a, in, in.n ? in.n : 1, data[1] & 4u, data[0] & 128);
+    tell(&b, in, piece, data[1], data[0] & 128);
     CHECK(str_eq(world_said(&a), world_said(&b)));
     CHECK(a.received == b.received && a.rejects == b.rejects && a.closed == b.closed);
     session_lost(a.session, a.now, "gone");

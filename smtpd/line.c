@@ -2,38 +2,47 @@
 
 #include <string.h>
 
-static const char *find_crlf(struct str s) {
-    return s.n < 2 ? NULL : memmem(s.p, s.n, "\r\n", 2);
+/* Where the end of the line begins, and how long it is: 2 for CR LF, 1 for the LF of an old machine. */
+static const char *find_end(const struct line_reader *r, struct str s, size_t *size) {
+    *size = 2;
+    if (!r->mended) return s.n < 2 ? NULL : memmem(s.p, s.n, "\r\n", 2);
+    ptrdiff_t lf = str_chr(s, '\n');
+    if (lf < 0) return NULL;
+    *size = lf > 0 && s.p[lf - 1] == '\r' ? 2 : 1;
+    return s.p + lf + 1 - *size;
 }
 
 static bool has_stray(struct str s) {
     return str_chr(s, '\r') >= 0 || str_chr(s, '\n') >= 0 || str_chr(s, '\0') >= 0;
 }
 
-/* In a line that is too long: drop octets until its CR LF, which may be cut in the middle. */
+/* In a line that is too long: drop octets until its end, which may be cut in the middle. */
 static enum line_what skip(struct line_reader *r, struct str *in) {
-    size_t used;
+    size_t used, size;
     if (in->n == 0) return LINE_MORE;
     if (r->cr && in->p[0] == '\n') {
         used = 1;
+        r->lf = false;
     } else {
-        const char *end = find_crlf(*in);
+        const char *end = find_end(r, *in, &size);
         if (!end) {
             r->cr = in->p[in->n - 1] == '\r';
             *in = str_sub(*in, in->n, in->n);
             return LINE_MORE;
         }
-        used = (size_t)(end - in->p) + 2;
+        used = (size_t)(end - in->p) + size;
+        r->lf = size == 1;
     }
     *in = str_sub(*in, used, in->n);
-    *r = (struct line_reader){.max = r->max};
+    r->skipping = r->cr = false;
     return LINE_LONG;
 }
 
 enum line_what line_command(struct line_reader *r, struct str *in, struct str *line) {
     size_t max = r->max ? r->max : LINE_COMMAND_MAX;
+    size_t size;
     if (r->skipping) return skip(r, in);
-    const char *end = find_crlf(*in);
+    const char *end = find_end(r, *in, &size);
     if (!end) {
         if (in->n < max) return LINE_MORE;
         r->skipping = true;
@@ -41,8 +50,9 @@ enum line_what line_command(struct line_reader *r, struct str *in, struct str *l
     }
     size_t n = (size_t)(end - in->p);
     *line = str_sub(*in, 0, n);
-    *in = str_sub(*in, n + 2, in->n);
-    if (n + 2 > max) return LINE_LONG;
+    *in = str_sub(*in, n + size, in->n);
+    r->lf = size == 1;
+    if (n + size > max) return LINE_LONG;
     return has_stray(*line) ? LINE_STRAY : LINE_READY;
 }
 

@@ -24,6 +24,8 @@ enum line_what {
 };
 
 struct line_reader {
+    bool mended;   /* of an old machine (mend.h): LF alone ends a line too */
+    bool lf;       /* and the last line ended so */
     bool skipping; /* within a line that is too long */
     bool cr;       /* and its last octet so far was CR */
     size_t max;    /* LINE_COMMAND_MAX when 0 */

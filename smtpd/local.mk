@@ -21,13 +21,19 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/fixup.h \
 	smtpd/header.c \
 	smtpd/header.h \
+	smtpd/limits.c \
+	smtpd/limits.h \
 	smtpd/line.c \
 	smtpd/line.h \
+	smtpd/mend.c \
+	smtpd/mend.h \
 	smtpd/params.c \
 	smtpd/params_dsn.c \
 	smtpd/policy.c \
 	smtpd/policy.h \
 	smtpd/prefix.c \
+	smtpd/proxy.c \
+	smtpd/proxy.h \
 	smtpd/reply.c \
 	smtpd/session.c \
 	smtpd/session.h \
@@ -42,6 +48,7 @@ smtpd_smtpd_SOURCES = \
 	smtpd/body.h \
 	smtpd/certified.c \
 	smtpd/conn.c \
+	smtpd/guest.c \
 	smtpd/mail.c \
 	smtpd/main.c \
 	smtpd/names.c \
@@ -65,23 +72,37 @@ smtpd_libtesting_a_SOURCES = \
 	smtpd/testing.h
 
 smtpd_tests = \
+	smtpd/test_limits \
 	smtpd/test_line \
 	smtpd/test_policy \
+	smtpd/test_mend \
+	smtpd/test_patience \
+	smtpd/test_proxy \
 	smtpd/test_session \
 	smtpd/test_shell \
+	smtpd/test_splits \
 	smtpd/test_submission
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
+smtpd_test_limits_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_policy_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_mend_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_splits_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_patience_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_proxy_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_submission_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_shell_LDADD = $(TEST_LIBS)
 
 # The fuzz twin: ./configure CC=clang --enable-fuzz; smtpd/fuzz_session -dict=smtpd/fuzz_session.dict -max_total_time=60
-EXTRA_DIST += smtpd/fuzz_session.dict
+EXTRA_DIST += smtpd/fuzz_line.dict smtpd/fuzz_proxy.dict smtpd/fuzz_session.dict
 if FUZZ
-noinst_PROGRAMS += smtpd/fuzz_session
+noinst_PROGRAMS += smtpd/fuzz_line smtpd/fuzz_proxy smtpd/fuzz_session
+smtpd_fuzz_line_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+smtpd_fuzz_line_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
+smtpd_fuzz_proxy_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+smtpd_fuzz_proxy_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)
 smtpd_fuzz_session_SOURCES = smtpd/fuzz_session.c smtpd/testing.c
 smtpd_fuzz_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 smtpd_fuzz_session_LDADD = smtpd/libsmtpd.a $(COMMON_LIBS)

@@ -60,7 +60,7 @@ bool mail_begin(struct conn *c, struct session_mail *envelope) {
 }
 
 bool mail_write(struct conn *c, struct str bytes) {
-    return c->mail && reachable(c->sh, c->mail) && body_write(&c->mail->body, bytes);
+    return c->mail && reachable(c->sh, c->mail) && guest_may_write(c) && body_write(&c->mail->body, bytes);
 }
 
 bool mail_commit(struct conn *c, const struct session_mail *envelope) {
@@ -71,6 +71,7 @@ bool mail_commit(struct conn *c, const struct session_mail *envelope) {
     SEND(sh->queue, mail_end, .id = m->id, .rcpts = envelope->rcpt_count, .size = envelope->size,
          .prefix = envelope->prefix, .hold = envelope->hold, .redirect = envelope->redirect);
     body_free(&m->body);
+    m->ended = true;
     return true;
 }
 

@@ -19,14 +19,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_A_ROUND = 16, ACCEPT_PAUSE_MS = 500 };
+enum { ACCEPTS_A_ROUND = 16, ACCEPT_PAUSE_MS = 500, EARS_AGAIN_MS = 100 };
 
 static void on_accept(void *ctx, uint32_t ready);
 
+static void ears_again(void *ctx) {
+    shell_accepting(ctx);
+}
+
+/* A full process leaves newcomers to the others. When all are full it goes on, and those who did nothing for the
+ * longest time make room. Nobody wakes us when another one becomes full: so we look. */
+static bool has_place(struct shell *sh) {
+    bool open = limits_open(&sh->limits, (uint32_t)sh->conn_count, (uint32_t)guest_most(sh));
+    if (!open && !sh->ears_again.slot) {
+        sh->ears_again = (struct timer){.fn = ears_again, .ctx = sh};
+        loop_timer_in(sh->me->loop, &sh->ears_again, EARS_AGAIN_MS);
+    }
+    return open && (sh->conn_count < guest_most(sh) || sh->line_first);
+}
+
 void shell_accepting(struct shell *sh) {
     /* At the start strangers wait in the kernel until queue is there; when it is lost later they hear 451. */
-    bool ears = sh->ready && sh->certified && !sh->me->stopping && !sh->accept_again.slot &&
-                sh->conn_count < sh->me->config->sessions_per_process;
+    bool ears = sh->ready && sh->certified && !sh->me->stopping && !sh->accept_again.slot && has_place(sh);
     for (struct listening *l = sh->listening; l; l = l->next) {
         /* Exclusive: one process wakes for each stranger. Such a watch cannot be modified, so it is made
          * anew. */
@@ -46,6 +60,7 @@ static void accept_again(void *ctx) {
 /* Out of descriptors or memory: waiting strangers would wake us without end. */
 static void pause_accepting(struct shell *sh) {
     LOG_TROUBLE("cannot accept more connections (errno %d); trying again soon", errno);
+    (void)guest_make_room(sh);
     sh->accept_again.fn = accept_again;
     sh->accept_again.ctx = sh;
     loop_timer_in(sh->me->loop, &sh->accept_again, ACCEPT_PAUSE_MS);
@@ -89,7 +104,9 @@ static void on_accept(void *ctx, uint32_t ready) {
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
             pause_accepting(sh);
         if (fd < 0) break;
-        if (identify(fd, l->kind, &sa, &client)) conn_start(sh, fd, &client, l->kind == LISTEN_SUBMISSIONS);
+        bool room = sh->conn_count < guest_most(sh) || guest_make_room(sh);
+        if (room && identify(fd, l->kind, &sa, &client))
+            conn_start(sh, fd, &client, l->kind == LISTEN_SUBMISSIONS);
         else close(fd);
         shell_accepting(sh);
     }
@@ -113,6 +130,7 @@ static void take_settings(struct shell *sh) {
     sh->host.check_from = c->submission_check_from;
     sh->host.hide_client = c->submission_hide_client;
     certified_settings(sh);
+    guest_settings(sh);
 }
 
 static bool prepare(struct self *me) {
@@ -122,7 +140,7 @@ static bool prepare(struct self *me) {
     sh->read_mem = xmalloc(READ_MAX);
     me->state = sh;
     take_settings(sh);
-    return certified_prepare(sh);
+    return guest_prepare(sh) && certified_prepare(sh);
 }
 
 static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
@@ -223,6 +241,7 @@ static void on_stop(struct self *me) {
     for (struct conn *c = sh->conns, *next; c; c = next) {
         next = c->next;
         if (c->session) session_stop(c->session, shell_now(sh));
+        else c->gone = true;
         conn_settle(c);
     }
     if (!sh->conns) program_end(me);

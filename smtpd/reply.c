@@ -1,6 +1,9 @@
 #include "smtpd/state.h"
 
-enum { REPLY_LINE_MAX = 512 /* with CR LF, RFC 5321 4.5.3.1.5 */ };
+enum {
+    REPLY_LINE_MAX = 512, /* with CR LF, RFC 5321 4.5.3.1.5 */
+    ERRORS_FREE = 4,      /* after these each further one is followed by a rest */
+};
 
 void session_flush(struct session *s) {
     struct buf *out = &s->host->out;
@@ -83,8 +86,26 @@ void session_refuse(struct session *s, const char *stage, const struct status *s
     session_reply(s, st);
     session_tell(s, stage, st, to);
     /* 4xx is our own trouble or a limit (452): the client does right to go on. */
-    if (st->code < 500 || ++s->errors < s->host->error_limit || s->over) return;
-    session_end(s, "4.7.0", "Too many errors", "too many errors");
+    if (st->code >= 500) session_error(s);
+}
+
+bool session_allows(struct session *s, enum session_use use, struct status *st) {
+    return !s->host->ops->allow || s->host->ops->allow(s->ctx, use, st);
+}
+
+void session_error(struct session *s) {
+    struct status st;
+    if (s->over) return;
+    bool allowed = session_allows(s, SESSION_USE_ERROR, &st);
+    if (++s->errors >= s->host->error_limit) {
+        session_end(s, "4.7.0", "Too many errors (error-limit)", "too many errors");
+    } else if (!allowed) {
+        session_tell(s, "errors", &st, STR_NONE);
+        session_reply(s, &st);
+        session_close(s, "too many errors of this client");
+    } else if (s->errors > ERRORS_FREE && s->host->error_rest_ms && !s->client.trusted) {
+        s->rest_until = s->now.mono_ns + s->host->error_rest_ms * 1000000;
+    }
 }
 
 void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail,

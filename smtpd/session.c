@@ -24,6 +24,7 @@ struct session *session_new(struct session_host *host, void *ctx, const struct s
     s->host = host;
     s->ctx = ctx;
     s->client = *client;
+    s->reader.mended = client->mended;
     s->state = AT_START;
     return s;
 }
@@ -99,7 +100,27 @@ bool session_offers_tls(const struct session *s) {
     return s->host->tls && !s->tls.on && !s->client.local;
 }
 
+/* RFC 2920 3.1: the reply to these must be awaited before anything else is sent; and the reply to every command, by who
+ * was never told of PIPELINING. What such a client sends is right all the same, so by default it is only noted. True:
+ * it was ended. */
+static bool too_early(struct session *s, const struct session_verb *v) {
+    bool hello = v->fn == cmd_ehlo || v->fn == cmd_helo;
+    if (!s->behind || s->told_early || s->host->early == SESSION_EARLY_IGNORE || s->client.local)
+        return false;
+    if (s->esmtp && !hello && v->fn != cmd_data) return false;
+    s->told_early = true;
+    if (s->host->early == SESSION_EARLY_REFUSE) {
+        session_wrong(s, "order", 554, "5.5.1", "You sent on where a reply must be awaited (early-commands)");
+        session_close(s, "did not wait for a reply");
+        return true;
+    }
+    struct session_event e = {.kind = SESSION_EARLY, .stage = v->word, .helo = s->helo};
+    s->host->ops->event(s->ctx, &e);
+    return false;
+}
+
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
+    if (too_early(s, v)) return;
     if (v->states & s->state) v->fn(s, arg);
     else if (s->state == AT_REFUSED)
         session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */
@@ -156,7 +177,7 @@ static bool may_ask_ahead(const struct session *s, struct str in) {
 static bool may_take(const struct session *s, struct str in) {
     if (!s->greeted || s->over || s->lost || s->committing || s->congested || s->securing || in.n == 0)
         return false;
-    if (s->auth == AUTH_ASKED || s->asking_sender) return false;
+    if (s->auth == AUTH_ASKED || s->asking_sender || s->rest_until) return false;
     return !s->tx || !s->tx->waiting || may_ask_ahead(s, in);
 }
 
@@ -209,9 +230,9 @@ static int64_t deadline_after(const struct session *s) {
 /* Ends every call from outside: what was said goes out in one piece, and the clock is set. */
 static void finish(struct session *s) {
     session_flush(s);
-    if (s->over || !s->moved) return;
+    if (s->over || (!s->moved && !s->rest_until)) return;
     s->moved = false;
-    s->host->ops->deadline(s->ctx, deadline_after(s));
+    s->host->ops->deadline(s->ctx, s->rest_until ? s->rest_until : deadline_after(s));
 }
 
 static void go_on(struct session *s) {
@@ -231,7 +252,7 @@ static void forget_all(struct session *s) {
     free((char *)(uintptr_t)s->login.p);
     s->login = STR_NONE;
     s->state = AT_START;
-    s->reader = (struct line_reader){0};
+    s->reader = (struct line_reader){.mended = s->client.mended};
 }
 
 void session_tls_done(struct session *s, struct session_now now, const struct session_tls *tls) {
@@ -289,6 +310,22 @@ void session_greet(struct session *s, struct session_now now) {
     s->greeted = s->moved = true;
     greet(s);
     finish(s);
+}
+
+void session_turn_away(struct session *s, struct session_now now, const struct status *st, const char *why) {
+    s->now = now;
+    if (s->over || s->greeted) return;
+    s->greeted = true;
+    session_refuse(s, "connect", st, STR_NONE);
+    session_close(s, why);
+}
+
+bool session_displace(struct session *s, struct session_now now) {
+    s->now = now;
+    if (s->over || s->committing) return false;
+    session_end(s, "4.3.2", "All places are taken, and you did nothing for the longest time; try again",
+                "displaced");
+    return true;
 }
 
 void session_input(struct session *s, struct session_now now, struct str bytes) {
@@ -390,7 +427,11 @@ void session_resume(struct session *s, struct session_now now) {
 void session_expire(struct session *s, struct session_now now) {
     s->now = now;
     if (s->over) return;
-    if (s->lost) session_close(s, "client lost");
+    if (s->rest_until) {
+        s->rest_until = 0;
+        s->moved = true;
+        go_on(s);
+    } else if (s->lost) session_close(s, "client lost");
     else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
     else if (!s->committing && s->now.mono_ns >= too_slow_at(s))
         session_end(s, "4.4.2", "Data comes too slowly", "data too slow");
@@ -417,7 +458,7 @@ void session_stop(struct session *s, struct session_now now) {
 
 bool session_wants(const struct session *s) {
     return s->greeted && !s->over && !s->lost && !s->committing && !s->congested && !s->securing &&
-           s->auth != AUTH_ASKED && !s->asking_sender && !(s->tx && s->tx->waiting);
+           s->auth != AUTH_ASKED && !s->asking_sender && !s->rest_until && !(s->tx && s->tx->waiting);
 }
 
 bool session_in_data(const struct session *s) {
@@ -426,6 +467,11 @@ bool session_in_data(const struct session *s) {
 
 bool session_over(const struct session *s) {
     return s->over;
+}
+
+size_t session_memory(const struct session *s) {
+    size_t n = sizeof *s + s->held_n + s->helo.n;
+    return n + (s->tx ? arena_used(s->tx->arena) : 0);
 }
 
 struct session_counts session_counts(const struct session *s) {

@@ -53,14 +53,15 @@ struct session_mail {
     uint64_t size;       /* at commit: octets of the data */
 };
 
-/* POLICY: a rule took effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and
+/* EARLY: the client sent on where it must wait for a reply; stage says behind what. POLICY: a rule took effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and
  * thrown away. */
 enum session_event_kind {
     SESSION_REJECT,
     SESSION_RECEIVED,
     SESSION_NOT_RECEIVED,
     SESSION_POLICY,
-    SESSION_DISCARDED
+    SESSION_DISCARDED,
+    SESSION_EARLY
 };
 
 struct session_event {
@@ -80,6 +81,16 @@ struct session_auth {
 };
 
 enum { SESSION_SLOT_SENDER = 0xfffffffe };
+
+/* What a client has only so much of. The shell counts for the client and its network, over all processes. */
+enum session_use {
+    SESSION_USE_MESSAGE,   /* a message is begun */
+    SESSION_USE_RECIPIENT, /* a recipient of it */
+    SESSION_USE_ERROR,     /* a command was wrong or refused: counted in any case; false ends the session */
+    SESSION_USE_TLS,       /* a new TLS session */
+    SESSION_USE_MEMORY,    /* may it hold more than now? counts nothing */
+    SESSION_USES,
+};
 
 struct session_ops {
     /* Sends to the client. False: what was sent before piles up; the session takes no more input until
@@ -109,7 +120,11 @@ struct session_ops {
     bool (*ask_sender)(void *ctx, const struct session_mail *m);
     /* When all that was sent has left, begin TLS; then session_tls_done, or session_lost. */
     void (*start_tls)(void *ctx);
+    /* May it have one (more)? False: *st refuses, with a literal that names the setting. NULL: no limits. */
+    bool (*allow)(void *ctx, enum session_use use, struct status *st);
 };
+
+enum session_early { SESSION_EARLY_IGNORE, SESSION_EARLY_LOG, SESSION_EARLY_REFUSE };
 
 /* What the sessions of one process share. Settings may change at any time between calls. */
 struct session_host {
@@ -120,12 +135,14 @@ struct session_host {
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
+    uint64_t data_rate;        /* octets a second that data must come with, beyond data_ms; 0: any */
+    int64_t error_rest_ms;     /* the pause before the next command, from the fifth error on; 0: none */
+    enum session_early early;  /* what to do with clients that do not wait for replies */
     struct str mechs;          /* that auth offers, between spaces; a view */
     struct networks cleartext; /* who may log in without TLS */
     struct str origin;         /* the domain of addresses without one, in submitted mail */
     bool check_from;           /* From of submitted mail must be the sender of the envelope */
     bool hide_client;          /* Received of submitted mail does not tell where it came from */
-    uint64_t data_rate;        /* octets a second that data must come with, beyond data_ms; 0: any */
     struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 
@@ -148,6 +165,8 @@ struct session_client {
      * confirmed by its own address records, reverse is only what the owner of the address claims. */
     struct str name, reverse;
     bool names_failed; /* DNS did not say */
+    bool trusted;      /* no limits: it never rests after errors */
+    bool mended;       /* an old machine whose lines are mended instead of refused (normalise-networks) */
 };
 
 /* What protects a session, as the shell found it. The texts may stand in a comment of a header field: letters, digits,
@@ -171,6 +190,10 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
 /* What DNS says of the client, before session_greet. The texts are not copied. */
 void session_names(struct session *s, struct str name, struct str reverse, bool failed);
 void session_greet(struct session *s, struct session_now now);
+/* Instead of it: this reply, and the end. */
+void session_turn_away(struct session *s, struct session_now now, const struct status *st, const char *why);
+/* Its place is needed: 421, unless a message of it is being made durable (false). */
+bool session_displace(struct session *s, struct session_now now);
 /* Bytes of the client; not when session_wants says no. */
 void session_input(struct session *s, struct session_now now, struct str bytes);
 void session_answer(struct session *s, struct session_now now, uint32_t slot, const struct status *st);
@@ -195,6 +218,7 @@ bool session_over(const struct session *s);    /* close was called */
 struct session_counts {
     uint32_t messages, commands;
 };
+size_t session_memory(const struct session *s); /* octets that it holds */
 struct session_counts session_counts(const struct session *s);
 struct str session_name(const struct session *s);  /* the client's, confirmed, or empty */
 struct str session_helo(const struct session *s);  /* as given; a view, until the next call */

@@ -5,10 +5,18 @@
 #include "common/program.h"
 #include "common/rule.h"
 #include "smtpd/body.h"
+#include "smtpd/limits.h"
+#include "smtpd/proxy.h"
 #include "smtpd/session.h"
 #include "smtpd/tls.h"
 
 struct shell;
+
+enum conn_stage {
+    CONN_PROXY, /* an upstream is to say for whom it speaks: there is no session yet */
+    CONN_PAUSE, /* the client waits for its greeting */
+    CONN_OPEN,
+};
 
 /* One client. It outlives its session while questions about it are open. */
 struct conn {
@@ -40,6 +48,15 @@ struct conn {
     uint32_t auth_tag; /* 0: not logging in. Never used again, so a late answer finds nobody else */
     struct conn *next_auth;
     uint32_t linger_octets;
+    enum conn_stage stage;
+    struct proxy *proxy;
+    bool secure; /* TLS begins with the first octet */
+    bool hasty;  /* its end is not waited for */
+    struct source source;
+    size_t memory;                      /* octets, as they were last counted */
+    struct conn *line_next, *line_prev; /* of the strangers; see guest.c */
+    bool in_line;
+    uint32_t commands_seen, octets_read; /* when it last gave a sign of life, and since then */
 };
 
 /* A message on its way to queue, from DATA to mail_done. */
@@ -48,7 +65,8 @@ struct mail {
     struct conn *conn;
     const struct session_mail *envelope;
     struct qid id;
-    bool told; /* mail_begin was sent */
+    bool told;  /* mail_begin was sent */
+    bool ended; /* mail_end was sent: it is being made durable */
     struct body body;
 };
 
@@ -77,7 +95,11 @@ struct shell {
     struct listening *listening;
     struct conn *conns;
     uint64_t conn_count, numbers;
-    struct timer accept_again;
+    struct timer accept_again, ears_again;
+    struct limits limits;
+    struct networks exempt;
+    uint64_t memory, *memory_of; /* octets of all sessions, and by source.network */
+    struct conn *line_first, *line_last;
     struct channel *queue, *lookup, *resolve, *auth;
     struct conn *naming[NAMINGS_MAX];
     uint32_t naming_count;
@@ -109,7 +131,22 @@ void conn_settle(struct conn *c);
 void conn_greet(struct conn *c);
 void conn_wait(struct conn *c, int64_t ms); /* wakes it, unless its session sets another deadline */
 void conn_secure(struct conn *c);           /* goes on with a handshake; then conn_settle */
+void conn_lost(struct conn *c, const char *why);
 struct str conn_client(const struct conn *c, char mem[static 160]); /* for the log */
+
+/* guest.c: who is let in, and who must make room. */
+bool guest_prepare(struct shell *sh); /* before the cage */
+void guest_settings(struct shell *sh);
+uint64_t guest_most(const struct shell *sh); /* sessions of this process */
+void guest_arrive(struct conn *c);
+void guest_ready(struct conn *c, uint32_t ready); /* while its stage is not CONN_OPEN */
+void guest_timeout(struct conn *c);
+void guest_account(struct conn *c); /* after it did something */
+bool guest_may_write(const struct conn *c);
+bool guest_allow(void *ctx, enum session_use use, struct status *st);
+void guest_known(struct conn *c); /* mail of it was accepted */
+bool guest_make_room(struct shell *sh);
+void guest_leave(struct conn *c);
 
 /* ask.c: questions to lookup. */
 bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt);

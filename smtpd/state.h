@@ -5,6 +5,7 @@
 #include "smtpd/fixup.h"
 #include "smtpd/header.h"
 #include "smtpd/line.h"
+#include "smtpd/mend.h"
 #include "smtpd/policy.h"
 #include "smtpd/session.h"
 
@@ -35,6 +36,7 @@ struct waiting {
 
 struct data_phase {
     struct line_data line;
+    struct mender mender; /* of old machines' data, before it goes through line */
     bool chunked; /* by BDAT: commands come between */
     struct header_scan header;
     uint64_t taken; /* octets of the data as they came */
@@ -75,6 +77,8 @@ struct session {
     uint64_t chunk_left;
     const struct chunk_refusal *chunk_refused; /* they are thrown away */
     struct status chunk_status;                /* why, when a rule says so */
+    int64_t rest_until;                        /* no command is taken before; 0: not resting */
+    bool told_early;
     uint32_t errors, messages, commands;
     enum auth_phase auth;
     uint32_t auth_failures;
@@ -118,6 +122,10 @@ void session_line(struct session *s, unsigned code, bool more, const char *detai
 void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to);
 void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text);
 void session_tell(struct session *s, const char *stage, const struct status *st, struct str to); /* only the log */
+/* Counts a 5xx; the session rests, or ends when they are too many. */
+void session_error(struct session *s);
+/* May the client have it? False: *st refuses. */
+bool session_allows(struct session *s, enum session_use use, struct status *st);
 /* 421 and the end. */
 void session_end_text(struct session *s, const struct status *st, const char *why);
 void session_end(struct session *s, const char *detail, const char *text, const char *why);

@@ -347,7 +347,7 @@ static void error_limit(void **state) {
     assert_false(w.closed);
     w.out_n = 0;
     say(&w, "Y\r\nNOOP\r\n");
-    heard(&w, UNKNOWN "421 4.7.0 mx.test Too many errors\r\n");
+    heard(&w, UNKNOWN "421 4.7.0 mx.test Too many errors (error-limit)\r\n");
     assert_true(w.closed);
     world_end(&w);
 }

@@ -100,6 +100,7 @@ static void op_event(void *ctx, const struct session_event *e) {
     w->rejects += e->kind == SESSION_REJECT;
     w->received += e->kind == SESSION_RECEIVED;
     w->not_received += e->kind == SESSION_NOT_RECEIVED;
+    w->early += e->kind == SESSION_EARLY;
     w->policies += e->kind == SESSION_POLICY;
     w->discarded += e->kind == SESSION_DISCARDED;
     if (e->kind != SESSION_POLICY) return;
@@ -169,6 +170,14 @@ static void op_start_tls(void *ctx) {
     w->tls_starts++;
 }
 
+static bool op_allow(void *ctx, enum session_use use, struct status *st) {
+    struct world *w = ctx;
+    w->used[use]++;
+    if (!w->refused[use]) return true;
+    *st = status_make(450, "4.7.1", "Too many (limit-test)");
+    return false;
+}
+
 static const struct session_ops ops = {.send = op_send,
                                        .deadline = op_deadline,
                                        .ask = op_ask,
@@ -182,7 +191,8 @@ static const struct session_ops ops = {.send = op_send,
                                        .auth_more = op_auth_more,
                                        .auth_drop = op_auth_drop,
                                        .ask_sender = op_ask_sender,
-                                       .start_tls = op_start_tls};
+                                       .start_tls = op_start_tls,
+                                       .allow = op_allow};
 
 void world_open(struct world *w, const char *hostname, const struct session_client *client,
                 const struct rules *rules) {

@@ -26,7 +26,7 @@ struct world {
     bool mail_open, committing, closed;
     const char *why;
     struct status fate; /* what commits are answered with */
-    uint32_t begun, committed, aborted, rejects, received, not_received;
+    uint32_t begun, committed, aborted, rejects, received, not_received, early;
     uint32_t tls_starts;
     uint32_t rcpts; /* of the last commit */
     bool hold;
@@ -38,6 +38,8 @@ struct world {
     bool no_lookup, no_queue, full, answer_backwards;
     uint32_t send_fails; /* the next so many sends say "pause" */
     int64_t deadline;
+    uint32_t used[SESSION_USES];              /* what the session asked for */
+    bool refused[SESSION_USES];               /* what it does not get */
     void (*on_commit)(const struct world *w); /* to look at data, before another message overwrites it */
     struct session_client client;
 };
@@ -46,7 +48,8 @@ struct world {
 void world_begin(struct world *w, const char *hostname);
 void world_begin_as(struct world *w, const char *hostname, const struct session_client *client);
 /* The same with rules of policy; NULL: none. */
-void world_open(struct world *w, const char *hostname, const struct session_client *client, const struct rules *rules);
+void world_open(struct world *w, const char *hostname, const struct session_client *client,
+                const struct rules *rules);
 void world_end(struct world *w);
 void world_feed(struct world *w, struct str bytes); /* as the session wants it, answering in between */
 bool world_answer(struct world *w);                 /* one open question, or resumes; false: none */

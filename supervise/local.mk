@@ -5,6 +5,8 @@ supervise_libsupervise_a_SOURCES = \
 	supervise/child.h \
 	supervise/configure.c \
 	supervise/configure.h \
+	supervise/crowd.c \
+	supervise/crowd.h \
 	supervise/dirs.c \
 	supervise/dirs.h \
 	supervise/files.c \

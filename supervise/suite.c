@@ -4,6 +4,7 @@
 #include "common/cage.h"
 #include "common/log.h"
 #include "supervise/child.h"
+#include "supervise/crowd.h"
 #include "supervise/dirs.h"
 #include "supervise/notify.h"
 
@@ -219,6 +220,18 @@ static void tell_rights(struct proc *p, gid_t gid) {
     SEND(p->channel, cage, .uid = p->uid, .gid = gid, .root = str_of(root));
 }
 
+static void hand_crowd(struct proc *p) {
+    struct suite *s = p->suite;
+    if (p->role != ROLE_smtpd) return;
+    if (!s->crowd) {
+        s->crowd = crowd_new();
+        if (s->crowd < 0)
+            LOG_TROUBLE("no memory for the limits of smtpd, which count nothing now: %s", strerror(errno));
+    }
+    int fd = s->crowd < 0 ? -1 : fcntl(s->crowd, F_DUPFD_CLOEXEC, 3);
+    if (fd >= 0) SEND_FD(p->channel, fd, crowd, .unused = 0);
+}
+
 static void try_again(struct proc *p, const char *why, int64_t lived_ms) {
     struct suite *s = p->suite;
     p->state = PROC_WAITING;
@@ -265,6 +278,7 @@ static void start_proc(struct proc *p) {
     p->channel = channel_new(s->loop, pair[0], ROLE_supervise, 0, p->role, &channel_user, p);
     channel_expect(p->channel, p->instance);
     tell_rights(p, gid);
+    hand_crowd(p);
     tell_settings(p);
 }
 
@@ -323,6 +337,7 @@ static void ended(struct proc *p, int status) {
     char mem[200];
     struct buf why = BUF(mem);
     child_ending(status, &why);
+    if (p->role == ROLE_smtpd) crowd_wipe(s->crowd ? s->crowd : -1, p->instance);
     loop_timer_cancel(s->loop, &p->kill);
     if (p->channel) channel_close(p->channel);
     p->channel = NULL;
@@ -485,6 +500,7 @@ bool suite_change(struct suite *s, struct config *next, struct config_error *err
 
 void suite_free(struct suite *s) {
     while (s->proc_count) forget(s, s->procs[0]);
+    if (s->crowd > 0) close(s->crowd);
     listen_free(&s->listeners);
     config_free(s->config);
     s->config = NULL;

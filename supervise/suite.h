@@ -44,6 +44,7 @@ struct suite {
     int log_fd;
     int errors_fd; /* standard error of the programs; -1: nowhere */
     struct listeners listeners;
+    int crowd; /* what the smtpd processes count in; 0: not made yet, -1: none */
     struct proc *procs[PROCS_MAX];
     size_t proc_count;
     bool ready; /* all were at work once */

@@ -12,6 +12,7 @@ check_PROGRAMS += tests/inject
 check_PROGRAMS += tests/fillspool
 tests_fillspool_LDADD = queue/libqueue.a $(COMMON_LIBS)
 
+EXTRA_DIST += tests/corpus
 EXTRA_DIST += tests/harness.py tests/tlstools.py tests/sink.py tests/dns.py tests/demo.py tests/prepare demo .ci/run
 scenarios = \
 	tests/t_cages.py \
@@ -23,14 +24,18 @@ scenarios = \
 	tests/t_deliver.py \
 	tests/t_install.py \
 	tests/t_esmtp.py \
+	tests/t_limits.py \
 	tests/t_netns.py \
 	tests/t_operations.py \
 	tests/t_pickup.py \
 	tests/t_posternd.py \
+	tests/t_proxy.py \
 	tests/t_power.py \
 	tests/t_queue.py \
 	tests/t_rules.py \
+	tests/t_rfc5321.py \
 	tests/t_sendmail.py \
+	tests/t_smuggle.py \
 	tests/t_submit.py \
 	tests/t_tls.py \
 	tests/t_tools.py

@@ -36,7 +36,8 @@ struct looking {
     uint64_t looked;
 };
 
-static int failed(struct spool_check *c, int status, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static int failed(struct spool_check *c, int status, const char *format,
+                                                        ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(c->why, sizeof c->why, format, ap);
