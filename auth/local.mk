@@ -1,5 +1,5 @@
 # auth: checks passwords. libauth.a: mechanisms, verifiers, tables and protocols as pure code, for postern passwd too.
-AUTH_LIBS = auth/libauth.a $(COMMON_LIBS) $(CRYPTO_LIBS) $(CRYPT_LIBS) $(JANSSON_LIBS)
+AUTH_LIBS = auth/libauth.a $(COMMON_LIBS) $(CRYPTO_LIBS) $(CRYPT_LIBS) $(UNISTRING_LIBS) $(JANSSON_LIBS)
 
 noinst_LIBRARIES += auth/libauth.a
 auth_libauth_a_SOURCES = \
@@ -11,6 +11,8 @@ auth_libauth_a_SOURCES = \
 	auth/jwt.h \
 	auth/sasl.c \
 	auth/sasl.h \
+	auth/saslprep.c \
+	auth/saslprep.h \
 	auth/scram.c \
 	auth/scram.h \
 	auth/table.c \
@@ -33,11 +35,13 @@ auth_auth_LDADD = $(AUTH_LIBS) $(PAM_LIBS) -lpthread
 auth_tests = \
 	auth/test_dovecot \
 	auth/test_sasl \
+	auth/test_saslprep \
 	auth/test_verifier
 check_PROGRAMS += $(auth_tests)
 TESTS += $(auth_tests)
 auth_test_dovecot_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 auth_test_sasl_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
+auth_test_saslprep_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 auth_test_verifier_LDADD = $(AUTH_LIBS) $(CMOCKA_LIBS)
 
 dist_man_MANS += auth/postern-auth.8

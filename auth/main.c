@@ -508,12 +508,19 @@ static void begin(struct self *me) {
     offer_changed(a);
 }
 
-/* The directory of the table, since the table is replaced; nothing for the other sources. */
+/* The directory of the table, since the table is replaced; nothing for the other sources. Where it could not be made
+ * (file_prepare), the one above, so that it is seen when postern passwd makes it. */
 static size_t read_paths(const struct config *c, const char **paths, size_t max) {
     static char dir[4096];
-    const char *slash = strrchr(c->auth_file, '/');
-    if (source_of(c->auth_source) != SOURCE_FILE || !slash || slash == c->auth_file || !max) return 0;
-    snprintf(dir, sizeof dir, "%.*s", (int)(slash - c->auth_file), c->auth_file);
+    struct stat st;
+    if (source_of(c->auth_source) != SOURCE_FILE || !max) return 0;
+    snprintf(dir, sizeof dir, "%s", c->auth_file);
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(dir, '/');
+        if (!slash || slash == dir) return 0;
+        *slash = '\0';
+        if (stat(dir, &st) == 0) break;
+    }
     paths[0] = dir;
     return 1;
 }

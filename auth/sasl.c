@@ -1,6 +1,7 @@
 #include "auth/sasl.h"
 
 #include "auth/base64.h"
+#include "auth/saslprep.h"
 #include "auth/scram.h"
 
 #include <string.h>
@@ -34,9 +35,16 @@ enum sasl_result sasl_fails(struct sasl *s, enum sasl_result how, const char *wh
 
 bool sasl_set_login(struct sasl *s, struct str login) {
     struct buf b = BUF(s->login_mem);
-    if (!login_is_sound(login)) return false;
-    buf_add(&b, login);
+    if (!saslprep(&b, login) || !login_is_sound(buf_str(&b))) return false;
     s->login = buf_str(&b);
+    return true;
+}
+
+/* RFC 4616 2: both sides prepare what they compare. */
+static bool set_password(struct sasl *s, struct str password) {
+    struct buf b = buf_on(s->secret_mem, PASSWORD_MAX + 1);
+    if (!saslprep(&b, password) || !password_is_sound(buf_str(&b))) return false;
+    s->secret = buf_str(&b);
     return true;
 }
 
@@ -45,6 +53,12 @@ static bool set_secret(struct sasl *s, struct str secret) {
     buf_add(&b, secret);
     s->secret = buf_str(&b);
     return !b.failed;
+}
+
+static bool same_login(const struct sasl *s, struct str text) {
+    char mem[LOGIN_MAX + 1];
+    struct buf b = BUF(mem);
+    return saslprep(&b, text) && str_eq(buf_str(&b), s->login);
 }
 
 /* ---- PLAIN: [authzid] NUL authcid NUL passwd ---- */
@@ -57,10 +71,9 @@ static enum sasl_result plain(struct sasl *s, struct str in, struct buf *challen
     if (second < 0) return sasl_fails(s, SASL_MALFORMED, "two NUL octets are expected");
     struct str authzid = str_sub(in, 0, (size_t)first), login = str_sub(rest, 0, (size_t)second);
     struct str password = str_sub(rest, (size_t)second + 1, rest.n);
-    if (!password_is_sound(password) || !sasl_set_login(s, login))
+    if (!sasl_set_login(s, login) || !set_password(s, password))
         return sasl_fails(s, SASL_MALFORMED, "login or password is empty, too long, or no text");
-    if (authzid.n && !str_eq(authzid, login)) return sasl_fails(s, SASL_BAD, "wants to act as somebody else");
-    set_secret(s, password);
+    if (authzid.n && !same_login(s, authzid)) return sasl_fails(s, SASL_BAD, "wants to act as somebody else");
     return SASL_PASSWORD;
 }
 
@@ -73,9 +86,8 @@ static enum sasl_result login(struct sasl *s, struct str in, struct buf *challen
         buf_adds(challenge, "Password:");
         return SASL_CHALLENGE;
     }
-    if (!password_is_sound(in))
+    if (!set_password(s, in))
         return sasl_fails(s, SASL_MALFORMED, "the password is empty, too long, or no text");
-    set_secret(s, in);
     return SASL_PASSWORD;
 }
 

@@ -1,5 +1,6 @@
 #include "auth/table.h"
 
+#include "auth/saslprep.h"
 #include "common/arena.h"
 
 #include <stdlib.h>
@@ -14,7 +15,10 @@ struct table {
 };
 
 bool table_login_fits(struct str login) {
+    char mem[LOGIN_MAX + 1];
+    struct buf b = BUF(mem);
     if (!login_is_sound(login) || login.p[0] == '#' || login.p[0] == '-') return false;
+    if (!saslprep(&b, login) || !str_eq(buf_str(&b), login)) return false; /* it would never be found */
     return str_chr(login, ':') < 0 && str_chr(login, ' ') < 0;
 }
 

@@ -49,6 +49,7 @@ static void plain(void **state) {
     } rows[] = {
         {STR("\0tim\0tanstaaftanstaaf"), SASL_GOOD},
         {STR("tim\0tim\0tanstaaftanstaaf"), SASL_GOOD},
+        {STR("\0t\xc2\xadim\0tanstaaftanstaa\xef\xbd\x86"), SASL_GOOD}, /* SASLprep */
         {STR("\0tim\0wrong"), SASL_BAD},
         {STR("\0tom\0tanstaaftanstaaf"), SASL_BAD},
         {STR("Ursel\0tim\0tanstaaftanstaaf"), SASL_BAD},

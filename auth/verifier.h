@@ -34,8 +34,8 @@ struct verifier {
     char crypt[CRYPT_MAX]; /* "" when there is none */
 };
 
-/* A login: 1 to LOGIN_MAX octets of UTF-8 without controls. A password: likewise, to PASSWORD_MAX; its octets are
- * taken as they come (ASCII and NFC text are what SASLprep, RFC 4013, leaves as it is). */
+/* A login: 1 to LOGIN_MAX octets of UTF-8 without controls. A password: likewise, to PASSWORD_MAX. In the engines and
+ * the table both are in the form of SASLprep (saslprep.h). */
 bool login_is_sound(struct str s);
 bool password_is_sound(struct str s);
 

@@ -578,6 +578,31 @@ static bool check_retry(const struct config *c, struct buf *why) {
     return false;
 }
 
+static bool check_auth_source(const struct config *c, struct buf *why) {
+    static const char *const words[] = {"file", "pam", "dovecot", "none"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(c->auth_source, words[i]) == 0) return true;
+    buf_adds(why, "must be file, pam, dovecot or none");
+    return false;
+}
+
+static bool check_auth_file(const struct config *c, struct buf *why) {
+    const char *slash = strrchr(c->auth_file, '/');
+    if (!needs_path(c->auth_file, why)) return false;
+    if (slash != c->auth_file) return true;
+    buf_adds(why, "must lie in a directory of its own, since auth may read all of it");
+    return false;
+}
+
+static bool check_auth_socket(const struct config *c, struct buf *why) {
+    enum { SUN_PATH_MAX = 107 };
+    if (strcmp(c->auth_source, "dovecot") != 0) return true;
+    if (!needs_path(c->auth_socket, why)) return false;
+    if (strlen(c->auth_socket) <= SUN_PATH_MAX) return true;
+    buf_addf(why, "is too long for the name of a socket: at most %d octets", SUN_PATH_MAX);
+    return false;
+}
+
 static const struct check {
     const char *setting;
     bool (*fn)(const struct config *c, struct buf *why);
@@ -598,6 +623,9 @@ static const struct check {
     {"mailbox", check_mailbox},
     {"system-mailbox", check_system_mailbox},
     {"recipient-delimiter", check_delimiter},
+    {"auth-source", check_auth_source},
+    {"auth-file", check_auth_file},
+    {"auth-socket", check_auth_socket},
     {"retry-max", check_retry},
 };
 

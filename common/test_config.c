@@ -176,6 +176,8 @@ static void says_what_is_wrong(void **state) {
         {"local-domains = .example", NULL},
         {"relay-domains = [192.0.2.1]", NULL},
         {"relay-domains = ..example", NULL},
+        {"auth-source = shadow", "f:1: auth-source = shadow: must be file, pam, dovecot or none"},
+        {"auth-file = /passwords", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config_error err;

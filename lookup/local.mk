@@ -41,7 +41,9 @@ lookup_test_senders_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
 lookup_test_routes_LDADD = $(LOOKUP_LIBS) $(TEST_LIBS) $(CDB_LIBS)
 
 if FUZZ
-noinst_PROGRAMS += lookup/fuzz_aliases
+noinst_PROGRAMS += lookup/fuzz_aliases lookup/fuzz_senders
+lookup_fuzz_senders_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+lookup_fuzz_senders_LDADD = $(LOOKUP_LIBS) $(COMMON_LIBS) $(CDB_LIBS)
 lookup_fuzz_aliases_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 lookup_fuzz_aliases_LDADD = $(LOOKUP_LIBS) $(COMMON_LIBS) $(CDB_LIBS)
 endif

@@ -14,7 +14,7 @@ bool auth_safe(const struct session *s) {
 }
 
 static bool fits(const struct session *s, struct str mech) {
-    if (str_ends_nocase(mech, STR("-PLUS"))) return false;
+    if (str_ends_nocase(mech, STR("-PLUS"))) return s->tls.on;
     return !str_eq(mech, STR("EXTERNAL")) || s->tls.client.n;
 }
 

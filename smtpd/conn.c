@@ -159,8 +159,8 @@ static void op_event(void *ctx, const struct session_event *e) {
     case SESSION_RECEIVED:
         guest_known(c);
         LOG(received, .id = e->mail->id, .client = client, .helo = e->helo, .protocol = e->protocol,
-            .from = e->from, .rcpts = e->mail->rcpt_count, .size = e->mail->size, .data_us = e->data_us,
-            .commit_us = e->commit_us);
+            .login = session_login(c->session), .from = e->from, .rcpts = e->mail->rcpt_count,
+            .size = e->mail->size, .data_us = e->data_us, .commit_us = e->commit_us);
         break;
     case SESSION_NOT_RECEIVED:
         LOG(not_received, .id = e->mail->id, .client = client, .from = e->from, .reply = e->reply);

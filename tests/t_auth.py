@@ -98,6 +98,8 @@ def t_mechanisms():
         with client(mx) as s:
             same(Scram(who, password).run(s)[0], 235, f"SCRAM {who}")
     with client(mx) as s:
+        same(s.cmd("AUTH PLAIN " + plain("bob", "bu\u0308ilder\u00a0+1"))[0], 235, "a password typed on another machine, in another form of Unicode")
+    with client(mx) as s:
         ok("AUTH SCRAM-SHA-256 PLAIN LOGIN" in s.offer.splitlines() or "AUTH SCRAM" in s.offer, "the mechanisms are offered", s.offer)
         same(s.cmd("auth plain")[0], 334, "no initial response: an empty challenge")
         same(s.cmd(plain("alice", "wonderland"))[0], 235, "and the response in a line of its own")
@@ -276,12 +278,12 @@ def t_clients():
         same(s.sendmail("bob@mx.test", ["alice@mx.test"], message("smtplib")), {}, "smtplib sends")
     with smtplib.SMTP(mx.address, mx.submission) as s:
         same(s.login("alice", "wonderland")[0], 235, "smtplib logs in")
+        same(s.login("alice", "wrong")[0], 503, "but once")
+    with smtplib.SMTP(mx.address, mx.submission) as s:
         try:
-            s.login("alice", "wrong")
-            code = 0
-        except smtplib.SMTPException as e:
-            code = getattr(e, "smtp_code", 503)
-        same(code, 503, "but once")
+            same(s.login("alice", "wrong"), None, "smtplib hears of a wrong password")
+        except smtplib.SMTPAuthenticationError as e:
+            same(e.smtp_code, 535, "smtplib hears of a wrong password")
     if shutil.which("curl"):
         (mx.dir / "mail.txt").write_bytes(message("curl"))
         for mech in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
@@ -296,6 +298,19 @@ def t_clients():
                                 "--auth", mech, "--auth-user", "alice", "--auth-password", "wonderland"], capture_output=True, text=True)
             same(r.returncode, 0, f"swaks, {mech}")
     ok(len(mx.wait_mail("alice", 1)) >= 1, "the mail has arrived")
+
+
+def t_check():
+    """postern check: what would keep people from logging in."""
+    mx = submission(start=False)
+    same(mx.postern("check")[0], 0, "all is well")
+    for setup, words in ((lambda: (mx.dir / "etc/senders").write_text("alice\n"), "senders:1: LOGIN: ADDRESS"),
+                         (lambda: (mx.dir / "etc/auth/passwords").write_text("alice:secret\n"), "passwords:1: this line is no hash"),
+                         (lambda: mx.write_config(auth_source="dovecot", auth_socket="/nonexistent/auth"), "auth-socket = /nonexistent/auth: is not there"),
+                         (lambda: mx.write_config(auth_source="shadow"), "must be file, pam, dovecot or none")):
+        setup()
+        code, _, err = mx.postern("check")
+        ok(code == 78 and words in err, words, code, err)
 
 
 def t_table():
@@ -416,6 +431,84 @@ def t_tokens():
             same(s.cmd("AQ==")[0], 535, "then 535")
 
 
+class Secure(Smtp):
+    """A client under TLS, by STARTTLS or from the first octet."""
+
+    def __init__(self, host, port, starttls, version=None):
+        import ssl
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if version == "1.2":
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if starttls:
+            super().__init__(host, port)
+            self.before = self.cmd("EHLO client.test")[1]
+            assert self.cmd("STARTTLS")[0] == 220
+            self.file.close()
+        else:
+            self.sock = socket.create_connection((host, port), 30)
+        self.sock = context.wrap_socket(self.sock, server_hostname="mx.test")
+        self.file = self.sock.makefile("rb")
+        self.greeting = None if starttls else self.reply()
+        self.end_point = hashlib.sha256(self.sock.getpeercert(True)).digest()  # RFC 5929 4: of SHA-256 certificates
+        self.offer = self.cmd("EHLO client.test")[1]
+
+
+def t_tls():
+    """Under TLS on 587 and 465: AUTH without a setting, SCRAM-SHA-256-PLUS, a wrong binding, a downgrade, ESMTPSA."""
+    port465 = free_port()
+    mx = submission(auth_cleartext_networks="", listen_submissions=f"127.0.0.1:{port465}", auth_failures_network=1000, auth_failures_login=1000)
+    user, password = "alice", "wonderland"
+    for port, starttls, version in ((mx.submission, True, None), (port465, False, None), (port465, False, "1.2")):
+        what = f"{'587' if starttls else '465'} {version or ''}"
+
+        def client_under_tls():
+            return Secure(mx.address, port, starttls, version)
+        with client_under_tls() as s:
+            ok(not starttls or "AUTH" not in s.before, f"{what}: AUTH is not offered in the clear")
+            ok("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" in s.offer, f"{what}: under TLS it is", s.offer)
+            same(s.cmd("AUTH PLAIN " + plain(user, password))[0], 235, f"{what}: PLAIN")
+            same(s.message("alice@mx.test", ["bob@mx.test"], message("tls"))[0], 250, f"{what}: and a message")
+        with client_under_tls() as s:
+            same(Scram(user, password, "p=tls-server-end-point,,", s.end_point).run(s, "SCRAM-SHA-256-PLUS")[0], 235, f"{what}: -PLUS, tls-server-end-point")
+        with client_under_tls() as s:
+            same(Scram(user, password, "p=tls-server-end-point,,", b"x" * 32).run(s, "SCRAM-SHA-256-PLUS")[0], 535, f"{what}: bound to another channel")
+            same(Scram(user, password, "y,,").run(s)[0], 535, f"{what}: a client that was not shown -PLUS")
+        with client_under_tls() as s:
+            same(Scram(user, password, "p=tls-unique,,", b"x" * 12).run(s, "SCRAM-SHA-256-PLUS")[0], 535, f"{what}: a binding that is not known")
+            same(Scram(user, password).run(s)[0], 235, f"{what}: without a binding")
+    ok(all(b"with ESMTPSA" in m for m in mx.wait_mail("bob", 3)), "Received says ESMTPSA")
+    exporter(mx, user, password)
+
+
+def exporter(mx, user, password):
+    """tls-exporter (RFC 9266), with the keying material that openssl says."""
+    p = subprocess.Popen(["openssl", "s_client", "-connect", f"{mx.address}:{mx.submission}", "-starttls", "smtp", "-crlf", "-ign_eof",
+                          "-keymatexport", "EXPORTER-Channel-Binding", "-keymatexportlen", "32"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    on_cleanup(p.kill)
+
+    def until(pattern):
+        for line in p.stdout:
+            m = re.search(pattern, line)
+            if m:
+                return m
+        raise RuntimeError(f"openssl s_client ended before {pattern}")
+
+    def cmd(line, pattern=r"^(\d{3}) ?(.*)$"):
+        p.stdin.write(line + "\n")
+        p.stdin.flush()
+        return until(pattern).groups()
+    material = bytes.fromhex(until(r"Keying material: ([0-9A-F]{64})").group(1))
+    cmd("EHLO c.test\nNOOP", r"^(250) (2.0.0 Ok)")
+    c = Scram(user, password, "p=tls-exporter,,", material)
+    code, text = cmd("AUTH SCRAM-SHA-256-PLUS " + c.first())
+    same(code, "334", "tls-exporter: the server's first message")
+    code, text = cmd(c.final(base64.b64decode(text).decode()))
+    same((code, base64.b64decode(text).decode() if code == "334" else text), ("334", "v=" + c.signature), "tls-exporter: client and server have one channel, and one password")
+    same(cmd("")[0], "235", "tls-exporter: logged in")
+
+
 class FakeDovecot:
     """A scripted stand-in for Dovecot's auth socket: one user, PLAIN and LOGIN."""
 
@@ -493,23 +586,122 @@ def t_dovecot():
         same(wait_for(lambda: s.cmd("AUTH PLAIN " + plain("alice", "right"))[0] == 235, 10), True, "and works")
 
 
-def t_pam():
-    """PAM with a service of our own making is a matter of /etc/pam.d, so here only: it answers, its keeper is caged."""
-    if not ROOT or "#define HAVE_PAM 1" not in (BUILD / "build-config.h").read_text():
+DOVECOT = """base_dir = {dir}/run
+state_dir = {dir}/state
+protocols =
+log_path = {dir}/log
+ssl = no
+auth_mechanisms = plain login scram-sha-256 cram-md5
+default_internal_user = nobody
+default_internal_group = nogroup
+default_login_user = nobody
+passdb {{
+  driver = static
+  args = password=right
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home=/nonexistent
+}}
+service auth {{
+  user = root
+  unix_listener {dir}/auth-postern {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+
+def t_real_dovecot():
+    """Dovecot itself, where it is installed: PLAIN, LOGIN, its SCRAM, cancelled CRAM-MD5."""
+    dovecot = shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin")
+    if not dovecot or not ROOT:
         return
-    mx = submission(logins={}, auth_source="pam")
+    d = scratch()
+    (d / "dovecot.conf").write_text(DOVECOT.format(dir=d))
+    proc = subprocess.Popen([dovecot, "-F", "-c", d / "dovecot.conf"], stdin=subprocess.DEVNULL, stdout=open(d / "out", "wb"), stderr=subprocess.STDOUT)
+    on_cleanup(proc.wait)
+    on_cleanup(proc.terminate)
+    mx = submission(logins={}, auth_source="dovecot", auth_socket=d / "auth-postern")
+    with client(mx) as s:
+        if not ok(wait_for(lambda: "AUTH" in s.cmd("EHLO c.test")[1], 20), "Dovecot's mechanisms are offered", (d / "out").read_text(), mx.log()[-1000:]):
+            return
+        ok("SCRAM-SHA-256" in s.cmd("EHLO c.test")[1] and "CRAM-MD5" in s.cmd("EHLO c.test")[1], "all of them")
+        same(s.cmd("AUTH PLAIN " + plain("alice", "wrong"))[0], 535, "PLAIN, wrong")
+        same([s.cmd("AUTH LOGIN")[0], s.cmd(b64("alice"))[0], s.cmd(b64("right"))[0]], [334, 334, 235], "LOGIN, right")
+        same(s.cmd("MAIL FROM:<alice@mx.test>")[0], 250, "alice it is")
+    with client(mx) as s:
+        same(Scram("bob", "wrong").run(s)[0], 535, "SCRAM, wrong")
+        same(s.cmd("AUTH CRAM-MD5")[0], 334, "CRAM-MD5 begins")
+        same(s.cmd("*")[0], 501, "and is cancelled")
+        same(Scram("bob", "right").run(s)[0], 235, "SCRAM, right")
+    ok(mx.events("auth_good", login="bob", mechanism="SCRAM-SHA-256"), "the log knows")
+
+
+def t_pam():
+    """PAM: an account of the system in a mount namespace of our own, with its own passwd, shadow and pam.d; the keeper is caged."""
+    if not ROOT or "#define HAVE_PAM 1" not in (BUILD / "build-config.h").read_text() or not os.path.exists("/sbin/unix_chkpwd"):
+        return
+    mx = submission(start=False, logins={}, auth_source="pam")
+    etc = mx.dir / "system"
+    (etc / "pam.d").mkdir(parents=True)
+    (etc / "pam.d/postern").write_text("auth required pam_unix.so\naccount required pam_unix.so\n")
+    hashed = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=b"open sesame\n", capture_output=True, check=True).stdout.decode().strip()
+    (etc / "passwd").write_text(pathlib.Path("/etc/passwd").read_text() + "".join(f"{u}:x:{64900 + i}:64900::/nonexistent:/bin/sh\n" for i, u in enumerate(("pamela", "expired", "locked"))))
+    (etc / "shadow").write_text(pathlib.Path("/etc/shadow").read_text() + f"pamela:{hashed}:19000:0:99999:7:::\nexpired:{hashed}:19000:0:99999:7::19001:\nlocked:!{hashed}:19000:0:99999:7:::\n")
+    (etc / "shadow").chmod(0o640)
+    os.chown(etc / "shadow", 0, os.stat("/etc/shadow").st_gid)
+    mounts = "".join(f"mount --bind {etc}/{x} /etc/{x} && " for x in ("passwd", "shadow", "pam.d"))
+    mx.command = lambda *argv: ["unshare", "-m", "sh", "-c", mounts + 'exec "$@"', "sh", *map(str, argv)]
+    mx.start()
     with client(mx) as s:
         ok("AUTH PLAIN LOGIN" in s.offer and "SCRAM" not in s.offer, "only mechanisms with a password", s.offer)
-        ok(s.cmd("AUTH PLAIN " + plain("no-such-account", "x"))[0] in (535, 454), "nobody is nobody")
+        for who, password in (("pamela", "open sesam"), ("nobody-here", "open sesame")):
+            r = s.cmd("AUTH PLAIN " + plain(who, password))
+            same(r[0], 535, f"{who}, {password}: no")
+        same(s.cmd("AUTH PLAIN " + plain("pamela", "open sesame"))[0], 235, "pamela, open sesame: yes")
+    with client(mx) as s:
+        same(s.cmd("AUTH PLAIN " + plain("expired", "open sesame"))[0], 535, "an expired account: no")
+        same(s.cmd("AUTH PLAIN " + plain("locked", "open sesame"))[0], 535, "a locked one: no")
     keeper = [p for p in mx.family() if comm(p) == "auth-keeper"]
-    same(len(keeper), 1, "one keeper")
+    same(len(keeper), 1, "one keeper, and no child that was left behind")
     st = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{keeper[0]}/status").read_text().splitlines() if ":\t" in line)
-    same((st["NoNewPrivs"], st["Seccomp"], st["Uid"].split()), ("1", "2", [str(mx.uid_of("auth"))] * 4), "without new privileges, filtered, as auth")
-    auth = [p for p in mx.pids("auth")][0]
-    ok("Groups:\t\n" in pathlib.Path(f"/proc/{auth}/status").read_text().replace("Groups:\t \n", "Groups:\t\n"), "auth itself is in no other group")
-    os.kill(keeper[0], signal.SIGKILL)
-    ok(wait_for(lambda: [p for p in mx.family() if comm(p) == "auth-keeper" and p != keeper[0]], 20), "killed, it is started again")
+    same((st["NoNewPrivs"], st["Seccomp"], st["Uid"].split(), st["CapEff"].strip("0")), ("1", "2", [str(mx.uid_of("auth"))] * 4, ""),
+         "without new privileges, filtered, as auth, without capabilities")
+    groups = re.search(r"Groups:(.*)", pathlib.Path(f"/proc/{mx.pids('auth')[0]}/status").read_text()).group(1)
+    same(groups.split(), [], "auth itself is in no other group")
+    for what, arg, refusals in (("open", mx.dir / "home/bob", "EACCES"), ("create", "/tmp/postern-test", "EACCES killed"), ("socket", 2, "killed EACCES"), ("setuid", 0, "EPERM killed")):
+        r = subprocess.run([BUILD / "tests/inject", str(keeper[0]), what, str(arg)], capture_output=True, text=True)
+        ok(r.stdout.strip() in refusals.split(), f"keeper: {what} {arg} is refused", r.stdout, r.stderr)
+        keeper = wait_for(lambda: [p for p in mx.family() if comm(p) == "auth-keeper"], 20) or keeper
+        time.sleep(0.3)
+    old = keeper[0]
+    os.kill(old, signal.SIGKILL)
+    ok(wait_for(lambda: [p for p in mx.family() if comm(p) == "auth-keeper" and p != old], 20), "killed, it is started again")
+
+
+def t_fail2ban():
+    """The filter that is shipped, with fail2ban's own tool where it is there, else by its expressions."""
+    mx = submission()
+    with client(mx) as s:
+        s.cmd("AUTH PLAIN " + plain("x client=9.9.9.9 mechanism=", "no"))
+    ok(mx.wait_event("auth_failed"), "a failure, of a login that would like to look like another line")
+    filter_file = SRC / "etc/fail2ban-filter.conf"
+    if shutil.which("fail2ban-regex"):
+        r = subprocess.run(["fail2ban-regex", str(mx.dir / "log"), str(filter_file)], capture_output=True, text=True)
+        ok("1 matched" in r.stdout, "fail2ban finds it", r.stdout)
+    text = filter_file.read_text()
+    expressions = re.search(r"failregex = (.*?)\nignore", text, re.S).group(1).split("\n")
+    line = next(x for x in mx.log().splitlines() if "auth_failed" in x).split("]: ", 1)[1]
+    found = [m.group("host") for e in expressions for m in [re.match(e.strip().replace("<HOST>", r"(?P<host>[0-9a-f.:]+)"), line)] if m]
+    same(found, ["127.0.0.1"], "and so does its expression, with the right address")
 
 
 if __name__ == "__main__":
-    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_table, t_memory, t_restart, t_tokens, t_dovecot, t_pam)
+    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_check, t_table, t_memory, t_restart, t_tokens, t_tls, t_dovecot, t_real_dovecot, t_pam, t_fail2ban)

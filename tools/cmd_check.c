@@ -1,9 +1,12 @@
 /* postern check: everything that would stop the suite, or make it refuse mail, found before it does. Each
  * problem is told once, in one line with the place in the file, the word, what is wrong, and the remedy.
  * Nothing is changed. */
+#include "auth/table.h"
 #include "common/addr.h"
+#include "common/arena.h"
 #include "common/cage.h"
 #include "lookup/compile.h"
+#include "lookup/senders.h"
 #include "supervise/child.h"
 #include "supervise/dirs.h"
 #include "supervise/listen.h"
@@ -139,6 +142,70 @@ static void check_tables(struct check *k) {
         problem(k, "passwd-file", k->c->passwd_file, strerror(errno));
 }
 
+/* --- logins --- */
+
+static bool table_is_good(struct str text, const char *file, char *why, size_t size) {
+    struct table *t = table_parse(text, file, why, size);
+    table_free(t);
+    return t != NULL;
+}
+
+static bool senders_are_good(struct str text, const char *file, char *why, size_t size) {
+    struct senders *s = senders_parse(text, file, why, size);
+    senders_free(s);
+    return s != NULL;
+}
+
+/* A text that is read as it is; it may be absent. */
+static void check_text(struct check *k, const char *setting,
+                       bool (*good)(struct str, const char *, char *, size_t)) {
+    const char *file = config_text(k->c, setting);
+    char why[500];
+    size_t n = 0;
+    char *text = settings_read_file(file, TABLE_SIZE_MAX, &n);
+    if (!text) {
+        if (errno != ENOENT && errno != EACCES) problem(k, setting, file, strerror(errno));
+        return;
+    }
+    if (!good((struct str){text, n}, file, why, sizeof why)) {
+        fprintf(stderr, "%s\n", why);
+        k->problems++;
+    }
+    explicit_bzero(text, n);
+    free(text);
+}
+
+static void check_password_rights(struct check *k) {
+    struct stat st;
+    const char *file = k->c->auth_file;
+    uid_t uid;
+    gid_t gid;
+    char why[200];
+    if (stat(file, &st) != 0) return;
+    if (st.st_mode & 0007)
+        problem(k, "auth-file", file, "may be read by others, so it is not used: chmod o= it");
+    if (geteuid() != 0 || !cage_ids(ROLE_auth, k->c->uid_base, &uid, &gid)) return;
+    if (st.st_gid == gid && st.st_mode & 0040) return;
+    snprintf(why, sizeof why, "auth cannot read it: chgrp %u, chmod 0640", (unsigned)gid);
+    problem(k, "auth-file", file, why);
+}
+
+static void check_logins(struct check *k) {
+    check_text(k, "sender-file", senders_are_good);
+    if (strcmp(k->c->auth_source, "file") == 0) {
+        check_text(k, "auth-file", table_is_good);
+        check_password_rights(k);
+    }
+    if (strcmp(k->c->auth_source, "dovecot") == 0 && access(k->c->auth_socket, F_OK) != 0)
+        problem(k, "auth-socket", k->c->auth_socket,
+                "is not there: start Dovecot with a unix_listener of this name in its service auth");
+    if (strcmp(k->c->auth_source, "pam") == 0 && access("/etc/pam.d/postern", F_OK) != 0)
+        problem(k, "auth-source", "pam",
+                "/etc/pam.d/postern is not there, so PAM refuses everybody: install it");
+    if (*k->c->oauth_key && access(k->c->oauth_key, R_OK) != 0)
+        problem(k, "oauth-key", k->c->oauth_key, strerror(errno));
+}
+
 /* --- programs, ports, names --- */
 
 static void check_programs(struct check *k) {
@@ -185,6 +252,7 @@ static void (*const checks[])(struct check *) = {
 
 static int check_all(struct check *k) {
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) checks[i](k);
+    check_logins(k);
     check_name(k, "hostname");
     check_name(k, "origin");
     if (k->problems) {

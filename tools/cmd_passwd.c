@@ -1,6 +1,7 @@
 /* postern passwd: the password table of auth-source = file. One line changes, all others stay as they are; the table
  * is replaced as a whole, durable before it is seen, under a lock of its directory. A table that is wrong is not
  * touched. */
+#include "auth/saslprep.h"
 #include "auth/table.h"
 #include "common/arena.h"
 #include "common/cage.h"
@@ -37,12 +38,20 @@ static void wipe(struct buf *b) {
 
 /* One line of standard input, without its end. False: told why. */
 static bool read_line(struct buf *out) {
-    char c;
+    char c, mem[PASSWORD_MAX + 2];
     ssize_t n;
     while ((n = read(STDIN_FILENO, &c, 1)) == 1 && c != '\n') buf_addc(out, c);
     if (n < 0) return tool_fail(0, "standard input: %s", strerror(errno)), false;
     if (out->n && out->p[out->n - 1] == '\r') out->n--;
-    if (!out->failed && password_is_sound(buf_str(out))) return true;
+    bool failed = out->failed;
+    struct buf prepared = BUF(mem);
+    bool ok = !failed && saslprep(&prepared, buf_str(out)) && password_is_sound(buf_str(&prepared));
+    if (ok) {
+        out->n = 0;
+        buf_add(out, buf_str(&prepared));
+    }
+    wipe(&prepared);
+    if (ok && !out->failed) return true;
     tool_fail(0, "a password is 1 to %d octets of UTF-8 text in one line", PASSWORD_MAX);
     return false;
 }
@@ -228,10 +237,13 @@ static const struct table_entry *find(const struct table *t, struct str login) {
 }
 
 static int act(const struct change *c, const struct table *t) {
-    struct str login = str_of(c->tool->word_count ? c->tool->words[0] : "");
+    char mem[LOGIN_MAX + 1];
+    struct buf prepared = BUF(mem);
+    bool sound = saslprep(&prepared, str_of(c->tool->word_count ? c->tool->words[0] : ""));
+    struct str login = buf_str(&prepared);
     const struct table_entry *e = find(t, login);
     if (c->tool->list) return list(t);
-    if (!table_login_fits(login))
+    if (!sound || !table_login_fits(login))
         return tool_fail(EX_USAGE,
                          "a login is 1 to %d octets of UTF-8 without \":\" and white space, and does not "
                          "begin with # or -",
