@@ -143,7 +143,7 @@ static void load(struct store *s, uint32_t senders, uint32_t n, struct str data,
         if (wall() - rested < 5) continue;
         rested = wall();
         store_commit(s, true);
-        store_rest(s);
+        while (store_rest(s, 1000)) store_commit(s, true);
     }
 }
 

@@ -135,7 +135,8 @@ static void distrust_marks(struct store *s) {
 }
 
 static void commit_failed(struct store *s, int error, bool marks_too) {
-    if (marks_too) distrust_marks(s);
+    /* The journal itself keeps what it could not sync, and writes it again elsewhere. */
+    if (marks_too && !s->disk->batches) distrust_marks(s);
     while (s->batch) fail_one(s, s->batch, error);
     intake_stop(s, error, "syncing the spool");
 }
@@ -180,7 +181,7 @@ static void commit_done(struct store *s, const struct plan *p, bool all) {
     }
 }
 
-void store_commit(struct store *s, bool all) {
+static void commit(struct store *s, bool all) {
     if (!s->begun) return;
     write_heads(s);
     if (all) marks_rewrite(s);
@@ -194,6 +195,28 @@ void store_commit(struct store *s, bool all) {
     if (error) commit_failed(s, error, all || p.everything);
     else commit_done(s, &p, all);
     store_check(s);
+}
+
+/* Marks only: the drafts wait as if they had not ended. */
+static struct draft *put_by(struct store *s) {
+    struct draft *waiting = s->batch;
+    s->batch = NULL;
+    s->batch_tail = &s->batch;
+    s->batch_n = 0;
+    return waiting;
+}
+
+static void put_back(struct store *s, struct draft *waiting) {
+    for (struct draft *next; waiting; waiting = next) {
+        next = waiting->batch_next;
+        batch_add(s, waiting);
+    }
+}
+
+void store_commit_some(struct store *s, unsigned what) {
+    struct draft *waiting = what & COMMIT_DRAFTS ? NULL : put_by(s);
+    commit(s, what & COMMIT_MARKS);
+    put_back(s, waiting);
 }
 
 /* ---- Stopping and healing ------------------------------------------------------------------------------ */

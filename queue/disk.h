@@ -30,6 +30,7 @@ enum disk_mode {
 struct disk_info {
     uint64_t size;
     bool regular; /* a plain file with one name, not a link, directory or device */
+    bool owned;   /* by us */
     bool ours;    /* owned by us, and nobody else may read or write it */
     uint32_t uid, mode;
 };

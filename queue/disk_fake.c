@@ -419,7 +419,8 @@ static int fk_info(struct disk *d, int dir, const char *name, struct disk_info *
     const struct name *n = name_find(f, dir, name);
     if (error) return error;
     if (!n || !n->now) return ENOENT;
-    *info = (struct disk_info){.size = n->now->now_n, .regular = true, .ours = !n->now->foreign};
+    *info = (struct disk_info){
+        .size = n->now->now_n, .regular = true, .owned = !n->now->foreign, .ours = !n->now->foreign};
     return 0;
 }
 

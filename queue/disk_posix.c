@@ -121,6 +121,7 @@ static int px_info(struct disk *d, int dir, const char *name, struct disk_info *
     *info = (struct disk_info){
         .size = (uint64_t)st.st_size,
         .regular = S_ISREG(st.st_mode) && st.st_nlink == 1,
+        .owned = st.st_uid == geteuid(),
         .ours = st.st_uid == geteuid() && (st.st_mode & 077) == 0,
         .uid = st.st_uid,
         .mode = st.st_mode & 07777,

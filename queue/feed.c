@@ -136,6 +136,7 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
         return;
     }
     if (q->dispatch && (q->recovery || q->telling || q->tell_again)) set_add(&q->told, c->id);
+    q->unseen += !q->dispatch;
     if (!takes_more(q)) {
         store_let_go(q->store, c->id);
         if (memfd >= 0) close(memfd);
@@ -223,6 +224,7 @@ static bool feed_slice(struct queue *q) {
         if (walk_slice(q, q->telling)) return true;
         store_walk_free(q->telling);
         q->telling = NULL;
+        q->unseen = 0;
         set_clear(&q->told);
     }
     return q->backlog.n && takes_more(q);
@@ -284,6 +286,7 @@ void feed_marked(struct queue *q) {
 }
 
 static void after(struct queue *q, enum store_outcome outcome, struct qid id, const char *what) {
+    if (outcome == STORE_RETIRED || outcome == STORE_RESTS) queue_left(q);
     if (outcome == STORE_REFUSED)
         LOG_TROUBLE("dispatch sent a %s for %s that makes no sense; ignored", what, qid_format(id).c);
     if (++q->marked >= MARKED_MAX) feed_marked(q);

@@ -87,6 +87,7 @@ struct store {
     struct ids trash; /* refused, but their control file could not be unlinked */
     bool dir_dirty[DISK_DIRS];
     unsigned dirs_dirty;
+    uint64_t marks_point;          /* of the journal: the last mark */
     bool marks_doubt;              /* some entry may be suspect, or to be retired */
     struct store_message repeated; /* the last of which a split came a second time; until the next commit */
     bool sync_everything;          /* what recovery found may not be durable yet */
@@ -121,6 +122,7 @@ int journal_begin(struct store *s);
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);
 void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
+void batch_add(struct store *s, struct draft *d);
 bool trash_has(const struct store *s, struct qid id);
 bool limbo_has(const struct store *s, struct qid id);
 bool trash_empty(struct store *s); /* false: the disk does not let us */

@@ -38,6 +38,13 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     return d;
 }
 
+void batch_add(struct store *s, struct draft *d) {
+    d->batch_next = NULL;
+    *s->batch_tail = d;
+    s->batch_tail = &d->batch_next;
+    s->batch_n++;
+}
+
 static void batch_remove(struct store *s, struct draft *d) {
     struct draft **at = &s->batch;
     while (*at && *at != d) at = &(*at)->batch_next;
@@ -241,9 +248,7 @@ void store_end(struct store *s, struct qid id, uint32_t rcpts, uint64_t size, st
         return;
     }
     d->ended = true;
-    *s->batch_tail = d;
-    s->batch_tail = &d->batch_next;
-    s->batch_n++;
+    batch_add(s, d);
 }
 
 void *store_abort(struct store *s, struct qid id) {

@@ -98,6 +98,28 @@ void item_set(struct item *it, const void *bytes, size_t n, uint64_t at) {
     memcpy(it->bytes + at, bytes, n);
 }
 
+struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, int *error) {
+    struct disk_info info;
+    size_t got = 0;
+    int file;
+    *error = BELOW(j, info, dir, name, &info);
+    if (!*error && info.size < upto) upto = info.size;
+    if (!*error) *error = BELOW(j, open, dir, name, DISK_READ, &file);
+    if (*error) return NULL;
+    char *bytes = xmalloc(upto + 1);
+    *error = BELOW(j, read, file, bytes, upto, 0, &got);
+    BELOW(j, close, file);
+    struct item *it = *error ? NULL : item_add(j, dir, name, j->next_seq);
+    if (it) {
+        it->written = it->old = j->returned = true;
+        item_set(it, bytes, got, 0);
+        journal_log(j, RECORD_CREATE, dir, name, NULL, 0, 0);
+        journal_log(j, RECORD_WRITE, dir, name, bytes, got, 0);
+    }
+    free(bytes);
+    return it;
+}
+
 static void item_put(struct item *it) {
     if (--it->refs) return;
     free(it->bytes);
@@ -118,6 +140,20 @@ void item_unlist(struct journal *j, struct item *it) {
     else j->newest = it->older;
     it->listed = false;
     item_put(it);
+}
+
+/* It stands in that batch now, whole. */
+void item_renew(struct journal *j, struct item *it, uint64_t seq) {
+    if (it->older) it->older->newer = it->newer;
+    else j->oldest = it->newer;
+    if (it->newer) it->newer->older = it->older;
+    else j->newest = it->older;
+    it->seq = seq;
+    it->newer = NULL;
+    it->older = j->newest;
+    if (it->older) it->older->newer = it;
+    else j->oldest = it;
+    j->newest = it;
 }
 
 /* ---- Handles ------------------------------------------------------------------------------------------- */
@@ -223,6 +259,18 @@ static int handle_spills(struct journal *j, struct handle *h) {
     return 0;
 }
 
+/* The disk below is full: the file comes back into the journal, whose segments are there already. */
+static int handle_returns(struct journal *j, struct handle *h, uint64_t upto) {
+    int error;
+    struct item *it = item_return(j, h->dir, h->name, upto, &error);
+    if (!it) return error;
+    BELOW(j, close, h->below);
+    h->below = -1;
+    h->item = it;
+    it->refs++;
+    return 0;
+}
+
 static bool too_large(const struct journal *j, const struct handle *h, size_t n, uint64_t at) {
     return at + n > j->config.large && (journal_is_data(h->name) || !h->item->n);
 }
@@ -236,7 +284,8 @@ static int jd_write(struct disk *d, int file, const void *bytes, size_t n, uint6
     else if (h->item && !h->item->listed) error = handle_moves(j, h);
     if (error) return error;
     if (!h->item) error = BELOW(j, write, h->below, bytes, n, at);
-    else item_set(h->item, bytes, n, at);
+    if (no_room(error) && h->logged) error = handle_returns(j, h, at);
+    if (h->item) item_set(h->item, bytes, n, at);
     if (error || (!h->item && !h->logged) || !n) return error;
     journal_log(j, RECORD_WRITE, h->dir, h->name, bytes, n, at);
     if (!h->item) redo_add(j, RECORD_WRITE, h->dir, h->name, bytes, n, at);
@@ -280,7 +329,7 @@ static int jd_sync_dir(struct disk *d, int dir) {
 static int jd_info(struct disk *d, int dir, const char *name, struct disk_info *info) {
     const struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
     if (!it) return BELOW(of(d), info, dir, name, info);
-    *info = (struct disk_info){.size = it->n, .regular = true, .ours = true, .mode = 0600};
+    *info = (struct disk_info){.size = it->n, .regular = true, .owned = true, .ours = true, .mode = 0600};
     return 0;
 }
 
@@ -304,7 +353,8 @@ static int jd_unlink(struct disk *d, int dir, const char *name) {
 static int jd_rename(struct disk *d, int dir, const char *name, int to_dir, const char *to_name) {
     struct journal *j = of(d);
     struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
-    int error = it ? rest_up_to(j, it->seq) : 0;
+    int error = it && it->seq > j->durable_seq ? journal_flush(j) : 0;
+    if (it && !error) error = rest_up_to(j, it->seq);
     if (!error) error = BELOW(j, rename, dir, name, to_dir, to_name);
     if (error) return error;
     j->below_dirty = true;
@@ -424,16 +474,34 @@ void journal_free(struct disk *d) {
     free(j);
 }
 
-/* Twice: what was there at the last call too. */
-int journal_rest(struct disk *d) {
+/* Up to which batch its files are at least so many, if there are as many up to most. */
+static uint64_t some_files(const struct journal *j, unsigned files, uint64_t most) {
+    const struct item *it = j->oldest;
+    while (it && it->seq <= most && files) {
+        files--;
+        it = it->newer;
+    }
+    return it && it->seq <= most ? it->seq : most;
+}
+
+/* What was there in the round before too. When the journal fills faster than that, rounds begin earlier. */
+int journal_rest(struct disk *d, unsigned files, bool *more) {
     struct journal *j = of(d);
-    int error = rest_up_to(j, j->rest_seq);
-    j->rest_seq = j->next_seq - 1;
+    uint64_t most = journal_crowded(j);
+    if (most < j->rest_seq) most = j->rest_seq;
+    uint64_t seq = some_files(j, files, most);
+    int error = rest_up_to(j, seq);
+    *more = !error && seq < most;
+    if (!*more) j->rest_seq = j->next_seq - 1;
     return error;
 }
 
-bool journal_durable(const struct disk *d) {
-    return !((const struct journal *)(const void *)d)->pending_n;
+uint64_t journal_point(const struct disk *d) {
+    return ((const struct journal *)(const void *)d)->logged;
+}
+
+bool journal_durable(const struct disk *d, uint64_t point) {
+    return ((const struct journal *)(const void *)d)->flushed >= point;
 }
 
 bool journal_pushed(const struct disk *d) {

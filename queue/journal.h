@@ -34,6 +34,7 @@ struct journal_config {
     unsigned segments; /* at most that many, and at least 3; 0: no journal, the files themselves are synced */
     uint64_t segment_size; /* octets; a multiple of JOURNAL_BLOCK, at least 4 of them */
     size_t large;          /* octets; at most a quarter of a segment */
+    uint64_t secret;       /* random, and another each time */
     unsigned skip;         /* tests only */
 };
 
@@ -59,10 +60,13 @@ void journal_free(struct disk *d);
 int journal_open(struct disk *d);
 /* Writes what is pending without a sync, so that it outlives this program, if not the machine. */
 void journal_push(struct disk *d);
-bool journal_pushed(const struct disk *d);  /* nothing is in memory only */
-bool journal_durable(const struct disk *d); /* nothing waits for a flush */
-/* Writes to the disk below what is there since before the last call. 0 or an errno. */
-int journal_rest(struct disk *d);
+bool journal_pushed(const struct disk *d); /* nothing is in memory only */
+/* How much was logged; and whether the flush has come that made it durable. */
+uint64_t journal_point(const struct disk *d);
+bool journal_durable(const struct disk *d, uint64_t point);
+/* Writes to the disk below what is there since before the last round of calls, about so many files. 0 or an
+ * errno; more: this round is not over. */
+int journal_rest(struct disk *d, unsigned files, bool *more);
 bool journal_wants_rest(const struct disk *d);
 struct journal_counts journal_counts(const struct disk *d);
 

@@ -27,6 +27,8 @@ struct batch {
     uint64_t seq;        /* grows by one with each attempt to write a batch, for ever */
     uint64_t follows;    /* the batch before it, which was written whole */
     uint64_t tail;       /* what stood in batches before this one is in files, or over */
+    uint64_t durable;    /* all batches up to this one had been synced when this one was written */
+    uint64_t tag;        /* of this use of the segment, and not to be guessed: no mail can hold a batch */
     uint32_t n;          /* octets of records */
     uint32_t crc;        /* CRC-32C of all above and the records */
 };
@@ -43,7 +45,8 @@ struct item {
     int dir;
     bool listed;
     bool gone;    /* unlinked; the record of that is not durable */
-    bool written; /* the disk below has it too, not durably */
+    bool old;     /* found at the start: nobody is going to refuse it */
+    bool written; /* the disk below has something of this name */
     char name[JOURNAL_NAME_MAX + 1];
 };
 
@@ -80,6 +83,7 @@ struct journal {
     struct journal_config config;
     struct journal_user user;
     bool opened, broken; /* broken: the last batch was not written */
+    bool returned;       /* a file came back from below since the last flush */
     bool below_dirty;    /* names were changed below without a record */
     struct item **table;
     size_t buckets, items;
@@ -92,13 +96,14 @@ struct journal {
     size_t free_n, free_cap;
     char *pending; /* records that are in no durable batch */
     size_t pending_n, pending_cap;
-    size_t written_n; /* of these, in the current segment, but not synced */
-    bool push_failed; /* not to be tried again before the next flush */
+    uint64_t logged, flushed; /* records, ever; and of these durable */
+    size_t written_n;         /* of these, in the current segment, but not synced */
+    bool push_failed;         /* not to be tried again before the next flush */
     char *out;
     size_t out_cap;
     struct segment segments[JOURNAL_SEGMENTS_MAX];
     int current, current_file; /* -1: none */
-    uint64_t current_at, generation;
+    uint64_t current_at, generation, tag;
     bool current_synced; /* since it was taken: of its use before nothing is left */
     uint64_t next_seq, written_seq, durable_seq, rest_seq;
     uint64_t written_tail, durable_tail; /* of the last batch that was written, or is durable */
@@ -119,17 +124,29 @@ struct item *item_add(struct journal *j, int dir, const char *name, uint64_t seq
 void item_set(struct item *it, const void *bytes, size_t n, uint64_t at);
 void item_hide(struct journal *j, struct item *it); /* its name stands for it no more */
 void item_unlist(struct journal *j, struct item *it);
+void item_renew(struct journal *j, struct item *it, uint64_t seq);
+
+/* A control file of the disk below becomes an item again, and is logged whole up to upto: what does not fit there any
+ * more fits into the journal. NULL: *error says why. */
+struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, int *error);
 
 /* journal_log.c */
+void journal_again(struct journal *j, const char *records, size_t n); /* whole records as they were logged */
 void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
                  size_t n, uint64_t at);
 int journal_flush(struct journal *j);
 int journal_failed(struct journal *j,
                    int error); /* nothing of the current segment is to be believed; gives error */
 uint64_t journal_tail(const struct journal *j);
+uint64_t
+journal_crowded(const struct journal *j); /* up to which batch messages should come to rest now; 0: none */
 struct segment_name {
     char c[16];
 } segment_name(int i);
+
+static inline bool no_room(int error) {
+    return error == ENOSPC || error == EDQUOT;
+}
 
 /* journal_rest.c */
 void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const void *bytes, size_t n,

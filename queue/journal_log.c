@@ -17,19 +17,23 @@ struct segment_name segment_name(int i) {
 
 /* ---- Records ------------------------------------------------------------------------------------------- */
 
-static void add_one(struct journal *j, struct record r, const char *name, const void *bytes) {
-    size_t need = sizeof r + r.name_n + r.n;
-    j->pending = xgrow(j->pending, &j->pending_cap, j->pending_n + need, 1);
-    char *p = j->pending + j->pending_n;
+struct records {
+    char *p;
+    size_t n, cap;
+};
+
+static void add_one(struct records *to, struct record r, const char *name, const void *bytes) {
+    to->p = xgrow(to->p, &to->cap, to->n + sizeof r + r.name_n + r.n, 1);
+    char *p = to->p + to->n;
     memcpy(p, &r, sizeof r);
     memcpy(p + sizeof r, name, r.name_n);
     if (r.n) memcpy(p + sizeof r + r.name_n, bytes, r.n);
-    j->pending_n += need;
+    to->n += sizeof r + r.name_n + r.n;
 }
 
 /* A long write becomes several records, so that each fits into a segment. */
-void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
-                 size_t n, uint64_t at) {
+static void add(const struct journal *j, struct records *to, enum record_type type, int dir, const char *name,
+                const void *bytes, size_t n, uint64_t at) {
     const char *p = bytes;
     size_t most = j->config.segment_size / 4;
     do {
@@ -39,9 +43,49 @@ void journal_log(struct journal *j, enum record_type type, int dir, const char *
                            .name_n = (uint16_t)strlen(name),
                            .n = (uint32_t)part,
                            .at = at};
-        add_one(j, r, name, p);
+        add_one(to, r, name, p);
         if (n) p += part, n -= part, at += part;
     } while (n);
+}
+
+void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
+                 size_t n, uint64_t at) {
+    struct records to = {j->pending, j->pending_n, j->pending_cap};
+    add(j, &to, type, dir, name, bytes, n, at);
+    j->pending = to.p;
+    j->pending_n = to.n;
+    j->pending_cap = to.cap;
+    j->logged++;
+}
+
+void journal_again(struct journal *j, const char *records, size_t n) {
+    j->pending = xgrow(j->pending, &j->pending_cap, j->pending_n + n, 1);
+    if (n) memcpy(j->pending + j->pending_n, records, n);
+    j->pending_n += n;
+    j->logged++;
+}
+
+static bool refused(const struct journal *j, int dir, const char *name, size_t n) {
+    for (const struct item *it = j->gone; it; it = it->gone_next)
+        if (it->seq > j->durable_seq && it->dir == dir && strlen(it->name) == n &&
+            memcmp(it->name, name, n) == 0)
+            return true;
+    return false;
+}
+
+/* After a flush that failed: what was refused then need not be written, only that it is gone (parts of it may be on
+ * the disk). */
+static void leave_out_refused(struct journal *j) {
+    struct record r;
+    size_t kept = 0, need;
+    for (size_t at = 0; at < j->pending_n; at += need) {
+        memcpy(&r, j->pending + at, sizeof r);
+        need = sizeof r + r.name_n + r.n;
+        if (r.type != RECORD_UNLINK && refused(j, r.dir, j->pending + at + sizeof r, r.name_n)) continue;
+        memmove(j->pending + kept, j->pending + at, need);
+        kept += need;
+    }
+    j->pending_n = kept;
 }
 
 /* ---- Segments ------------------------------------------------------------------------------------------ */
@@ -91,19 +135,44 @@ static int absent_segment(const struct journal *j) {
     return -1;
 }
 
-/* A quarter of the segments at once: one sync below frees many. */
-static uint64_t quarter(const struct journal *j) {
-    uint64_t most = 0, last = 0;
-    for (unsigned k = 0; k < 1 + j->config.segments / 4; k++) {
-        uint64_t next = UINT64_MAX;
-        for (unsigned i = 0; i < j->config.segments; i++) {
-            const struct segment *s = &j->segments[i];
-            if (s->exists && (int)i != j->current && s->last > last && s->last < next) next = s->last;
-        }
-        if (next == UINT64_MAX) break;
-        most = last = next;
+/* One is kept free, and made before it is needed: on a full disk marks go there, and what is alive moves there from a
+ * segment that is mostly dead. */
+static unsigned spares(const struct journal *j) {
+    return j->config.segments >= 4;
+}
+
+static unsigned free_segments(const struct journal *j) {
+    uint64_t tail = journal_tail(j);
+    unsigned n = 0;
+    for (int i = 0; i < (int)j->config.segments; i++)
+        n += j->segments[i].exists && i != j->current && j->segments[i].last < tail;
+    return n;
+}
+
+/* The newest batch in the oldest segment that is needed, but for the current one. 0: none. */
+static uint64_t oldest_needed(const struct journal *j) {
+    uint64_t tail = journal_tail(j), oldest = 0;
+    for (int i = 0; i < (int)j->config.segments; i++) {
+        const struct segment *s = &j->segments[i];
+        if (!s->exists || i == j->current || s->last < tail) continue;
+        if (!oldest || s->last < oldest) oldest = s->last;
     }
-    return most;
+    return oldest;
+}
+
+uint64_t journal_crowded(const struct journal *j) {
+    unsigned exist = 0;
+    for (unsigned i = 0; i < j->config.segments; i++) exist += j->segments[i].exists;
+    return exist > j->config.segments / 2 && free_segments(j) <= exist / 2 ? oldest_needed(j) : 0;
+}
+
+/* On a small or a full disk the room is left to files. */
+static bool room_for_another(const struct journal *j) {
+    struct disk_space space;
+    unsigned exist = 0;
+    for (unsigned i = 0; i < j->config.segments; i++) exist += j->segments[i].exists;
+    return exist < 3 || j->below->ops->space(j->below, &space) != 0 ||
+           space.bytes / 8 > j->config.segment_size;
 }
 
 static void segment_leave(struct journal *j) {
@@ -125,17 +194,66 @@ static int segment_take(struct journal *j, int i) {
     return 0;
 }
 
+/* Something is pending that was not accepted yet. */
+static bool intake_pending(const struct journal *j) {
+    for (const struct item *it = j->newest; it && it->seq > j->durable_seq; it = it->older)
+        if (!it->gone && !it->old && !it->written) return true;
+    return false;
+}
+
+static int batch_write(struct journal *j, const char *records, size_t n);
+static int segment_sync(struct journal *j);
+
+/* What is alive up to that batch is logged again at the head of the current segment, if that gains something. */
+static int move_up_to(struct journal *j, uint64_t seq) {
+    struct records to = {0};
+    struct item *it, *next;
+    size_t n = 0;
+    int error;
+    for (it = j->oldest; it && it->seq <= seq; it = it->newer)
+        n += it->gone ? 0 : it->n + 2 * (sizeof(struct record) + 31);
+    if (!n || n > j->config.segment_size / 4 * 3) return 0;
+    for (it = j->oldest; it && it->seq <= seq; it = it->newer) {
+        if (it->gone) continue;
+        add(j, &to, RECORD_CREATE, it->dir, it->name, NULL, 0, 0);
+        add(j, &to, RECORD_WRITE, it->dir, it->name, it->bytes, it->n, 0);
+    }
+    error = batch_write(j, to.p, to.n);
+    free(to.p);
+    if (!error) error = segment_sync(j);
+    if (error) return error;
+    j->durable_seq = j->written_seq;
+    for (it = j->oldest; it && it->seq <= seq; it = next) {
+        next = it->newer;
+        if (!it->gone) item_renew(j, it, j->written_seq);
+    }
+    return rest_up_to(j, seq); /* changes below; these take no room */
+}
+
+static int segments_add(struct journal *j) {
+    int error = 0, file, absent;
+    while (free_segments(j) <= spares(j) && (absent = absent_segment(j)) >= 0 && room_for_another(j)) {
+        error = segment_make(j, absent, &file);
+        if (error) break;
+        BELOW(j, close, file);
+    }
+    return error;
+}
+
 /* Always the oldest: so of a file's records the older ones go first, and an unlink outlives what it ends. */
 static int segment_next(struct journal *j) {
-    int i = oldest_segment(j), absent = absent_segment(j), error;
-    if (i >= 0 && j->segments[i].last < journal_tail(j)) return segment_take(j, i);
-    if (absent >= 0) {
-        error = segment_take(j, absent);
-        if (!error || i < 0) return error;
-    }
-    if (i < 0) return ENOSPC;
-    error = (j->config.skip & JOURNAL_SKIP_REST) ? 0 : rest_up_to(j, quarter(j));
-    return error ? error : segment_take(j, i);
+    int error = segments_add(j);
+    if (free_segments(j) > spares(j)) return segment_take(j, oldest_segment(j));
+    if (oldest_segment(j) < 0) return error;
+    error = ENOSPC;
+    uint64_t needed = oldest_needed(j);
+    if (needed) error = (j->config.skip & JOURNAL_SKIP_REST) ? 0 : rest_up_to(j, needed);
+    else if (free_segments(j)) error = 0;
+    if (!error && !(j->config.skip & JOURNAL_SKIP_REST) && !free_segments(j)) error = ENOSPC;
+    if (!error) return segment_take(j, oldest_segment(j));
+    if (!no_room(error) || intake_pending(j) || !free_segments(j)) return error;
+    error = segment_take(j, oldest_segment(j));
+    return error || !needed ? error : move_up_to(j, needed);
 }
 
 /* ---- Batches ------------------------------------------------------------------------------------------- */
@@ -166,17 +284,39 @@ static int segment_sync(struct journal *j) {
     return 0;
 }
 
+/* A segment with room for so much becomes the current one. */
+static int segment_for(struct journal *j, size_t whole) {
+    for (int tries = 0; tries < 4; tries++) {
+        if (j->current >= 0 && j->current_at + whole <= j->config.segment_size) return 0;
+        int error = 0;
+        if (j->current >= 0) {
+            error = segment_sync(j); /* what was written into it so far */
+            if (error) return error;
+            j->durable_seq = j->written_seq;
+            segment_leave(j);
+        }
+        error = segment_next(j);
+        if (error) return error;
+    }
+    return ENOSPC;
+}
+
 /* Each begins at a block of its own: a sector that tears is none that was durable. */
 static int batch_put(struct journal *j, const char *records, size_t n) {
     size_t whole = blocks(sizeof(struct batch) + n);
-    struct batch b = {.magic = "PstnJrn1",
+    struct batch b = {.magic = "PstnJrn2",
                       .seq = j->next_seq++,
                       .follows = j->written_seq,
                       .tail = journal_tail(j),
+                      .durable = j->durable_seq,
                       .n = (uint32_t)n};
     if (b.tail > b.seq) b.tail = b.seq;
-    if (!j->current_at) j->generation = b.seq;
+    if (!j->current_at) {
+        j->generation = b.seq;
+        j->tag = str_hash((struct str){(const char *)&b.seq, sizeof b.seq}, j->config.secret);
+    }
     b.generation = j->generation;
+    b.tag = j->tag;
     b.crc = crc32c(crc32c(0, &b, offsetof(struct batch, crc)), records, n);
     j->out = xgrow(j->out, &j->out_cap, whole, 1);
     memcpy(j->out, &b, sizeof b);
@@ -207,14 +347,7 @@ static int segment_claim(struct journal *j) {
 }
 
 static int batch_write(struct journal *j, const char *records, size_t n) {
-    size_t whole = blocks(sizeof(struct batch) + n);
-    int error = 0;
-    if (j->current >= 0 && j->current_at + whole > j->config.segment_size) {
-        error = segment_sync(j); /* what this flush has written into it so far */
-        if (error) return error;
-        segment_leave(j);
-    }
-    if (j->current < 0) error = segment_next(j);
+    int error = segment_for(j, blocks(sizeof(struct batch) + n));
     if (!error) error = segment_claim(j);
     return error ? error : batch_put(j, records, n);
 }
@@ -233,6 +366,7 @@ static int write_pending(struct journal *j) {
     int error = 0;
     while (!error && (j->written_n < j->pending_n || j->current < 0)) {
         size_t n = take(j, j->written_n);
+        if (!n && j->written_n < j->pending_n) return EIO; /* a record that fits nowhere; there are none */
         error = batch_write(j, j->pending + j->written_n, n);
         if (!error) j->written_n += n;
     }
@@ -257,13 +391,15 @@ int journal_failed(struct journal *j, int error) {
 /* One sync for all that is pending. */
 int journal_flush(struct journal *j) {
     if (!j->pending_n && !j->broken) return 0;
+    if (j->broken && !j->written_n) leave_out_refused(j);
     int error = write_pending(j);
     if (!error) error = segment_sync(j);
     j->push_failed = false; /* after an error it is tried once, in another segment */
     if (error) return journal_failed(j, error);
-    j->broken = false;
+    j->broken = j->returned = false;
     j->durable_seq = j->written_seq;
     j->pending_n = j->written_n = 0;
+    j->flushed = j->logged;
     bury(j);
     return 0;
 }

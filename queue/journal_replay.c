@@ -16,9 +16,15 @@ struct found {
 struct replay {
     struct journal *j;
     char *bytes[JOURNAL_SEGMENTS_MAX];
+    uint64_t end[JOURNAL_SEGMENTS_MAX]; /* of the last whole batch */
     struct found *v;
     size_t n, cap;
+    uint64_t durable; /* what the batches themselves say: up to here all had been synced */
+    bool damaged[JOURNAL_SEGMENTS_MAX];
+    bool any_damage;
 };
+
+static const char magic[8] = "PstnJrn2";
 
 static void told(struct journal *j, const char *text) {
     j->user.trouble(j->user.ctx, str_of(text));
@@ -26,56 +32,92 @@ static void told(struct journal *j, const char *text) {
 
 /* ---- Finding batches ----------------------------------------------------------------------------------- */
 
-/* generation 0: the first of the segment, which gives its own seq as the generation. */
-static bool batch_whole(const struct journal *j, const char *p, size_t left, uint64_t generation,
+/* first: of the segment; NULL: this is the first, which gives its own seq as the generation. */
+static bool batch_whole(const struct journal *j, const char *p, size_t left, const struct batch *first,
                         uint64_t before, struct batch *b) {
     if (left < sizeof *b) return false;
     memcpy(b, p, sizeof *b);
-    if (memcmp(b->magic, "PstnJrn1", 8) != 0 || b->n > left - sizeof *b || b->seq > UINT64_MAX / 2)
+    if (memcmp(b->magic, magic, sizeof magic) != 0 || b->n > left - sizeof *b || b->seq > UINT64_MAX / 2)
         return false;
+    bool ours = first ? b->generation == first->generation && b->tag == first->tag && b->seq > before
+                      : b->generation == b->seq;
+    if (!ours && !(j->config.skip & JOURNAL_SKIP_GENERATION)) return false;
     uint32_t crc = crc32c(crc32c(0, b, offsetof(struct batch, crc)), p + sizeof *b, b->n);
-    if (crc != b->crc && !(j->config.skip & JOURNAL_SKIP_CHECKSUM)) return false;
-    if (j->config.skip & JOURNAL_SKIP_GENERATION) return true;
-    return b->generation == (generation ? generation : b->seq) && b->seq > before;
+    return crc == b->crc || (j->config.skip & JOURNAL_SKIP_CHECKSUM);
 }
 
-/* Up to the first that is not whole: a torn end, or what an earlier use of the segment has left. */
+static size_t batch_size(const struct batch *b) {
+    return (sizeof *b + b->n + JOURNAL_BLOCK - 1) / JOURNAL_BLOCK * JOURNAL_BLOCK;
+}
+
+/* What is not whole is stepped over, block by block: a torn end, what an earlier use of the segment has left, or damage
+ * with good batches behind it. The octets of a mail cannot look like a batch: they cannot know the tag. */
 static void scan(struct replay *r, int i, const char *p, size_t size) {
-    struct batch b;
-    uint64_t generation = 0, before = 0;
-    for (size_t at = 0; at < size; at += JOURNAL_BLOCK) {
-        if (!batch_whole(r->j, p + at, size - at, generation, before, &b)) break;
+    struct batch b, first;
+    uint64_t before = 0;
+    for (size_t at = 0, step; at < size; at += step) {
+        step = JOURNAL_BLOCK;
+        if (!batch_whole(r->j, p + at, size - at, at ? &first : NULL, before, &b)) {
+            if (!at) return; /* whose batches these are cannot be known */
+            continue;
+        }
+        if (!at) first = b;
         r->v = xgrow(r->v, &r->cap, r->n + 1, sizeof *r->v);
         r->v[r->n++] = (struct found){.head = b, .records = p + at + sizeof b, .segment = i};
         if (b.seq > r->j->segments[i].last) r->j->segments[i].last = b.seq;
-        generation = b.generation;
+        if (b.durable > r->durable) r->durable = b.durable;
         before = b.seq;
-        at += (sizeof b + b.n - 1) / JOURNAL_BLOCK * JOURNAL_BLOCK;
+        step = batch_size(&b);
+        r->end[i] = at + step;
     }
 }
 
 static bool garbage(const char *p, size_t n) {
-    if (n >= 8 && memcmp(p, "PstnJrn1", 8) == 0) return false; /* perhaps torn */
+    if (n >= sizeof magic && memcmp(p, magic, sizeof magic) == 0) return false; /* perhaps torn */
     for (size_t i = 0; i < n; i++)
         if (p[i]) return true;
     return false;
 }
 
-static int segment_aside(struct journal *j, int i, const char *why) {
-    struct segment_name name = segment_name(i);
+static int file_aside(struct journal *j, const char *name, const char *why) {
     char to[DISK_NAME_MAX + 1];
     int error = EEXIST;
     for (unsigned n = 0; error == EEXIST && n < 1000; n++) {
         struct buf b = BUF(to);
-        buf_adds(&b, name.c);
+        buf_adds(&b, name);
         buf_addc(&b, '.');
         buf_addu(&b, n);
-        error = BELOW(j, rename, DISK_ROOT, name.c, DISK_ASIDE, buf_cstr(&b));
+        error = BELOW(j, rename, DISK_ROOT, name, DISK_ASIDE, buf_cstr(&b));
     }
     if (error) return error;
     j->below_dirty = true;
-    j->user.aside(j->user.ctx, str_of(name.c), str_of(why));
+    j->user.aside(j->user.ctx, str_of(name), str_of(why));
     return 0;
+}
+
+static int segment_aside(struct journal *j, int i, const char *why) {
+    int error = file_aside(j, segment_name(i).c, why);
+    if (!error) j->segments[i] = (struct segment){0};
+    return error;
+}
+
+/* "journal.NN" with a number that we may use. */
+static bool segment_named(const char *name) {
+    for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+        if (strcmp(name, segment_name(i).c) == 0) return true;
+    return false;
+}
+
+static int foreign_aside(struct journal *j) {
+    char name[DISK_NAME_MAX + 1];
+    struct disk_list *list;
+    int error = BELOW(j, list, DISK_ROOT, &list);
+    if (error) return error;
+    while (!error && (error = BELOW(j, list_next, list, name)) == 0)
+        if (strncmp(name, "journal", 7) == 0 && !segment_named(name) && strlen(name) < DISK_NAME_MAX - 8)
+            error = file_aside(j, name, "its name is no segment's of the journal");
+    j->below->ops->list_close(j->below, list);
+    return error == ENOENT ? 0 : error;
 }
 
 static int segment_read(struct replay *r, int i) {
@@ -86,7 +128,8 @@ static int segment_read(struct replay *r, int i) {
     int file, error = BELOW(j, info, DISK_ROOT, name.c, &info);
     j->segments[i] = (struct segment){0};
     if (error) return error == ENOENT ? 0 : error;
-    if (!info.regular || !info.ours) return segment_aside(j, i, "it is no plain file of ours");
+    if (!info.regular || !info.owned) return segment_aside(j, i, "it is no plain file of ours");
+    if (!info.ours) told(j, "others may read or write a segment of the journal; chmod 600 it");
     if (info.size > UINT32_MAX) return segment_aside(j, i, "it is longer than any segment");
     error = BELOW(j, open, DISK_ROOT, name.c, DISK_READ, &file);
     if (error) return error;
@@ -105,6 +148,16 @@ static int segment_read(struct replay *r, int i) {
 
 /* ---- Records ------------------------------------------------------------------------------------------- */
 
+/* It does not fit below any more: the file is one of the journal from here on. */
+static int write_returns(struct journal *j, const struct record *r, const char *name, const char *bytes) {
+    int error;
+    struct item *it = item_return(j, r->dir, name, r->at, &error);
+    if (!it) return error;
+    item_set(it, bytes, r->n, r->at);
+    journal_log(j, RECORD_WRITE, r->dir, name, bytes, r->n, r->at);
+    return 0;
+}
+
 /* Of a message whose file rests below already. */
 static int write_below(struct journal *j, const struct record *r, const char *name, const char *bytes) {
     struct disk_info info;
@@ -114,7 +167,7 @@ static int write_below(struct journal *j, const struct record *r, const char *na
     if (error) return error;
     error = BELOW(j, write, file, bytes, r->n, r->at);
     BELOW(j, close, file);
-    return error;
+    return no_room(error) && j->config.segments ? write_returns(j, r, name, bytes) : error;
 }
 
 static int redo_record(struct journal *j, const struct record *r, const char *name, const char *bytes,
@@ -135,7 +188,10 @@ static int redo_record(struct journal *j, const struct record *r, const char *na
         item_hide(j, it);
         item_unlist(j, it);
     }
-    if (r->type == RECORD_CREATE) item_add(j, r->dir, name, seq);
+    if (r->type == RECORD_CREATE) {
+        it = item_add(j, r->dir, name, seq);
+        it->old = true;
+    }
     if (r->type != RECORD_UNLINK) return 0;
     error = BELOW(j, unlink, r->dir, name);
     return error == ENOENT ? 0 : error;
@@ -147,7 +203,8 @@ static bool record_sane(const struct record *r, size_t left) {
            r->name_n <= JOURNAL_NAME_MAX && r->name_n <= left && r->n <= left - r->name_n;
 }
 
-static int batch_redo(struct journal *j, const struct found *f) {
+/* sane: octets of the records that make sense. */
+static int batch_redo(struct journal *j, const struct found *f, size_t *sane) {
     const char *p = f->records, *end = p + f->head.n;
     char name[JOURNAL_NAME_MAX + 1];
     struct record r;
@@ -163,6 +220,7 @@ static int batch_redo(struct journal *j, const struct found *f) {
         name[r.name_n] = '\0';
         error = redo_record(j, &r, name, p + r.name_n, f->head.seq);
         p += r.name_n + r.n;
+        *sane = (size_t)(p - f->records);
     }
     return error;
 }
@@ -172,72 +230,136 @@ static int by_seq(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Batches between this one and the one before were written, and are not there. When they were durable that is damage;
+ * else the power failed before their sync, and what was written after them does not count either. */
+static bool missing(struct replay *r, size_t i, uint64_t tail, uint64_t before, int before_in) {
+    const struct batch *b = &r->v[i].head;
+    if (b->follows < tail || b->follows <= before) return false;
+    if (b->follows > r->durable) return true;
+    told(r->j, "a batch of the journal is missing that was durable: what it held is lost, or lies in aside/");
+    r->damaged[r->v[i].segment] = r->any_damage = true;
+    if (before_in >= 0) r->damaged[before_in] = true;
+    return false;
+}
+
 static int redo_batches(struct replay *r) {
     struct journal *j = r->j;
     uint64_t before = 0;
-    int error = 0;
+    int error = 0, before_in = -1;
     if (!r->n) return 0;
     qsort(r->v, r->n, sizeof *r->v, by_seq);
-    uint64_t tail = (j->config.skip & JOURNAL_SKIP_GENERATION) ? 0 : r->v[r->n - 1].head.tail;
+    const struct batch *last = &r->v[r->n - 1].head;
+    uint64_t tail = (j->config.skip & JOURNAL_SKIP_GENERATION) ? 0 : last->tail;
+    /* Numbers are never used twice, not even those of batches that were not written whole. */
+    if (last->seq >= j->next_seq) j->next_seq = last->seq + 1024;
     for (size_t i = 0; i < r->n && !error; i++) {
         const struct batch *b = &r->v[i].head;
-        if (b->seq < tail) continue;
-        if (b->follows >= tail && b->follows != before)
-            told(j, "a batch of the journal is missing that was durable");
+        if (b->seq < tail || missing(r, i, tail, before, before_in)) continue;
         before = b->seq;
-        error = batch_redo(j, &r->v[i]);
+        before_in = r->v[i].segment;
+        size_t sane = 0;
+        error = batch_redo(j, &r->v[i], &sane);
+        /* Perhaps it is in the page cache only, since a sync of the life before has failed: it is written once more. */
+        if (!error && b->seq > r->durable) journal_again(j, r->v[i].records, sane);
         j->counts.replayed++;
     }
-    /* Numbers are never used twice, not even those of batches that were not written whole. */
-    if (r->v[r->n - 1].head.seq >= j->next_seq) j->next_seq = r->v[r->n - 1].head.seq + 1024;
     return error;
 }
 
 /* ---- Opening ------------------------------------------------------------------------------------------- */
 
-static void drop_items(struct journal *j) {
-    while (j->oldest) {
-        struct item *it = j->oldest;
-        item_hide(j, it);
-        item_unlist(j, it);
+/* Of these names the disk below may have something: from a rest that was not over. */
+static int items_below(struct journal *j) {
+    struct disk_info info;
+    int error = 0;
+    for (struct item *it = j->oldest; it && !error; it = it->newer) {
+        error = BELOW(j, info, it->dir, it->name, &info);
+        it->written = !error;
+        if (error == ENOENT) error = 0;
     }
+    return error;
+}
+
+static bool segments_too_many(const struct journal *j) {
+    for (int i = (int)j->config.segments; i < JOURNAL_SEGMENTS_MAX; i++)
+        if (j->segments[i].exists) return true;
+    return false;
 }
 
 static int segments_remove(struct journal *j) {
     int error = 0;
-    bool any = false;
     for (int i = (int)j->config.segments; i < JOURNAL_SEGMENTS_MAX && !error; i++) {
         if (!j->segments[i].exists) continue;
         error = BELOW(j, unlink, DISK_ROOT, segment_name(i).c);
         if (error == ENOENT) error = 0;
         j->segments[i].exists = false;
-        any = true;
     }
-    return error || !any ? error : BELOW(j, sync_dir, DISK_ROOT);
+    return error ? error : BELOW(j, sync_dir, DISK_ROOT);
 }
 
-/* What is read may be in the page cache only, after a program was killed whose sync had failed: so all of
- * it is made durable in files now, before any of it is told. */
+/* Everything into its files: when segments go that may be needed. */
+static int rest_all(struct replay *r) {
+    struct journal *j = r->j;
+    if (j->returned) return 0; /* there is no room anyway */
+    j->durable_seq =
+        UINT64_MAX; /* it does not matter whether they are: nothing of them is needed afterwards */
+    int error = j->oldest ? rest_up_to(j, UINT64_MAX) : j->below->ops->sync_all(j->below);
+    j->durable_seq = j->written_seq;
+    for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) {
+        bool unread = r->any_damage && j->segments[i].exists && !j->segments[i].last;
+        if (r->damaged[i] || unread)
+            error = segment_aside(j, i, "a batch that was durable is missing here or before");
+    }
+    return error || !segments_too_many(j) ? error : segments_remove(j);
+}
+
+/* The segment of the newest batch is gone on with: so a program that ends again and again does not use up others. */
+static void segment_resume(struct replay *r) {
+    struct journal *j = r->j;
+    const struct found *f = r->n ? &r->v[r->n - 1] : NULL;
+    int file;
+    if (!f || f->segment >= (int)j->config.segments || !j->segments[f->segment].exists) return;
+    if (j->segments[f->segment].failed || f->head.generation > r->durable) return;
+    if (BELOW(j, open, DISK_ROOT, segment_name(f->segment).c, DISK_WRITE, &file) != 0) return;
+    j->current = f->segment;
+    j->current_file = file;
+    j->current_at = r->end[f->segment];
+    j->generation = f->head.generation;
+    j->tag = f->head.tag;
+    j->current_synced = true;
+}
+
 static int replay(struct replay *r) {
     struct journal *j = r->j;
-    int error = 0;
+    int error = foreign_aside(j);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) error = segment_read(r, i);
     if (!error) error = redo_batches(r);
-    j->redo_again = false;
-    for (struct item *it = j->oldest; it && !error; it = it->newer) {
-        error = BELOW(j, unlink, it->dir, it->name);
-        if (error == ENOENT) error = 0;
-    }
-    if (!error && j->oldest) error = rest_up_to(j, UINT64_MAX);
-    else if (!error && (r->n || j->below_dirty)) error = j->below->ops->sync_all(j->below);
-    return error ? error : segments_remove(j);
+    if (!error) error = items_below(j);
+    if (error) return error;
+    j->written_seq = j->durable_seq = r->durable;
+    if (r->any_damage || segments_too_many(j)) return rest_all(r);
+    return r->n || j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
 }
 
-/* A batch that says so: else the next replay would put what the segments say over files that are newer. */
-static int replayed(struct journal *j) {
-    j->written_seq = j->durable_seq = j->next_seq - 1;
+/* A batch that says so: else the next replay would put what the segments say over files that are newer. On a full disk
+ * it waits in memory: what is in files is the same, and nobody was told otherwise. */
+static int replayed(struct replay *r) {
+    struct journal *j = r->j;
+    segment_resume(r);
     j->broken = true;
-    return j->config.segments ? journal_flush(j) : 0;
+    int error = journal_flush(j);
+    return no_room(error) ? 0 : error;
+}
+
+static void start_again(struct journal *j) {
+    while (j->oldest) {
+        struct item *it = j->oldest;
+        item_hide(j, it);
+        item_unlist(j, it);
+    }
+    redo_clear(j);
+    j->pending_n = 0;
+    j->broken = false;
 }
 
 int journal_open(struct disk *d) {
@@ -245,12 +367,11 @@ int journal_open(struct disk *d) {
     struct replay r = {.j = j};
     if (j->opened) return 0;
     int error = replay(&r);
-    if (!error && r.n) error = replayed(j);
+    if (!error && j->config.segments && (r.n || j->pending_n)) error = replayed(&r);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++) free(r.bytes[i]);
     free(r.v);
-    drop_items(j);
+    if (error || !j->config.segments) start_again(j);
     j->opened = !error;
-    j->broken = false;
-    j->below_dirty = false;
+    if (!error) j->below_dirty = false;
     return error;
 }

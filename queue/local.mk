@@ -25,6 +25,8 @@ queue_libqueue_a_SOURCES = \
 	queue/lease.c \
 	queue/load.c \
 	queue/marks.c \
+	queue/pace.c \
+	queue/pace.h \
 	queue/select.c \
 	queue/select.h \
 	queue/store.c \
@@ -44,6 +46,7 @@ queue_queue_LDADD = queue/libqueue.a $(COMMON_LIBS)
 queue_tests = \
 	queue/test_control \
 	queue/test_over \
+	queue/test_pace \
 	queue/test_program \
 	queue/test_select \
 	queue/test_store
@@ -51,6 +54,7 @@ check_PROGRAMS += $(queue_tests)
 TESTS += $(queue_tests)
 queue_test_control_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_over_LDADD = queue/libqueue.a $(TEST_LIBS)
+queue_test_pace_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_program_LDADD = $(TEST_LIBS)
 queue_test_select_LDADD = queue/libqueue.a $(TEST_LIBS)
 queue_test_store_LDADD = queue/libqueue.a $(TEST_LIBS)

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,30 +57,63 @@ static void on_trouble(void *ctx, struct str text) {
 
 /* ---- Commits ------------------------------------------------------------------------------------------- */
 
-static void commit(struct queue *q, bool all) {
+/* Accepted messages that delivery has not got to. What dispatch has in hand counts half: those may be many for one slow
+ * host, which is no reason to slow down. */
+static size_t behind(const struct queue *q) {
+    return q->backlog.n + q->unseen + store_hands(q->store) / 2;
+}
+
+static int64_t now_ms(void) {
+    return clock_now_ns() / 1000000;
+}
+
+static void commit(struct queue *q, unsigned what) {
+    unsigned drafts = what & COMMIT_DRAFTS ? store_ended(q->store) : 0;
     q->commit_began = clock_now_ns();
-    store_commit(q->store, all);
+    store_commit_some(q->store, what);
+    if (drafts) pace_took(&q->pace, now_ms(), drafts, behind(q));
     feed_marked(q);
     queue_unsynced(q);
 }
 
+/* Deferred: all that has come in this round goes into the same commit; a lone message is not delayed. */
+void queue_ended(struct queue *q) {
+    if (!store_ended(q->store)) return;
+    int64_t wait = pace_wait(&q->pace, now_ms(), behind(q));
+    if (!wait) loop_defer(q->me->loop, &q->commit);
+    else if (!q->turn.slot) loop_timer_in(q->me->loop, &q->turn, wait);
+}
+
+void queue_left(struct queue *q) {
+    pace_left(&q->pace, now_ms());
+}
+
+static void on_turn(void *ctx) {
+    queue_ended(ctx);
+}
+
+static unsigned drafts_too(const struct queue *q) {
+    return store_ended(q->store) && !pace_wait(&q->pace, now_ms(), behind(q)) ? COMMIT_DRAFTS : 0;
+}
+
 static void on_commit(void *ctx) {
     struct queue *q = ctx;
-    if (!store_wants_commit(q->store) && store_unsynced(q->store) < UNSYNCED_MAX) return;
-    commit(q, store_unsynced(q->store) >= UNSYNCED_MAX);
+    unsigned what = drafts_too(q);
+    if (store_unsynced(q->store) >= UNSYNCED_MAX) what |= COMMIT_MARKS;
+    if (what) commit(q, what);
 }
 
 static void on_sync(void *ctx) {
-    commit(ctx, true);
+    commit(ctx, COMMIT_MARKS | drafts_too(ctx));
 }
 
 void queue_commit(struct queue *q) {
-    commit(q, true);
+    commit(q, COMMIT_ALL);
 }
 
 static void on_rest(void *ctx) {
     struct queue *q = ctx;
-    store_rest(q->store);
+    if (store_rest(q->store, REST_FILES)) loop_timer_in(q->me->loop, &q->rest, REST_SLICE_MS);
     queue_unsynced(q);
 }
 
@@ -93,8 +127,8 @@ void queue_unsynced(struct queue *q) {
     size_t n = store_unsynced(q->store);
     if (n) loop_defer(q->me->loop, &q->push);
     if (store_wants_rest(q->store) && !q->rest.slot) loop_timer_in(q->me->loop, &q->rest, REST_MS);
-    if (store_stopped(q->store)) return; /* healing syncs; trying every second would not */
-    if (n >= UNSYNCED_MAX) loop_defer(q->me->loop, &q->commit);
+    if (store_failing(q->store)) return; /* healing syncs; trying every second would not */
+    if (n >= UNSYNCED_MAX && !store_stopped(q->store)) loop_defer(q->me->loop, &q->commit);
     else if ((n || q->marked) && !q->sync.slot) loop_timer_in(q->me->loop, &q->sync, SYNC_MS);
 }
 
@@ -117,14 +151,23 @@ static void give_leases(struct queue *q) {
     for (struct peer *p = q->peers; p; p = p->next) give_lease(q, p);
 }
 
+static uint64_t secret(void) {
+    uint64_t random = 0;
+    while (getrandom(&random, sizeof random, 0) < 0 && errno == EINTR) {
+    }
+    return random;
+}
+
 static struct journal_config journal_setting(const struct config *c) {
     if (!str_eq(str_of(c->spool_mode), STR("journal"))) {
         if (!str_eq(str_of(c->spool_mode), STR("direct")))
             LOG_TROUBLE("spool-mode is \"%s\", neither journal nor direct; direct is used", c->spool_mode);
         return (struct journal_config){0};
     }
-    return (struct journal_config){
-        .segments = JOURNAL_SEGMENTS, .segment_size = JOURNAL_SEGMENT, .large = JOURNAL_LARGE};
+    return (struct journal_config){.segments = JOURNAL_SEGMENTS,
+                                   .segment_size = JOURNAL_SEGMENT,
+                                   .large = JOURNAL_LARGE,
+                                   .secret = secret()};
 }
 
 /* Where the machine gives few descriptors fewer messages can come in at a time. */
@@ -148,6 +191,7 @@ static bool open_store(struct queue *q) {
                               .intake = on_intake,
                               .trouble = on_trouble};
     if (!q->store) q->store = store_new(q->disk, &config, &user);
+    q->pace.limit = q->me->config->behind_limit;
     int error = store_open(q->store);
     if (!error) return true;
     LOG_TROUBLE("cannot open the spool: %s; trying again", strerror(error));
@@ -271,6 +315,7 @@ static void begin(struct self *me) {
     q->commit = (struct deferred){.fn = on_commit, .ctx = q};
     q->push = (struct deferred){.fn = on_push, .ctx = q};
     q->rest = (struct timer){.fn = on_rest, .ctx = q};
+    q->turn = (struct timer){.fn = on_turn, .ctx = q};
     q->sync = (struct timer){.fn = on_sync, .ctx = q};
     q->heal = (struct timer){.fn = on_heal, .ctx = q};
     q->disk = disk_posix_new(q->root_fd, &error, &where, mem);
@@ -286,6 +331,7 @@ static void reconfigured(struct self *me, const struct config *old) {
     struct store_config config = settings(queue_of(me));
     (void)old;
     store_configure(queue_of(me)->store, &config);
+    queue_of(me)->pace.limit = me->config->behind_limit;
 }
 
 /* What has not been committed was not promised; marks are made durable. */

@@ -69,6 +69,7 @@ static void append(struct store *s, struct entry *e, struct str record) {
     dirty_add(s, e);
     if (e->suspect) return; /* marks_doubt is set */
     int error = write_tail(s, e, e->reread ? 0 : from);
+    s->marks_point = journal_point(s->journal);
     e->reread = false;
     if (!error) return;
     e->suspect = s->marks_doubt = true;
@@ -94,7 +95,9 @@ void limbo_add(struct store *s, struct qid id) {
 
 int part_unlink(struct store *s, struct qid id, char part) {
     int error = DISK(s, unlink, folder_of(id), part_name(id, part).c);
-    if (part == 'c' && (!error || error == ENOENT)) dir_soil(s, folder_of(id));
+    if (part != 'c' || (error && error != ENOENT)) return error;
+    dir_soil(s, folder_of(id));
+    s->marks_point = journal_point(s->journal);
     return error;
 }
 
@@ -136,6 +139,7 @@ void marks_rewrite(struct store *s) {
             if (unlink_control(s, e) == 0) retired(s, e);
         } else if (e->suspect) {
             int error = write_tail(s, e, 0);
+            s->marks_point = journal_point(s->journal);
             if (!error) e->suspect = false;
             if (error != ENOENT) continue;
             told_trouble(s, "the control file has gone of", str_of(qid_format(e->id).c), error);
@@ -149,7 +153,7 @@ bool store_marks_kept(struct store *s) {
     if (!s->begun) return false;
     /* What was only pushed may still go: a segment whose sync fails is made anew before its records are in
      * another. */
-    if (s->disk == s->journal && !journal_durable(s->journal)) return false;
+    if (s->disk == s->journal && !journal_durable(s->journal, s->marks_point)) return false;
     for (const struct entry *e = s->dirty; s->marks_doubt && e; e = e->dirty_next)
         if (e->suspect || e->retire) return false;
     s->marks_doubt = false;

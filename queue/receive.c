@@ -125,8 +125,7 @@ void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_end *m, i
     if (m->hold == 1 || (draft && select_rule(c->hold.v, c->hold.n, draft))) store_hold_draft(q->store, m->id);
     if (m->redirect.n) store_redirect_draft(q->store, m->id, &rcpts, m->redirect);
     store_end(q->store, m->id, rcpts, m->size, m->prefix);
-    /* Deferred: all that has come in this round goes into the same commit; a lone message is not delayed. */
-    if (store_wants_commit(q->store)) loop_defer(q->me->loop, &q->commit);
+    queue_ended(q);
 }
 
 void on_mail_abort(void *ctx, struct channel *ch, const struct wire_mail_abort *m, int fd) {

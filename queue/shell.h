@@ -3,13 +3,16 @@
 #define POSTERN_QUEUE_SHELL_H
 
 #include "common/program.h"
+#include "queue/pace.h"
 #include "queue/store.h"
 
 enum {
     CHUNK_MAX = 1024 * 1024, /* of data in one mail_chunk */
     SYNC_MS = 900,           /* marks are durable within a second */
     HEAL_MS = 5000,
-    REST_MS = 5000, /* what stays in the journal longer is written as its pair */
+    REST_MS = 5000,     /* what stays in the journal longer is written as its pair, */
+    REST_FILES = 1000,  /* so many at a time, */
+    REST_SLICE_MS = 50, /* with so long for others between */
     JOURNAL_SEGMENTS = 16,
     JOURNAL_SEGMENT = 4 * 1024 * 1024,
     JOURNAL_LARGE = 256 * 1024, /* of data; larger ones lie in their file from then on */
@@ -57,13 +60,15 @@ struct queue {
     int root_fd;
     struct peer *peers;
     unsigned listers;
-    uint32_t marked;       /* what dispatch said and has no word from us that it is recorded */
+    uint32_t marked; /* what dispatch said and has no word from us that it is recorded */
     struct redirect *redirects;
     struct peer *dispatch; /* NULL while it is away */
     struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
     struct deferred commit, push;
     int64_t commit_began; /* ns */
-    struct timer sync, rest, heal, feed, patience;
+    struct timer sync, rest, heal, feed, patience, turn;
+    struct pace pace;
+    size_t unseen;               /* messages that came while no dispatch was there */
     struct store_walk *recovery; /* at start, once */
     int64_t recovery_began;
     bool recovered;
@@ -82,6 +87,8 @@ static inline struct queue *queue_of(void *ctx) {
 /* main.c */
 struct peer *peer_of(struct queue *q, struct channel *ch);
 void queue_commit(struct queue *q);   /* now, and everything */
+void queue_ended(struct queue *q);    /* a draft has ended: the commit will come */
+void queue_left(struct queue *q);     /* a message was delivered or rests */
 void queue_unsynced(struct queue *q); /* after anything that may have to be durable soon */
 int64_t clock_now_ns(void);
 

@@ -238,10 +238,12 @@ bool store_push(struct store *s) {
     return journal_pushed(s->journal);
 }
 
-void store_rest(struct store *s) {
-    if (s->disk != s->journal || s->stopped) return;
-    int error = journal_rest(s->journal);
+bool store_rest(struct store *s, unsigned files) {
+    bool more = false;
+    if (s->disk != s->journal || s->stopped) return false;
+    int error = journal_rest(s->journal, files, &more);
     if (error) intake_stop(s, error, "writing messages from the journal");
+    return more && !error;
 }
 
 bool store_wants_rest(const struct store *s) {
@@ -252,8 +254,8 @@ struct journal_counts store_journal_counts(const struct store *s) {
     return journal_counts(s->journal);
 }
 
-bool store_wants_commit(const struct store *s) {
-    return s->batch != NULL;
+unsigned store_ended(const struct store *s) {
+    return s->batch_n;
 }
 
 size_t store_unsynced(const struct store *s) {
@@ -266,6 +268,10 @@ unsigned store_drafts(const struct store *s) {
 
 bool store_stopped(const struct store *s) {
     return s->stopped;
+}
+
+bool store_failing(const struct store *s) {
+    return s->stopped && !s->stopped_for_room;
 }
 
 size_t store_hands(const struct store *s) {

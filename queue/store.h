@@ -83,10 +83,14 @@ void *store_abort(struct store *s, struct qid id); /* no answer; gives the owner
 void store_abort_all(struct store *s, bool (*match)(void *ctx, void *owner),
                      void (*gone)(void *ctx, void *owner), void *ctx);
 
-/* Makes all ended drafts durable and answers them. all: also what only has to be durable within a second
+/* DRAFTS: makes all ended drafts durable and answers them. MARKS: makes durable what has to be so within a second
  * (marks, retirements). */
-void store_commit(struct store *s, bool all);
-bool store_wants_commit(const struct store *s); /* drafts have ended */
+enum { COMMIT_DRAFTS = 1, COMMIT_MARKS = 2, COMMIT_ALL = COMMIT_DRAFTS | COMMIT_MARKS };
+void store_commit_some(struct store *s, unsigned what);
+static inline void store_commit(struct store *s, bool all) {
+    store_commit_some(s, all ? COMMIT_ALL : COMMIT_DRAFTS);
+}
+unsigned store_ended(const struct store *s); /* drafts that wait for a commit */
 size_t
 store_unsynced(const struct store *s); /* marks or retirements are not durable yet; about how many files
                                                    are held open for them */
@@ -95,12 +99,14 @@ unsigned store_drafts(const struct store *s);
 /* Intake is stopped after an error of the disk, or without room. store_heal tries whether it can go on:
  * call it from time to time while this is true. store_check looks at the free space. */
 bool store_stopped(const struct store *s);
+bool store_failing(
+    const struct store *s); /* and not because there is no room: marks cannot be synced either */
 void store_heal(struct store *s);
 void store_check(struct store *s);
 
 /* Messages that stay longer than between two calls are written from the journal to their files: call it
- * every few seconds while store_wants_rest. */
-void store_rest(struct store *s);
+ * every few seconds while store_wants_rest. True: there are more than that many files, call it again soon. */
+bool store_rest(struct store *s, unsigned files);
 /* Marks outlive a crash of this program from here on (that of the machine only after a commit): call it
  * when all that came in together was worked on. False: not now, the disk has trouble. */
 bool store_push(struct store *s);

@@ -250,7 +250,7 @@ static void work(struct world *w) {
         deliver_some(w);
         if (roll(w, 2)) commit_all(w);
         if (store_stopped(w->store)) store_heal(w->store);
-        if (round % 2) store_rest(w->store);
+        if (round % 2) store_rest(w->store, 1 + roll(w, 20));
         if (round == 3) leased(w, 1700000000000 + 3600000);
         if (round == 4) { /* a walk of dispatch's restart changes nothing */
             struct store_walk *walk = store_walk_new(w->store, false);
@@ -449,7 +449,7 @@ static bool fault_violates(uint64_t seed, uint64_t op, char out[256]) {
     for (int i = 0; i < 3; i++) {
         store_heal(w.store);
         commit_all(&w);
-        store_rest(w.store);
+        store_rest(w.store, 1000);
     }
     assert_false(store_stopped(w.store));
     assert_int_equal(w.stops, w.resumes);
@@ -597,7 +597,8 @@ static void refused_is_gone(void **state) {
     assert_int_equal(store_load(w.store, w.m[0].id, &m), ENOENT);
     store_message_done(&m);
     struct store_walk *walk = store_walk_new(w.store, false); /* dispatch came anew meanwhile */
-    while (store_walk_step(walk, 1, none_is_found, NULL)) {}
+    while (store_walk_step(walk, 1, none_is_found, NULL)) {
+    }
     store_walk_free(walk);
     store_heal(w.store);
     assert_true(store_stopped(w.store));
@@ -675,8 +676,8 @@ static void foreign_things_are_set_aside(void **state) {
     leased(&w, 1700000000000);
     for (int i = 0; i < 4; i++) receive(&w, false);
     store_commit(w.store, true);
-    store_rest(w.store);
-    store_rest(w.store);
+    store_rest(w.store, 1000);
+    store_rest(w.store, 1000);
     receive(&w, false);
     store_commit(w.store, true); /* says that the journal's records of the others do not count any more */
     all_durable(&w);
@@ -740,7 +741,8 @@ static int with_journal(void **state) {
     return 0;
 }
 
-#define IN_JOURNAL(f) {"journal: " #f, f, with_journal, NULL, NULL}
+#define IN_JOURNAL(f) \
+    { "journal: " #f, f, with_journal, NULL, NULL }
 
 int main(void) {
     const struct CMUnitTest tests[] = {

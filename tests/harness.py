@@ -171,7 +171,7 @@ class Postern:
             "min-uid": 1000 if ROOT else 1,
             "retry-first": "1s",
             "retry-max": "2s",
-            "spool-mode": os.environ.get("POSTERN_SPOOL_MODE", "direct"),
+            "spool-mode": os.environ.get("POSTERN_SPOOL_MODE", "journal"),
         }
         if ROOT:
             self.settings["uid-base"] = self.uid_base

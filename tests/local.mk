@@ -31,6 +31,7 @@ scenarios = \
 	tests/t_posternd.py \
 	tests/t_proxy.py \
 	tests/t_power.py \
+	tests/t_pressure.py \
 	tests/t_queue.py \
 	tests/t_rules.py \
 	tests/t_rfc5321.py \

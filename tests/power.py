@@ -162,6 +162,15 @@ def queue_is_empty(mx):
     return code == 0 and not re.search(r"(?m)^\S*[0-9A-Z]{20}", out)
 
 
+def queue_text(mx):
+    try:
+        return mx.postern("queue", "list", timeout=10)[1][-1000:]
+    except subprocess.TimeoutExpired:
+        pids = mx.pids("queue")
+        return f"queue list has no answer; queue is {pids}: " + " ".join(
+            pathlib.Path(f"/proc/{p}/{what}").read_text() for p in pids for what in ("wchan", "syscall", "stack"))
+
+
 # A mark is durable within a second (store.c); the rest is for a machine that is busy. A recipient who was served longer
 # before the cut than this must not be served again.
 MARK_SECONDS = 2.5 * float(os.environ.get("POSTERN_TEST_PATIENCE", "1"))
@@ -300,7 +309,7 @@ class Cuts:
         if not self.mutant and (not verdict or not empty or aside or late):
             keep = mx.disk.image.with_suffix(".bad")
             self.stories.append(f"{verdict}; late: {[(k, cut.ages[k]) for k in late[:9]]}; aside: {[a.name for a in aside]}\n{verdict.story()}\n{mx.log()[-4000:]}"
-                                + ("\n" + mx.postern("queue", "list")[1][-1000:] if not empty else ""))
+                                + ("" if empty else "\n" + queue_text(mx)))
             if os.environ.get("POSTERN_KEEP"):
                 shutil.copy(mx.disk.image, pathlib.Path(os.environ["POSTERN_KEEP"]) / keep.name)
         mx.kill()
@@ -435,9 +444,9 @@ class Full:
         self.loads.append(Load(self.mx, rcpts, **kw))
         return self.loads[-1]
 
-    def fill(self, seconds=60, sizes=(2000, 60000)):
+    def fill(self, seconds=60, sizes=(2000, 60000), senders=4, pause=0):
         """Until 452. Gives the load, which goes on."""
-        load = self.load([["alice@mx.test", "carol@far.test", "dave@down.test"]], senders=4, sizes=sizes)
+        load = self.load([["alice@mx.test", "carol@far.test", "dave@down.test"]], senders=senders, sizes=sizes, pause=pause)
         wait_for(lambda: load.replies[452] or load.replies[451], seconds)
         return load
 
@@ -491,7 +500,8 @@ def full_disk(images, what="blocks", seconds=60):
     """Test points: filled by load down to free-space, then by somebody else to the end."""
     inodes = what == "inodes"
     f = Full(images, mkfs=("-N", "2000") if inodes else ())
-    load = f.fill(seconds, sizes=(200, 800) if inodes else (2000, 60000))
+    # In the journal messages take no inodes: what comes in before they come to rest must not be too much for this test.
+    load = f.fill(seconds, sizes=(200, 800), senders=2, pause=0.03) if inodes else f.fill(seconds)
     ok(load.replies[452] and not load.replies[451], f"{what}: after {load.replies[250]} messages intake answers 452", load.replies)
     ok(f.wait_delivered(ALL[:2]), f"{what}: mail for hosts that are up is delivered meanwhile", f.verdict(), f.mx.log()[-2000:])
     f.eat_inodes() if inodes else f.eat()
@@ -507,7 +517,7 @@ def full_disk(images, what="blocks", seconds=60):
     ok(not more.replies[250], f"{what}: nothing is accepted with none left, also after a restart of queue", more.replies)
     f.down = False
     ok(f.wait_delivered(ALL), f"{what}: a full disk is drained when the host comes up", f.verdict(), f.mx.log()[-2000:])
-    ok(wait_for(lambda: queue_is_empty(f.mx), 20), f"{what}: the marks were made: the queue is empty", f.mx.postern("queue", "list")[1][-1000:])
+    ok(wait_for(lambda: queue_is_empty(f.mx), 20), f"{what}: the marks were made: the queue is empty", queue_text(f.mx))
     f.free()
     ok(f.mx.wait_event("intake_resumed"), f"{what}: intake resumes when there is room")
     last = f.load([["alice@mx.test"]], senders=2, sizes=(100, 200))
@@ -539,7 +549,7 @@ def full_suddenly(images, rounds=3):
     ok(load.replies[452], f"suddenly: answers were {dict(load.replies)}", codes)
     ok(len(f.mx.events("intake_resumed")) >= rounds, "suddenly: intake resumed each time", f.mx.events("intake_stopped"))
     f.wait_delivered(ALL)
-    ok(wait_for(lambda: queue_is_empty(f.mx), 20), "suddenly: the queue is empty in the end", f.mx.postern("queue", "list")[1][-1000:],
+    ok(wait_for(lambda: queue_is_empty(f.mx), 20), "suddenly: the queue is empty in the end", queue_text(f.mx),
        f.mx.log()[-2000:])
     v = f.verdict()
     ok(v and not v.twice, f"suddenly: {v}", v.story())
@@ -576,7 +586,7 @@ def disk_errors(images, error, calls, seconds=1.5):
     f.wait_delivered(ALL)
     v = f.verdict()
     ok(v and not v.twice, f"{what}: {v}", v.story())
-    ok(wait_for(lambda: queue_is_empty(f.mx), 15), f"{what}: the queue is empty in the end", f.mx.postern("queue", "list")[1][-1000:],
+    ok(wait_for(lambda: queue_is_empty(f.mx), 15), f"{what}: the queue is empty in the end", queue_text(f.mx),
        f.mx.log()[-2000:])
 
 

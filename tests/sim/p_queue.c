@@ -236,7 +236,7 @@ static void on_commit(struct world *w, void *ctx, uint64_t life) {
     /* A sync may take long, and queue may be killed before it has read what dispatch has said meanwhile. */
     int64_t most = w->o.faults && once_in(w, 100) ? once_in(w, 4) ? 20 * NS_S : 2 * NS_S : 8 * NS_MS;
     q->p->busy = w->now + between(w, 100 * NS_US, most);
-    if (all || store_wants_commit(q->store)) store_commit(q->store, all);
+    if (all || store_ended(q->store)) store_commit(q->store, all);
     if (struck(q)) return;
     push(q);
     tell_marked(q);
@@ -260,7 +260,7 @@ static void on_rest(struct world *w, void *ctx, uint64_t life) {
     if (!q) return;
     q->rest_soon = false;
     q->p->busy = w->now + between(w, 100 * NS_US, 8 * NS_MS);
-    store_rest(q->store);
+    store_rest(q->store, 1 + (unsigned)between(q->p->w, 0, 50));
     if (!struck(q)) unsynced(q);
 }
 
@@ -420,7 +420,7 @@ static void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_en
     (void)fd;
     if (!intake_of(q, link_peer(ch, ctx), m->id)) return;
     store_end(q->store, m->id, m->rcpts, m->size, m->prefix);
-    if (store_wants_commit(q->store)) soon(q, &q->commit_soon, 0, on_commit);
+    if (store_ended(q->store)) soon(q, &q->commit_soon, 0, on_commit);
 }
 
 static void on_mail_abort(void *ctx, struct channel *ch, const struct wire_mail_abort *m, int fd) {
