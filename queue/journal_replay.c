@@ -341,13 +341,20 @@ static int replay(struct replay *r) {
     return r->n || j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
 }
 
-/* A batch that says so: else the next replay would put what the segments say over files that are newer. On a full disk
- * it waits in memory: what is in files is the same, and nobody was told otherwise. */
+/* A batch that says so: else the next replay would put what the segments say over files that are newer. When starts
+ * that were cut have used up all segments, everything goes to files after all. When there is no room for these either,
+ * the batch waits in memory: nobody was told of what it holds. */
 static int replayed(struct replay *r) {
     struct journal *j = r->j;
     segment_resume(r);
     j->broken = true;
     int error = journal_flush(j);
+    if (!no_room(error)) return error;
+    if (!j->returned && rest_all(r) == 0) {
+        j->pending_n = j->written_n = 0;
+        j->written_seq = j->durable_seq = j->next_seq - 1;
+        error = journal_flush(j);
+    }
     return no_room(error) ? 0 : error;
 }
 
