@@ -415,9 +415,17 @@ static int jd_memory(struct disk *d, const void *bytes, size_t n, int *file) {
     return BELOW(of(d), memory, bytes, n, file);
 }
 
+/* Whoever keeps a descriptor of many large ones should not keep our memory: these get a file below (J3). */
+static bool lend_below(struct journal *j, struct item *it) {
+    enum { MEMORY_MAX = 16 * 1024 };
+    if (it->n <= MEMORY_MAX || !journal_is_data(it->name)) return false;
+    if (!it->lent) it->lent = item_write(j, it) == 0;
+    return it->lent;
+}
+
 static int jd_lend(struct disk *d, int dir, const char *name, int *file) {
-    const struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
-    if (it) return BELOW(of(d), memory, it->bytes, it->n, file);
+    struct item *it = ours(dir, name) ? item_find(of(d), dir, name) : NULL;
+    if (it && !lend_below(of(d), it)) return BELOW(of(d), memory, it->bytes, it->n, file);
     return BELOW(of(d), lend, dir, name, file);
 }
 

@@ -46,6 +46,7 @@ struct item {
     bool listed;
     bool gone;    /* unlinked; the record of that is not durable */
     bool old;     /* found at the start: nobody is going to refuse it */
+    bool lent;    /* it lies below as it is, though not durably */
     bool written; /* the disk below has something of this name */
     char name[JOURNAL_NAME_MAX + 1];
 };
@@ -151,6 +152,7 @@ static inline bool no_room(int error) {
 /* journal_rest.c */
 void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const void *bytes, size_t n,
               uint64_t at);
+int item_write(struct journal *j, struct item *it);
 int rest_up_to(struct journal *j, uint64_t seq); /* afterwards nothing up to batch seq is needed any more */
 void redo_clear(struct journal *j);
 

@@ -27,7 +27,7 @@ def controls(mx):
 
 def waiting(count, **settings):
     """A suite with that many messages that wait for a dead host, each in its pair of files."""
-    mx = Postern(retry_first="1h", retry_max="1h", **settings)
+    mx = Postern(retry_first="1h", retry_max="1h", spool_mode="direct", **settings)
     mx.routes(f"down.test smtp:[127.0.0.1]:{free_port()}\n")
     for i in range(count):
         mx.send("alice@mx.test", f"r{i}@down.test", message(str(i), body="x" * 100 + "\r\n"))
