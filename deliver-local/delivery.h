@@ -3,7 +3,7 @@
  *
  * Storing and syncing are two steps: what mailbox_store has put into the mailbox is there for readers, and
  * survives a power cut when mailbox_sync has said 0 after it. A sync that failed is never believed afterwards:
- * a message that is delivered again (the same id and index) and found in the mailbox is written anew in its
+ * a message that is delivered again (the same id) and found in the mailbox is written anew in its
  * place, so the next sync speaks of what was written since. Delivering again is harmless. */
 #ifndef POSTERN_DELIVER_LOCAL_DELIVERY_H
 #define POSTERN_DELIVER_LOCAL_DELIVERY_H
@@ -16,7 +16,6 @@ enum { DELIVERY_PATH_MAX = 1024 };
 
 struct delivery {
     struct qid id;
-    uint32_t index; /* of the first recipient: part of the name of a Maildir file */
     struct format_message message;
     int data;         /* read with pread; stays the caller's */
     uint64_t size;    /* octets of the data, with or without the prefix */

@@ -5,8 +5,8 @@
  *   renamed to new/NAME               the message            nothing, or the message, or a file without its data
  *   synced (maildir_sync)             the message            the message (commit point)
  *
- * NAME follows from the arrival, the queue id and the recipient, so a second delivery finds the first: rename
- * does not replace (RENAME_NOREPLACE). A reader may have moved it to cur/ with flags after its name
+ * NAME follows from the arrival and the queue id: a message is in a Maildir once, for however many of its
+ * recipients, whatever their numbers. So a second delivery finds the first: rename does not replace (RENAME_NOREPLACE). A reader may have moved it to cur/ with flags after its name
  * (NAME:2,S); when the message is not fresh, the names in cur/ are looked at, which were read once and are
  * read again when the directory has changed. A file that is found may be one whose data a power cut or a disk
  * error took: so it is never believed, but exchanged (RENAME_EXCHANGE) for one that was written now, under the
@@ -296,8 +296,7 @@ static struct status maildir_store(void *box, struct delivery *d) {
     int64_t s = d->message.arrival / 1000;
     if (!hold_dirs(m))
         return delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", m->path);
-    snprintf(n.name, sizeof n.name, "%lld.Q%sR%u.postern", (long long)s, qid_format(d->id).c,
-             (unsigned)d->index);
+    snprintf(n.name, sizeof n.name, "%lld.Q%s.postern", (long long)s, qid_format(d->id).c);
     snprintf(n.temp, sizeof n.temp, "%s.%d", n.name, (int)getpid());
     return store_in(d, m, &n);
 }

@@ -100,8 +100,8 @@ static void a_second_delivery_is_harmless(void **state) {
     d.maybe_again = true;
     assert_int_equal(maildir_deliver(&d, dir).code, 250);
     assert_int_equal(test_count(test_path("twice/new")), 0);
-    /* another recipient of the same message is another file */
-    d.index = 3;
+    /* another message is another file */
+    d.id.serial++;
     assert_int_equal(maildir_deliver(&d, dir).code, 250);
     assert_int_equal(test_count(test_path("twice/new")), 1);
     close(d.data);

@@ -54,7 +54,7 @@ static const char test_prefix[] = "Received: from x by y id " TEST_ID ";\r\n\tno
 
 /* A delivery of data (CRLF lines) to alice, which owns a memory file with it. */
 static struct delivery test_delivery(const char *data) {
-    struct delivery d = {.id = {77, 5}, .index = 2, .size = strlen(data), .lock_ms = 20000};
+    struct delivery d = {.id = {77, 5}, .size = strlen(data), .lock_ms = 20000};
     d.message = (struct format_message){.arrival = 1763770867123,
                                         .sender = {STR("bob"), STR("there.example")},
                                         .rcpt = &test_rcpt,

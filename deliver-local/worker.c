@@ -231,7 +231,6 @@ static void deliver(struct worker *w) {
     struct delivery *d = &w->delivery;
     struct status s;
     int64_t begin = clock_us();
-    d->index = w->index[0];
     d->message.rcpt = w->rcpt;
     d->message.rcpts = w->expected;
     d->unwanted = dispatch_is_dead;

@@ -361,7 +361,7 @@ def can_mount():
 class Storm:
     """Programs of two instances, one relaying to the other, are killed and stopped at random under load. What got
     250 arrives whole. Second copies are counted; a Maildir must have none, since a file's name follows from the
-    queue id and the recipient."""
+    queue id."""
 
     def __init__(self, rng, senders=3, pause=0.02, supervisor=True):
         self.rng, self.supervisor = rng, supervisor

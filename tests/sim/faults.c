@@ -48,6 +48,7 @@ void power_cut(struct world *w) {
     for (unsigned i = 0; i < PROGRAMS; i++)
         if (w->p[i].alive) process_kill(w, i, "with the machine");
     w->cutting = false;
+    mailboxes_cut(w);
     disk_fake_restart(disk(w));
     mutate(w);
     oracle_lost(w, ST_SERVED, ST_MARKED, "the power failed");

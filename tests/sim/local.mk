@@ -15,6 +15,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/net.c \
 	tests/sim/oracle.c \
 	tests/sim/p_dispatch.c \
+	tests/sim/p_local.c \
 	tests/sim/p_lookup.c \
 	tests/sim/p_queue.c \
 	tests/sim/p_remote.c \
@@ -24,7 +25,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/world.c \
 	tests/sim/world.h
 tests_sim_sim_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
-tests_sim_sim_LDADD = smtpd/libsmtpd.a deliver-smtp/libdeliver-smtp.a queue/libqueue.a dispatch/libdispatch.a $(COMMON_LIBS)
+tests_sim_sim_LDADD = smtpd/libsmtpd.a deliver-smtp/libdeliver-smtp.a queue/libqueue.a dispatch/libdispatch.a deliver-local/libdeliver-local.a $(COMMON_LIBS)
 
 # As long as you like: make sim SIM_FLAGS='--seconds 3600', or SIM_FLAGS='--seeds 1-100000'.
 SIM_FLAGS = --seconds 600

@@ -62,6 +62,11 @@ const struct mutant mutants[] = {
      .shell = SHELL_NO_RUNNING},
     {"leak", "queue: memory is given back (32 octets a round)", .direct = true, .journal = true,
      .shell = SHELL_LEAK},
+    {"no-sync-mailbox", "the sync of a Maildir", .direct = true, .journal = true, .mailbox = MAILBOX_NO_SYNC},
+    {"mark-before-sync", "waiting for the sync of a Maildir before the mark", .direct = true, .journal = true,
+     .mailbox = MAILBOX_REPORTS_EARLY},
+    {"believe-mailbox", "writing anew what is found in a Maildir", .direct = true, .journal = true,
+     .mailbox = MAILBOX_BELIEVES},
     {NULL},
 };
 

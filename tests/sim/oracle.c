@@ -362,6 +362,34 @@ void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone) 
     if (alone) oracle_excuse(w, leaf, "the deliverer was gone when its dot arrived");
 }
 
+void oracle_mailed(struct world *w, uint32_t leaf, struct str data, bool seen) {
+    struct leaf *l = leaf_of(w, leaf);
+    STORY(w, "mailbox: recipient %u of submission %u is %s", leaf, l->sub, seen ? "written anew" : "stored");
+    check_origin(w, leaf);
+    if (!text_is_of(w, data, l->sub)) world_fail(w, "submission %u was stored changed", l->sub);
+    if (!seen && l->served)
+        world_fail(w, "recipient %u of submission %u is in a mailbox twice", leaf, l->sub);
+    if (!seen) w->count.served++;
+    else w->count.again++;
+    l->served = 1;
+    l->stage = ST_SERVED;
+}
+
+void oracle_taken_back(struct world *w, uint32_t leaf) {
+    struct leaf *l = leaf_of(w, leaf);
+    STORY(w, "mailbox: recipient %u of submission %u is gone", leaf, l->sub);
+    l->served = 0;
+}
+
+bool local_user(struct str domain, unsigned *user) {
+    uint64_t n;
+    if (domain.n < 2 || domain.p[0] != 'd' || !str_ends_nocase(domain, STR(".example"))) return false;
+    ptrdiff_t end = str_chr(domain, '.');
+    if (!str_to_u64(str_sub(domain, 1, (size_t)end), DOMAINS, &n) || n >= LOCALS) return false;
+    *user = (unsigned)n;
+    return true;
+}
+
 void oracle_never(struct world *w, uint32_t leaf) {
     leaf_of(w, leaf)->never = true;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { UID_FIRST = 1000 };
+
 struct bounce {
     struct bounce *next;
     struct qid id, about;
@@ -104,9 +106,14 @@ static void op_host_query(void *ctx, uint32_t tag, struct str domain, bool mx) {
     TELL((struct process *)ctx, P_LOOKUP, host_query, .tag = tag, .domain = domain, .mx = mx);
 }
 
-static void op_job(void *ctx, const struct sched_job *j) {
-    struct process *p = ctx;
-    unsigned to = P_REMOTE + j->remote;
+static void send_local(struct process *p, unsigned to, const struct sched_job *j) {
+    const struct sched_mail *m = j->mail;
+    TELL_FD(p, to, blob_dup(p->w, m->fd), local_job, .job = j->job, .id = m->id, .arrival = m->arrival,
+            .sender = m->sender, .size = m->size, .prefix = m->prefix, .user = j->user, .home = j->home,
+            .mailbox = j->mailbox, .rcpts = (uint32_t)j->rcpt_count);
+}
+
+static void send_remote(struct process *p, unsigned to, const struct sched_job *j) {
     const struct sched_mail *m = j->mail;
     TELL_FD(p, to, blob_dup(p->w, m->fd), job, .job = j->job, .id = m->id, .sender = m->sender,
             .body = m->body, .size = m->size + m->prefix.n, .prefix = m->prefix,
@@ -117,15 +124,41 @@ static void op_job(void *ctx, const struct sched_job *j) {
         TELL(p, to, job_host, .job = j->job, .name = h->name, .family = h->ip.family,
              .ip = {(const char *)h->ip.b, 4}, .port = h->port, .known = h->caps);
     }
+}
+
+static void op_job(void *ctx, const struct sched_job *j) {
+    struct process *p = ctx;
+    unsigned to = j->local ? P_LOCAL + j->uid - UID_FIRST : P_REMOTE + j->remote;
+    if (j->local) send_local(p, to, j);
+    else send_remote(p, to, j);
     for (size_t i = 0; i < j->rcpt_count; i++)
         TELL(p, to, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt);
     for (size_t i = 0; leaves_out(p->w, SHELL_MARK_EARLY) && i < j->rcpt_count; i++)
         TELL(p, P_QUEUE, mark, .id = m->id, .index = j->rcpts[i].index, .state = 'D');
 }
 
+/* The worker of each user is a process that comes back by itself; it is "started" when it is there. */
+static void on_worker_up(struct world *w, void *ctx, uint64_t arg) {
+    struct process *p = ctx;
+    uint32_t uid = (uint32_t)arg;
+    if (w->ending || !p->alive || p->life != (uint32_t)(arg >> 32)) return;
+    struct dispatch *d = of(p);
+    if (!link_open(p, P_LOCAL + uid - UID_FIRST)) {
+        world_at(w, w->now + 20 * NS_MS, on_worker_up, p, arg);
+        return;
+    }
+    sched_clock(d->sched, world_wall(w));
+    sched_worker_up(d->sched, uid);
+    sched_run(d->sched);
+}
+
 static void op_worker_start(void *ctx, uint32_t uid, uint32_t gid) {
-    (void)uid, (void)gid;
-    world_fail(((struct process *)ctx)->w, "a worker is wanted, and there is no local mail here");
+    struct process *p = ctx;
+    (void)gid;
+    if (uid - UID_FIRST >= LOCALS) world_fail(p->w, "a worker is wanted for a user that does not exist");
+    else
+        world_at(p->w, p->w->now + between(p->w, NS_MS / 10, 5 * NS_MS), on_worker_up, p,
+                 (uint64_t)p->life << 32 | uid);
 }
 
 static void op_worker_stop(void *ctx, uint32_t uid) {
@@ -255,6 +288,11 @@ ON(route_rcpt) {
     sched_route_rcpt(d->sched, m);
 }
 
+ON(route_local) {
+    INPUT;
+    sched_route_local(d->sched, m);
+}
+
 ON(route_answer) {
     INPUT;
     sched_route_answer(d->sched, m);
@@ -270,6 +308,11 @@ ON(host_answer) {
     sched_host_answer(d->sched, m);
 }
 
+static struct sched_source source_of(unsigned number) {
+    if (number >= P_LOCAL) return (struct sched_source){true, UID_FIRST + number - P_LOCAL};
+    return (struct sched_source){false, number - P_REMOTE};
+}
+
 ON(running) {
     INPUT;
     sched_remote_running(d->sched, link_peer(ch, ctx) - P_REMOTE, m);
@@ -278,7 +321,8 @@ ON(running) {
 ON(synced) {
     INPUT;
     (void)m;
-    sched_remote_synced(d->sched, link_peer(ch, ctx) - P_REMOTE);
+    unsigned from = link_peer(ch, ctx);
+    if (from < P_LOCAL) sched_remote_synced(d->sched, from - P_REMOTE);
 }
 
 ON(result) {
@@ -286,12 +330,12 @@ ON(result) {
     uint32_t leaf;
     if (m->kind == STATUS_OK && oracle_named(d->p->w, m->id, m->index, &leaf))
         oracle_stage(d->p->w, leaf, ST_REPORTED);
-    sched_result(d->sched, (struct sched_source){false, link_peer(ch, ctx) - P_REMOTE}, m);
+    sched_result(d->sched, source_of(link_peer(ch, ctx)), m);
 }
 
 ON(job_done) {
     INPUT;
-    sched_job_done(d->sched, (struct sched_source){false, link_peer(ch, ctx) - P_REMOTE}, m);
+    sched_job_done(d->sched, source_of(link_peer(ch, ctx)), m);
 }
 
 ON(learned) {
@@ -314,6 +358,7 @@ static const struct wire_handlers handlers = {
     .waiting = on_waiting,
     .gone = on_gone,
     .route_rcpt = on_route_rcpt,
+    .route_local = on_route_local,
     .route_answer = on_route_answer,
     .host = on_host,
     .host_answer = on_host_answer,
@@ -344,6 +389,7 @@ static void start(struct process *p) {
     d->p = p;
     p->state = d;
     d->sched = sched_new(&c, &ops, p, world_wall(p->w));
+    sched_spawner(d->sched, true);
 }
 
 static void bounces_forget(struct dispatch *d) {
@@ -374,6 +420,8 @@ static void presence(struct process *p, unsigned number, bool present) {
     } else if (number == P_LOOKUP) {
         sched_lookup(d->sched, present);
         sched_resolve(d->sched, present);
+    } else if (number >= P_LOCAL) {
+        if (!present) sched_worker_down(d->sched, UID_FIRST + number - P_LOCAL, NULL);
     } else if (!present) {
         sched_remote_gone(d->sched, number - P_REMOTE);
     }

@@ -7,10 +7,11 @@ static void programs_start(struct world *w) {
     static const struct program_kind *const kinds[PROGRAMS] = {
         [P_SMTPD] = &kind_smtpd,       [P_SMTPD + 1] = &kind_smtpd, [P_QUEUE] = &kind_queue,
         [P_DISPATCH] = &kind_dispatch, [P_LOOKUP] = &kind_lookup,   [P_REMOTE] = &kind_remote,
-        [P_REMOTE + 1] = &kind_remote};
+        [P_REMOTE + 1] = &kind_remote, [P_LOCAL] = &kind_local,     [P_LOCAL + 1] = &kind_local};
     static const unsigned first[PROGRAMS] = {
-        [P_SMTPD] = P_SMTPD,   [P_SMTPD + 1] = P_SMTPD, [P_QUEUE] = P_QUEUE,      [P_DISPATCH] = P_DISPATCH,
-        [P_LOOKUP] = P_LOOKUP, [P_REMOTE] = P_REMOTE,   [P_REMOTE + 1] = P_REMOTE};
+        [P_SMTPD] = P_SMTPD,       [P_SMTPD + 1] = P_SMTPD, [P_QUEUE] = P_QUEUE,
+        [P_DISPATCH] = P_DISPATCH, [P_LOOKUP] = P_LOOKUP,   [P_REMOTE] = P_REMOTE,
+        [P_REMOTE + 1] = P_REMOTE, [P_LOCAL] = P_LOCAL,     [P_LOCAL + 1] = P_LOCAL};
     for (unsigned i = 0; i < PROGRAMS; i++)
         w->p[i] =
             (struct process){.w = w, .kind = kinds[i], .number = i, .instance = i - first[i], .fuse = -1};
@@ -22,6 +23,8 @@ static void programs_start(struct world *w) {
 static const char *restless(const struct world *w) {
     for (unsigned i = 0; i < REMOTES; i++)
         if (!w->p[P_REMOTE + i].alive || !remote_idle(&w->p[P_REMOTE + i])) return "a deliverer works";
+    for (unsigned i = 0; i < LOCALS; i++)
+        if (!w->p[P_LOCAL + i].alive || !local_idle(&w->p[P_LOCAL + i])) return "a worker works";
     if (!clients_done(w)) return "clients have mail";
     if (queue_busy(w)) return queue_busy(w);
     if (!dispatch_idle(w)) return "dispatch knows of mail";
@@ -94,6 +97,7 @@ struct outcome run(const struct options *o) {
     memset(&memory, 0, sizeof memory); /* a mutant may have leaked in the run before */
     struct world *w = world_new(o);
     oracle_new(w);
+    mailboxes_new(w);
     hosts_new(w);
     faults_begin(w);
     programs_start(w);

@@ -203,6 +203,7 @@ void world_free(struct world *w) {
     net_free(w);
     faults_free(w);
     oracle_free(w);
+    mailboxes_free(w);
     blobs_free(w);
     free(w->heap);
     free(w->scratch);

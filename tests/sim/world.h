@@ -21,13 +21,14 @@
 enum {
     SMTPDS = 2, /* processes of each kind */
     REMOTES = 2,
+    LOCALS = 2, /* users with a mailbox here, and a worker each */
     CLIENTS = 24, /* sessions that bring mail at the same time */
     HOSTS = 12,   /* other mail hosts */
     DOMAINS = 16,
     LEAVES_MAX = 12, /* recipients of one message, aliases expanded */
 };
 
-enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, PROGRAMS = P_REMOTE + REMOTES };
+enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, P_LOCAL = P_REMOTE + REMOTES, PROGRAMS = P_LOCAL + LOCALS };
 
 struct world;
 struct oracle;
@@ -74,6 +75,7 @@ enum shell_skip {
     SHELL_NO_TELLING = 128,
     SHELL_LEAK = 256,
 };
+enum mailbox_mutant { MAILBOX_NO_SYNC = 1, MAILBOX_REPORTS_EARLY = 2, MAILBOX_BELIEVES = 4 };
 
 /* Something is left out (mutants.c). */
 struct mutant {
@@ -84,6 +86,7 @@ struct mutant {
     unsigned journal_skip; /* enum journal_skip */
     unsigned store_skip;   /* enum store_skip */
     unsigned shell;        /* enum shell_skip */
+    unsigned mailbox;      /* enum mailbox_mutant */
 };
 extern const struct mutant mutants[]; /* the last has no name */
 const struct mutant *mutant_find(struct str name);
@@ -146,7 +149,7 @@ struct program_kind {
     uint64_t (*room)(const struct process *p); /* octets of memory that what it has in hand justifies */
 };
 
-extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_lookup, kind_remote;
+extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_lookup, kind_remote, kind_local;
 
 struct world {
     struct options o;
@@ -174,6 +177,7 @@ struct world {
     bool disk_ends_all;    /* then the power fails; else only the queue is killed */
     bool cutting;          /* in the middle of a power cut */
     struct oracle *oracle;
+    struct mailboxes *mailboxes;
     struct hosts *hosts;
     struct clients *clients;
     char *scratch;
@@ -331,6 +335,9 @@ bool text_is_of(struct world *w, struct str data, uint32_t sub);
 void oracle_answer(struct world *w, uint32_t sub, enum sub_state state);
 /* alone: the deliverer had gone already when its dot arrived, so it can not hear of this delivery. */
 void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone);
+/* It is in a mailbox here, where readers see it; seen: as before, written once more. Never a second copy. */
+void oracle_mailed(struct world *w, uint32_t leaf, struct str data, bool seen);
+void oracle_taken_back(struct world *w, uint32_t leaf); /* a power cut took it from there */
 void oracle_never(struct world *w, uint32_t leaf);
 /* A deliverer is through with a recipient. ok: it believes that it was served; cut: its connection was
  * broken. */
@@ -384,6 +391,12 @@ void faults_disk_resume(struct world *w);      /* its files are closed, the next
 const char *queue_busy(const struct world *w); /* NULL: it has nothing */
 bool dispatch_idle(const struct world *w);
 bool remote_idle(const struct process *p);
+bool local_idle(const struct process *p);
+void mailboxes_new(struct world *w);
+void mailboxes_free(struct world *w);
+void mailboxes_cut(struct world *w); /* the power fails */
+/* The domains with the lowest numbers are ours: user 0 and so on. */
+bool local_user(struct str domain, unsigned *user);
 void queue_check_empty(struct world *w);
 
 #endif
