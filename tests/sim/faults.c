@@ -99,7 +99,7 @@ static void disk_ends_soon(struct world *w, bool all, uint32_t most) {
 /* ---- The rest ------------------------------------------------------------------------------------------ */
 
 static void kill_some(struct world *w) {
-    struct process *p = &w->p[chance(w, PROGRAMS)];
+    struct process *p = &w->p[chance(w, programs(w))];
     if (!p->alive) return;
     if (once_in(w, 2)) p->fuse = chance(w, 40);
     else process_kill(w, p->number, "at once");
@@ -107,7 +107,7 @@ static void kill_some(struct world *w) {
 
 /* Several at about the same time, in any order. */
 static void kill_more(struct world *w) {
-    for (unsigned i = 0; i < PROGRAMS; i++) {
+    for (unsigned i = 0; i < programs(w); i++) {
         struct process *p = &w->p[i];
         if (p->alive && once_in(w, 3)) p->fuse = chance(w, 30);
     }

@@ -49,8 +49,11 @@ void print_counts(const struct counters *c, int64_t simulated, uint64_t hash) {
 
 /* In KiB, each of the programs at its largest. */
 static void print_memory(const uint64_t peak[MEM_OWNERS]) {
-    static const char *const names[PROGRAMS] = {
-        [P_SMTPD] = "smtpd", [P_QUEUE] = "queue", [P_DISPATCH] = "dispatch", [P_REMOTE] = "deliver-smtp"};
+    static const char *const names[PROGRAMS] = {[P_SMTPD] = "smtpd",
+                                                [P_QUEUE] = "queue",
+                                                [P_DISPATCH] = "dispatch",
+                                                [P_REMOTE] = "deliver-smtp",
+                                                [P_LOCAL] = "worker"};
     printf("# most memory, KiB:");
     for (unsigned i = 0; i < PROGRAMS; i++)
         if (names[i]) printf(" %s %llu", names[i], U(peak[i] + 1023) / 1024);

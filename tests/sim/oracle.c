@@ -381,8 +381,13 @@ void oracle_taken_back(struct world *w, uint32_t leaf) {
     l->served = 0;
 }
 
-bool local_user(struct str domain, unsigned *user) {
+unsigned programs(const struct world *w) {
+    return w->o.seed % 3 == 1 ? PROGRAMS : P_LOCAL;
+}
+
+bool local_user(const struct world *w, struct str domain, unsigned *user) {
     uint64_t n;
+    if (programs(w) <= P_LOCAL) return false;
     if (domain.n < 2 || domain.p[0] != 'd' || !str_ends_nocase(domain, STR(".example"))) return false;
     ptrdiff_t end = str_chr(domain, '.');
     if (!str_to_u64(str_sub(domain, 1, (size_t)end), DOMAINS, &n) || n >= LOCALS) return false;

@@ -100,11 +100,11 @@ static void answer_route(struct process *p, unsigned to, uint32_t tag, struct st
         return;
     }
     unsigned user;
-    if (local_user(str_sub(rcpt, (size_t)(at + 1), rcpt.n), &user)) {
+    if (local_user(p->w, str_sub(rcpt, (size_t)(at + 1), rcpt.n), &user)) {
         char mailbox[] = "maildir:/h/uN/Maildir";
         mailbox[sizeof "maildir:/h/u" - 1] = (char)('0' + user);
-        TELL(p, to, route_local, .tag = tag, .user = STR("u"), .uid = 1000 + user, .gid = 1000, .home = STR("/h"),
-             .mailbox = str_of(mailbox));
+        TELL(p, to, route_local, .tag = tag, .user = STR("u"), .uid = 1000 + user, .gid = 1000,
+             .home = STR("/h"), .mailbox = str_of(mailbox));
         TELL(p, to, route_answer, .tag = tag, .how = 'L', WIRE_STATUS(st));
         return;
     }

@@ -15,7 +15,7 @@ static void programs_start(struct world *w) {
     for (unsigned i = 0; i < PROGRAMS; i++)
         w->p[i] =
             (struct process){.w = w, .kind = kinds[i], .number = i, .instance = i - first[i], .fuse = -1};
-    for (unsigned i = 0; i < PROGRAMS; i++) process_start(w, i);
+    for (unsigned i = 0; i < programs(w); i++) process_start(w, i);
     links_flush(w);
 }
 
@@ -23,8 +23,8 @@ static void programs_start(struct world *w) {
 static const char *restless(const struct world *w) {
     for (unsigned i = 0; i < REMOTES; i++)
         if (!w->p[P_REMOTE + i].alive || !remote_idle(&w->p[P_REMOTE + i])) return "a deliverer works";
-    for (unsigned i = 0; i < LOCALS; i++)
-        if (!w->p[P_LOCAL + i].alive || !local_idle(&w->p[P_LOCAL + i])) return "a worker works";
+    for (unsigned i = P_LOCAL; i < programs(w); i++)
+        if (!w->p[i].alive || !local_idle(&w->p[i])) return "a worker works";
     if (!clients_done(w)) return "clients have mail";
     if (queue_busy(w)) return queue_busy(w);
     if (!dispatch_idle(w)) return "dispatch knows of mail";

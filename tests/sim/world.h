@@ -395,8 +395,9 @@ bool local_idle(const struct process *p);
 void mailboxes_new(struct world *w);
 void mailboxes_free(struct world *w);
 void mailboxes_cut(struct world *w); /* the power fails */
-/* The domains with the lowest numbers are ours: user 0 and so on. */
-bool local_user(struct str domain, unsigned *user);
+/* In every third world the domains with the lowest numbers are ours: user 0 and so on. */
+bool local_user(const struct world *w, struct str domain, unsigned *user);
+unsigned programs(const struct world *w); /* how many there are: workers only where there are mailboxes */
 void queue_check_empty(struct world *w);
 
 #endif
