@@ -11,8 +11,8 @@ struct batch {
     const struct batch_ops *ops;
     void *ctx;
     struct arena *arena; /* texts and numbers of those that wait */
-    struct batch_job v[BATCH_MAX];
-    size_t n, rcpts;
+    struct batch_job *v;
+    size_t n, cap, rcpts;
     int64_t first, last; /* when the first that waits came; when the last sync was over, or -1 */
 };
 
@@ -28,6 +28,7 @@ struct batch *batch_new(const struct batch_ops *ops, void *ctx) {
 void batch_free(struct batch *b) {
     if (!b) return;
     arena_free(b->arena);
+    free(b->v);
     free(b);
 }
 
@@ -41,11 +42,12 @@ static bool is_full(const struct batch *b) {
 
 /* Copies what the job points to. False: no memory for it. */
 static bool keep(struct batch *b, const struct batch_job *j) {
-    struct batch_job *to = &b->v[b->n];
     size_t size = j->n * sizeof *j->index;
     uint32_t *index = arena_alloc(b->arena, size);
     struct str text = str_dup(b->arena, j->status.text);
     if (!index || (!text.p && j->status.text.n)) return false;
+    b->v = xgrow(b->v, &b->cap, b->n + 1, sizeof *b->v);
+    struct batch_job *to = &b->v[b->n];
     *to = *j;
     if (size) memcpy(index, j->index, size);
     to->index = index;

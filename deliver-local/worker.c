@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -55,8 +56,8 @@ struct worker {
     int64_t looked_us; /* when dispatch was last seen alive */
     bool busy;         /* a job was begun, its recipients are coming */
     uint32_t job, expected;
-    uint32_t index[RCPTS_MAX];
-    struct addr rcpt[RCPTS_MAX];
+    uint32_t *index; /* in the arena, as all of the job */
+    struct addr *rcpt;
     struct delivery delivery;
     struct str user, home, mailbox;
     uid_t uid;
@@ -130,6 +131,7 @@ static bool enter_cage(struct worker *w, struct status *s) {
         LOG_TROUBLE("cannot enter the cage of a worker: %s", why);
         leave(EX_OSERR);
     }
+    malloc_trim(0); /* the making of the cage left more behind than all that a worker needs */
     snprintf(w->wall, sizeof w->wall, "%s", wall);
     return true;
 }
@@ -277,6 +279,9 @@ static void on_local_job(void *ctx, struct channel *ch, const struct wire_local_
     w->home = str_dup(w->arena, m->home);
     w->mailbox = str_dup(w->arena, m->mailbox);
     w->expected = m->rcpts;
+    w->index = arena_alloc(w->arena, m->rcpts * sizeof *w->index);
+    w->rcpt = arena_alloc(w->arena, m->rcpts * sizeof *w->rcpt);
+    if (!w->index || !w->rcpt) refuse("a job too large for memory");
     w->delivery.message.rcpts = 0;
     w->busy = true;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """power.py - the proof on the real disk: power cuts, kill storms, a full disk, a disk that fails.
 
-    power.py cuts [--count N] [--fs ext4|xfs] [--mutant] [--images DIR] [--setting NAME=VALUE] [--seed N]
+    power.py cuts [--count N] [--fs ext4|xfs] [--mutant [queue|mailbox]] [--images DIR] [--setting NAME=VALUE] [--seed N]
     power.py storm [--minutes N]
     power.py full | inodes | errors
 
@@ -228,17 +228,32 @@ class Cuts:
         sink = Sink(behave={"RCPT": self.flaky})
         mx.routes(f"far.test smtp:[127.0.0.1]:{sink.port}\ndown.test smtp:[127.0.0.1]:{sink.port}\n")
         mx.start()
-        fault = self.mutant and Fault(mx.pids("queue")[0], "lie", "fsync,fdatasync,syncfs")
+        faults = self.lies(mx)
         load = Load(mx, RCPTS, senders=self.rng.choice((1, 3, 6)), pause=self.rng.choice((0, 0.005, 0.02)))
         cuts = [self.cut(mx, load, sink) for _ in range(count)]
         load.end()
-        if fault:
+        for fault in faults:
             self.total["lies"] += fault.end()
         mx.kill()
         sink.close()
         mx.disk.destroy()
         for cut in cuts:
             self.judge(cut)
+
+    def lies(self, mx):
+        """The mutants: syncs of queue, or of the workers of alice and bob, do nothing and say that they did."""
+        victims = mx.pids("queue")[:1] if self.mutant == "queue" else []
+        if self.mutant == "mailbox":
+            for user in ("alice", "bob"):
+                mx.send("a@c.test", f"{user}@mx.test", message("the worker of " + user))
+            mx.wait_event("stored", count=2)
+            victims = [p for p in mx.family() if self.is_worker(mx, p)]
+        return [Fault(p, "lie", "fsync,fdatasync,syncfs") for p in victims]
+
+    @staticmethod
+    def is_worker(mx, pid):
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return "deliver-local" in status and int(re.search(r"Uid:\s+(\d+)", status).group(1)) in mx.user_uid.values()
 
     def cut(self, mx, load, sink):
         time.sleep(self.rng.uniform(0.02, 0.35))
@@ -291,7 +306,7 @@ class Cuts:
         def now():
             return cut.delivered + of_sink(self.second_sink) + of_maildir(mx.mnt / "mail/alice", "alice@mx.test") \
                 + of_maildir(mx.mnt / "mail/bob", "bob@mx.test")
-        limit = 2 if self.mutant else 20
+        limit = 2 if self.mutant == "queue" else 20
         empty = wait_for(lambda: queue_is_empty(mx), limit, step=0.03)
         verdict = Verdict(cut.sent, cut.acked, now())
         if verdict.lost and not self.mutant:  # not yet delivered is not lost
@@ -597,7 +612,7 @@ def command():
     p.add_argument("--count", type=int, default=500)
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--fs", default="ext4", choices=("ext4", "xfs"))
-    p.add_argument("--mutant", action="store_true", help="syncs of queue do nothing: must lose mail")
+    p.add_argument("--mutant", nargs="?", const="queue", choices=("queue", "mailbox"), help="syncs of queue, or of mailboxes, do nothing: must lose mail")
     p.add_argument("--images", help="folder for disk images (default: /dev/shm)")
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     p.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
@@ -608,7 +623,7 @@ def long_cuts(args, rng):
     cuts = Cuts(images_folder(args.images), rng, fs=args.fs, mutant=args.mutant, **dict(s.split("=", 1) for s in args.setting))
     cuts.run(args.count, progress=True)
     if args.mutant:
-        ok(cuts.total["lost"], f"without syncs: {cuts.report()}")
+        ok(cuts.total["lost"], f"without syncs ({args.mutant}): {cuts.report()}")
     else:
         ok(cuts.good(), f"{args.fs}: {cuts.report()}", *cuts.stories[:5])
 

@@ -15,7 +15,7 @@ def t_cuts():
 
 def t_mutant():
     """The same with a queue whose syncs do nothing: this test is able to fail."""
-    cuts = Cuts(images_folder(), random.Random(SEED), mutant=True)
+    cuts = Cuts(images_folder(), random.Random(SEED), mutant="queue")
     cuts.run(3, seconds=6, each=3)
     ok(cuts.total["lost"] and cuts.total["lies"], f"without syncs mail is lost: {cuts.report()}")
 
