@@ -255,7 +255,7 @@ def rest(server, x):
 SYNCS, OPENS = ("fsync", "fdatasync", "sync_file_range", "syncfs"), ("open", "openat", "openat2", "creat")
 
 
-def calls(server, x, conns=20):
+def calls(server, x, conns=20, users=1):
     """System calls a message, by strace on all processes. It slows them, so fewer share a sync than in free running."""
     to = LOCAL_DOMAIN if server.mode != "relay" else DOMAIN
     count = 400 if x.short else 2000
@@ -264,7 +264,7 @@ def calls(server, x, conns=20):
         prefix = x.tools.prefix()
         x.sink.forget()
         server.homes()
-        r = x.tools.load(server.port, x=prefix, n=count, c=conns, m=1000, P=True, t=f"u0@{to}")
+        r = x.tools.load(server.port, x=prefix, n=count, c=conns, m=1000, P=True, u=users, t=f"u%u@{to}")
         if server.mode == "relay":
             x.sink.wait(prefix, r["recipients"], 60)
         else:
@@ -318,7 +318,8 @@ SCENARIOS = [
     Scenario("accept-50", "accept and hold, 50 senders", "hold", accept, "8 x rate", conns=50),
     Scenario("maildir-1", "1 KiB to the Maildir of one user", "maildir", local, "8 x rate, 1/6 CPU", users=1),
     Scenario("maildir-100", "1 KiB to the Maildirs of 100 users", "maildir", local, "6 x rate, 1/6 CPU", users=100),
-    Scenario("calls-maildir", "system calls a message, Maildir", "maildir", calls),
+    Scenario("calls-maildir", "system calls a message, Maildir of one user", "maildir", calls),
+    Scenario("calls-maildir-100", "system calls a message, Maildirs of 100 users", "maildir", calls, users=100),
     Scenario("mbox-1", "1 KiB to one mbox", "mbox", local, "5 x rate, 1/6 CPU", users=1),
     Scenario("tls-rsa", "new TLS sessions, STARTTLS, RSA-2048", None, handshakes, "2.5 x rate", certificate="rsa"),
     Scenario("tls-ecdsa", "new TLS sessions, STARTTLS, ECDSA P-256", None, handshakes, "2.5 x rate", certificate="ecdsa"),
