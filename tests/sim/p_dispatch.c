@@ -134,7 +134,7 @@ static void op_job(void *ctx, const struct sched_job *j) {
     for (size_t i = 0; i < j->rcpt_count; i++)
         TELL(p, to, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt);
     for (size_t i = 0; leaves_out(p->w, SHELL_MARK_EARLY) && i < j->rcpt_count; i++)
-        TELL(p, P_QUEUE, mark, .id = m->id, .index = j->rcpts[i].index, .state = 'D');
+        TELL(p, P_QUEUE, mark, .id = j->mail->id, .index = j->rcpts[i].index, .state = 'D');
 }
 
 /* The worker of each user is a process that comes back by itself; it is "started" when it is there. */
