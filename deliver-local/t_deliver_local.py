@@ -2,6 +2,8 @@
 """Mailboxes of a running suite, and the spawner alone, asked by a dispatch that has gone bad."""
 import os
 import pathlib
+import re
+import signal
 import socket
 import stat
 import sys
@@ -59,6 +61,11 @@ class Spawner:
         theirs.close()
         answer = self.dispatch.until("spawned")[-1][1]
         return answer, ours
+
+    def end_worker(self):
+        """kill -9, to the one that was started last."""
+        wait_for(lambda: "worker uid=" in self.program.lines(), 5)
+        os.kill(int(re.findall(r"worker uid=\d+ pid=(\d+)", self.program.lines())[-1]), signal.SIGKILL)
 
 
 def t_refusals():
@@ -131,6 +138,26 @@ def t_worker():
         c = begin()
         job(c, 4, "maildir:relative")
         same(c.until("result")[-1][1]["kind"], 1, "a mailbox that is no path: later")
+        # Many at once: stored, then told after one sync. The worker is killed somewhere in between; whatever it has told, the next
+        # one is asked for all of them again, as dispatch does with what was not told.
+        c = begin()
+        for n in range(20, 50):
+            job(c, n, f"maildir:{home}/Many")
+        new = home / "Many/new"
+        ok(wait_for(lambda: new.is_dir() and len(list(new.iterdir())) >= 10, 10), "a reader sees mail before or after the sync")
+        s.end_worker()
+        while c.next(5)[0]:
+            pass
+        read = next(new.iterdir())
+        read.rename(home / "Many/cur" / (read.name + ":2,S"))  # and the user reads one of them meanwhile
+        c = begin()
+        for n in range(20, 50):
+            job(c, n, f"maildir:{home}/Many")
+        kinds = [m[1]["kind"] for _ in range(30) for m in c.until("job_done") if "kind" in m[1]]
+        same(kinds, [0] * 30, "all are told as delivered")
+        files = list(new.iterdir()) + list((home / "Many/cur").iterdir())
+        same(len(files), 30, "and there once")
+        ok(all(f.read_bytes().endswith(b"\nSubject: w\n\nbody\n") for f in files), "whole")
         answer, _ = s.spawn(4711, 4711)
         same(answer["ok"], 1, "and the spawner goes on")
         ok(wait_for(lambda: "makes no sense" in s.program.lines(), 5), "the log says that dispatch is wrong")

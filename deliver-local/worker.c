@@ -320,7 +320,7 @@ static void end_round(struct worker *w) {
     int64_t due = batch_due(w->batch, now);
     if (due < 0) loop_timer_cancel(w->loop, &w->due);
     else if (!w->due.slot) loop_timer_in(w->loop, &w->due, due > now ? due - now : 0);
-    log_flush();
+    if (due < 0) log_flush(); /* what happened since the last sync is told with it: one write */
 }
 
 void worker_run(int channel_fd, uid_t uid, gid_t gid) {
