@@ -89,7 +89,7 @@ void batch_add(struct batch *b, const struct batch_job *j, int64_t now_ms) {
 
 int64_t batch_due(const struct batch *b, int64_t now_ms) {
     if (!b->n) return -1;
-    bool quiet = b->last < 0 || b->first < b->last || b->first - b->last >= BATCH_WAIT_MS;
+    bool quiet = b->last < 0 || b->first < b->last || b->first - b->last >= BATCH_QUIET_MS;
     return quiet ? now_ms : (b->first / BATCH_WAIT_MS + 1) * BATCH_WAIT_MS;
 }
 

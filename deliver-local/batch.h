@@ -7,7 +7,7 @@
  *   the sync failed              later for each recipient        the same as stored; it is written anew, not believed
  *
  * A job that could not be stored is reported at once. The others wait for a sync that serves all of them: at
- * once when there was none for BATCH_WAIT_MS (a message that comes alone waits for nobody), else at the next
+ * once when there was none for BATCH_QUIET_MS (a message that comes alone waits for nobody), else at the next
  * full BATCH_WAIT_MS of the clock, so that the workers of many users ask their file system at the same moment
  * and share its commits; or when BATCH_MAX wait. A worker vouches for the mail of its own user only: to
  * believe one user's process about another's mail would give it what its cage denies. */
@@ -17,7 +17,7 @@
 #include "common/qid.h"
 #include "common/status.h"
 
-enum { BATCH_WAIT_MS = 250, BATCH_MAX = 200, BATCH_RCPTS_MAX = 5000 };
+enum { BATCH_WAIT_MS = 500, BATCH_QUIET_MS = 2000, BATCH_MAX = 200, BATCH_RCPTS_MAX = 5000 };
 
 struct batch_job {
     uint32_t job;

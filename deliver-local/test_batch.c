@@ -66,16 +66,16 @@ static void alone_at_once_together_later(void **state) {
     TOLD(t, "sync 1:250/11x ");
     add(b, 2, 250, 1020);
     add(b, 3, 250, 1030);
-    assert_int_equal(batch_due(b, 1030), 1250); /* of all workers at the same moment */
-    batch_run(b, 1249);
+    assert_int_equal(batch_due(b, 1030), 1500); /* of all workers at the same moment */
+    batch_run(b, 1499);
     TOLD(t, "");
-    batch_run(b, 1250);
+    batch_run(b, 1500);
     TOLD(t, "sync 2:250/21x 3:250/31x ");
-    add(b, 4, 250, 1499);
-    assert_int_equal(batch_due(b, 1499), 1500);
-    batch_flush(b, 1499);
+    add(b, 4, 250, 1999);
+    assert_int_equal(batch_due(b, 1999), 2000);
+    batch_flush(b, 1999);
     TOLD(t, "sync 4:250/41x ");
-    batch_flush(b, 1499);
+    batch_flush(b, 1999);
     TOLD(t, "");
     add(b, 5, 250, 5000);
     assert_int_equal(batch_due(b, 5000), 5000);
