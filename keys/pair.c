@@ -54,10 +54,10 @@ size_t pair_certificates(struct str pem, struct str *v, size_t max, struct buf *
     BIO_free(bio);
     bool end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
     if (end) ERR_clear_error();
+    if (ok && !end) ok = fails(why, "holds a certificate that cannot be read");
     if (ok && n == 0)
         ok = fails(why,
                    "holds no certificate: a PEM file that begins with -----BEGIN CERTIFICATE----- is wanted");
-    else if (ok && !end) ok = fails(why, "holds a certificate that cannot be read");
     for (; !ok && n > 0; n--) free((char *)(uintptr_t)v[n - 1].p);
     return n;
 }

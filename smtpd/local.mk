@@ -81,7 +81,8 @@ smtpd_tests = \
 	smtpd/test_session \
 	smtpd/test_shell \
 	smtpd/test_splits \
-	smtpd/test_submission
+	smtpd/test_submission \
+	smtpd/test_tls
 check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_limits_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
@@ -94,6 +95,7 @@ smtpd_test_proxy_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_session_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_submission_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_shell_LDADD = $(TEST_LIBS)
+smtpd_test_tls_LDADD = smtpd/libsmtpdtls.a keys/libkeys.a $(TEST_LIBS) $(SSL_LIBS)
 
 # The fuzz twin: ./configure CC=clang --enable-fuzz; smtpd/fuzz_session -dict=smtpd/fuzz_session.dict -max_total_time=60
 EXTRA_DIST += smtpd/fuzz_line.dict smtpd/fuzz_proxy.dict smtpd/fuzz_session.dict

@@ -27,7 +27,8 @@ struct world {
     const char *why;
     struct status fate; /* what commits are answered with */
     uint32_t begun, committed, aborted, rejects, received, not_received, early;
-    uint32_t tls_starts;
+    uint32_t tls_starts, tls_ends;
+    bool tls_answers; /* handshakes succeed as soon as they are answered like all else */
     uint32_t rcpts; /* of the last commit */
     bool hold;
     char redirect[400], first_rcpt[400], first_orcpt[400];

@@ -59,6 +59,24 @@ void files_hand(const struct config *c, uint32_t generation, struct channel *key
     SEND(keys, key_files, .generation = generation);
 }
 
+struct trouble {
+    struct buf *name, *why;
+};
+
+static void try_file(void *ctx, uint16_t pair, enum key_part part, struct str path) {
+    struct trouble *t = ctx;
+    if (t->why->n || part == KEY_SPARE) return; /* that one is made by keys */
+    int fd = open_file(path, part, t->why);
+    if (fd >= 0) close(fd);
+    else buf_add(t->name, path);
+}
+
+bool files_trouble(const struct config *c, struct buf *name, struct buf *why) {
+    struct trouble t = {name, why};
+    each_file(c, try_file, &t);
+    return why->n > 0;
+}
+
 /* ---- Watching ---- */
 
 static uint64_t mix(uint64_t sum, const void *p, size_t n) {

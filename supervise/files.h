@@ -14,6 +14,8 @@ struct files {
 
 /* Opens all, and sends them: key_file for each, key_absent for what cannot be opened, key_files. */
 void files_hand(const struct config *c, uint32_t generation, struct channel *keys);
+/* The first file that cannot be used, and why; false: there is none. */
+bool files_trouble(const struct config *c, struct buf *name, struct buf *why);
 /* Looks again. True: they are other than when they were handed, and did not change since the last look, so nobody is
  * writing them just now. The first look says false. */
 bool files_changed(struct files *f, const struct config *c);

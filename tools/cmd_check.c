@@ -9,6 +9,7 @@
 #include "lookup/senders.h"
 #include "supervise/child.h"
 #include "supervise/dirs.h"
+#include "supervise/files.h"
 #include "supervise/listen.h"
 #include "tools/command.h"
 
@@ -238,6 +239,15 @@ static void check_ports(struct check *k) {
     listen_free(&fresh);
 }
 
+static void check_certificates(struct check *k) {
+    char name_mem[1100], why_mem[300];
+    struct buf name = BUF(name_mem), why = BUF(why_mem);
+    if (geteuid() != 0 || !files_trouble(k->c, &name, &why)) return; /* others may not read keys */
+    const char *file = buf_cstr(&name);
+    bool authorities = strcmp(file, k->c->client_authorities) == 0;
+    problem(k, authorities ? "client-authorities" : "certificates", file, buf_cstr(&why));
+}
+
 static void check_name(struct check *k, const char *setting) {
     const char *name = config_text(k->c, setting);
     if (!strchr(name, '.'))
@@ -247,7 +257,7 @@ static void check_name(struct check *k, const char *setting) {
 }
 
 static void (*const checks[])(struct check *) = {
-    check_accounts, check_directories, check_tables, check_programs, check_ports,
+    check_accounts, check_directories, check_tables, check_programs, check_ports, check_certificates,
 };
 
 static int check_all(struct check *k) {
