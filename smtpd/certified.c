@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { SIGN_CONTENT_MAX = 512 };
+enum { SIGN_CONTENT_MAX = 512, PATIENCE_MS = 10000 };
 
 /* The next process of keys in turn that can take it. */
 static int ask_keys(void *ctx, uint32_t tag, uint64_t key, uint16_t scheme, struct str content) {
@@ -16,6 +16,21 @@ static int ask_keys(void *ctx, uint32_t tag, uint64_t key, uint16_t scheme, stru
         return (int)channel_instance(ch);
     }
     return -1;
+}
+
+/* Mail matters more than its protection on the way: without keys it is taken in the clear. */
+static void give_up(void *ctx) {
+    struct shell *sh = ctx;
+    if (sh->certified) return;
+    LOG_TROUBLE("keys has told no certificates for %d seconds: mail is taken without TLS until it does",
+                PATIENCE_MS / 1000);
+    sh->certified = true;
+    shell_accepting(sh);
+}
+
+void certified_wait(struct shell *sh) {
+    sh->uncertified = (struct timer){.fn = give_up, .ctx = sh};
+    loop_timer_in(sh->me->loop, &sh->uncertified, PATIENCE_MS);
 }
 
 bool certified_prepare(struct shell *sh) {

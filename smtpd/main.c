@@ -143,6 +143,10 @@ static bool prepare(struct self *me) {
     return guest_prepare(sh) && certified_prepare(sh);
 }
 
+static void begin(struct self *me) {
+    certified_wait(me->state);
+}
+
 static void on_listener(struct self *me, int fd, enum listener_kind kind, struct str name) {
     struct shell *sh = me->state;
     int on = 1, flags = fcntl(fd, F_GETFL);
@@ -270,6 +274,7 @@ static const struct program smtpd = {
     .purpose = "Receives mail by SMTP and hands it to queue as sealed messages.",
     .handlers = &handlers,
     .prepare = prepare,
+    .begin = begin,
     .peer = on_peer,
     .peer_gone = on_peer_gone,
     .drained = on_drained,

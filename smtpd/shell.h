@@ -108,6 +108,7 @@ struct shell {
     uint32_t auth_tags;
     struct channel *keys[KEYS_MAX];
     size_t keys_n, keys_next;
+    struct timer uncertified;
     bool certified; /* keys has told its certificates, or that there are none */
     bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
@@ -164,6 +165,7 @@ void names_lost(struct shell *sh);
 void names_answer(void *ctx, struct channel *ch, const struct wire_name_answer *m, int fd);
 /* certified.c: certificates from keys, signatures by keys. */
 bool certified_prepare(struct shell *sh);
+void certified_wait(struct shell *sh); /* for the first certificates, not for ever */
 bool certified_peer(struct shell *sh, struct channel *ch);      /* true: it is one of keys */
 bool certified_peer_gone(struct shell *sh, struct channel *ch); /* likewise */
 void certified_settings(struct shell *sh);

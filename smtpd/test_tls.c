@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -255,6 +256,28 @@ static void refuses_the_weak(void **state) {
     part(&b);
 }
 
+/* A client that sends nothing but KeyUpdate cannot keep the process. */
+static void key_updates_do_not_hold_us(void **state) {
+    struct both b;
+    char text[8];
+    size_t sent = 0;
+    int size = 8 << 20;
+    meet(&b, NULL);
+    setsockopt(b.fd[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+    assert_true(shake(&b));
+    while (SSL_key_update(b.client, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 && SSL_do_handshake(b.client) == 1)
+        sent++;
+    assert_true(sent > 100);
+    assert_int_equal(tls_read(b.tls, text, sizeof text), 0);
+    int left = 0;
+    assert_int_equal(ioctl(b.fd[0], FIONREAD, &left), 0);
+    if (sent * 27 > 400000) assert_true(left > 0); /* as much as the kernel let us queue */
+    while (tls_read(b.tls, text, sizeof text) == 0 && ioctl(b.fd[0], FIONREAD, &left) == 0 && left) {
+    }
+    assert_true(tls_done(b.tls));
+    part(&b);
+}
+
 /* ---- Tickets ---- */
 
 static SSL_SESSION *kept;
@@ -445,6 +468,7 @@ int main(void) {
         cmocka_unit_test(many_wait),
         cmocka_unit_test(binds),
         cmocka_unit_test(changes_sets),
+        cmocka_unit_test(key_updates_do_not_hold_us),
     };
     return cmocka_run_group_tests_name("tls", tests, begin, NULL);
 }

@@ -20,6 +20,7 @@ enum {
     NOBODY = -1,
     JOBS_MAX = 1024, /* handshakes in flight to keys; each has a stack of 32 KiB while it waits */
     SIGNATURE_ROOM = 1024,
+    READ_BUDGET = 256 * 1024,
     TICKET_NAME = 16,
     TICKET_KEY = 32,
     TICKET_SECRET = TICKET_NAME + 2 * TICKET_KEY,
@@ -39,6 +40,7 @@ struct tls {
     struct certs *certs;       /* during the handshake */
     struct question *question; /* during the handshake */
     bool done, failed, more, starved;
+    size_t budget; /* octets that this call may still take from the socket */
     const char *why;
     struct tls *next_starved;
 };
@@ -292,6 +294,20 @@ bool tls_prepare(tls_asker *ask, void *ctx) {
 
 /* ---- A connection ---- */
 
+/* OpenSSL reads on while records come that are no data for us (KeyUpdate, above all): nobody may keep the process with
+ * them. The rest stays in the kernel, and the loop comes back for it. */
+static long on_bio(BIO *bio, int what, const char *mem, size_t n, int argi, long argl, int ret,
+                   size_t *done) {
+    struct tls *t = (struct tls *)BIO_get_callback_arg(bio);
+    if (what == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0 && done) {
+        t->budget -= *done < t->budget ? *done : t->budget;
+    } else if (what == BIO_CB_READ && t->budget == 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    return ret;
+}
+
 struct tls *tls_new(int fd, void *owner) {
     if (!server.certs) return NULL;
     struct tls *t = xmalloc(sizeof *t);
@@ -305,6 +321,8 @@ struct tls *tls_new(int fd, void *owner) {
     t->certs = certs_ref(server.certs);
     t->question = xmalloc(sizeof *t->question);
     SSL_set_app_data(t->ssl, t);
+    BIO_set_callback_ex(SSL_get_rbio(t->ssl), on_bio);
+    BIO_set_callback_arg(SSL_get_rbio(t->ssl), (char *)t);
     SSL_set_accept_state(t->ssl);
     if (server.fingerprint_n || certs_has_authorities(t->certs))
         SSL_set_verify(t->ssl, SSL_VERIFY_PEER, NULL);
@@ -353,6 +371,7 @@ enum tls_step tls_handshake(struct tls *t) {
     if (t->failed) return TLS_FAILED;
     ERR_clear_error();
     server.running = t;
+    t->budget = READ_BUDGET;
     int r = SSL_do_handshake(t->ssl);
     server.running = NULL;
     if (r == 1) {
@@ -389,6 +408,7 @@ ssize_t tls_read(struct tls *t, char *mem, size_t max) {
     size_t n = 0;
     if (t->failed) return -1;
     ERR_clear_error();
+    t->budget = READ_BUDGET;
     int r = SSL_read_ex(t->ssl, mem, max, &n);
     t->more = r == 1;
     if (r == 1) return (ssize_t)n;
