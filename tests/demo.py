@@ -34,8 +34,11 @@ def run(once):
         print("  (not root: all programs run under your own UID, inside seccomp and Landlock; run as root to see the real UIDs)")
     table(mx)
 
-    reply = mx.send("stranger@example.net", "alice@demo.test", message("by SMTP", body="Hello by SMTP.\r\n"))
-    title(f"A message by SMTP: {reply[0]} {reply[1]}")
+    with mx.smtp() as s:
+        s.cmd("EHLO client.example")
+        s.starttls()
+        reply = s.send("stranger@example.net", ["alice@demo.test"], message("by SMTP", body="Hello by SMTP.\r\n"))
+        title(f"A message by SMTP, {s.sock.version()} by STARTTLS: {reply[0]} {reply[1]}")
     if not mx.wait_mail("alice", 1) or not mx.wait_event("retired"):
         raise SystemExit(f"demo: it did not arrive; the log:\n{mx.log()[-4000:]}")
     show(mx, "SMTP", 1)

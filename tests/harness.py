@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -410,6 +411,21 @@ class Smtp:
     def cmd(self, line):
         self.raw(line + "\r\n")
         return self.reply()
+
+    def starttls(self, context=None, name=None):
+        """After EHLO: goes on under TLS, by default believing any certificate. Gives the reply."""
+        r = self.cmd("STARTTLS")
+        if r[0] == 220:
+            self.secure(context, name)
+        return r
+
+    def secure(self, context=None, name=None):
+        if not context:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.file.close()
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+        self.file = self.sock.makefile("rb")
 
     def send(self, sender, rcpts, data, helo="client.test", params=""):
         self.cmd(f"EHLO {helo}")

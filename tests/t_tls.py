@@ -12,19 +12,12 @@ def starttls(mx, context=None, name="mx.test", port=None, ehlo=True):
     """A session under TLS, begun with STARTTLS."""
     s = Smtp(mx.address, port or mx.port)
     s.cmd("EHLO client.test")
-    r = s.cmd("STARTTLS")
+    r = s.starttls(context, name)
     if r[0] != 220:
         raise RuntimeError(f"STARTTLS: {r}")
-    secure(s, context or trusting(), name)
     if ehlo:
         s.ehlo = s.cmd("EHLO client.test")
     return s
-
-
-def secure(s, context, name):
-    s.file.close()
-    s.sock = context.wrap_socket(s.sock, server_hostname=name)
-    s.file = s.sock.makefile("rb")
 
 
 def t_self_signed():
@@ -68,7 +61,7 @@ def t_self_signed():
 
 def implicit(mx, port, context=None, name="mx.test"):
     s = Smtp(mx.address, port, greet=False)
-    secure(s, context or trusting(), name)
+    s.secure(context, name)
     s.greeting = s.reply()
     return s
 
