@@ -286,8 +286,10 @@ static void secured(struct conn *c) {
 void conn_secure(struct conn *c) {
     if (!c->tls || !c->session || tls_done(c->tls)) return;
     enum tls_step step = tls_handshake(c->tls);
-    c->reading = step == TLS_READ;
+    /* Most clients are silent while keys works: EPOLLIN is taken back only when it fires (on_ready). */
+    if (step != TLS_WAIT) c->reading = step == TLS_READ;
     c->writing = step == TLS_WRITE;
+    c->waiting = step == TLS_WAIT;
     if (step == TLS_FAILED) insecure(c, tls_why(c->tls));
     else if (step == TLS_DONE) secured(c);
 }
@@ -339,11 +341,14 @@ static void drain_linger(struct conn *c) {
     if (k <= 0 || c->linger_octets > LINGER_OCTETS) c->gone = true;
 }
 
-/* As many records as there are. */
+/* What OpenSSL has at hand; of the data of a message as many records as there are. */
 static void read_tls(struct conn *c, size_t want) {
     size_t n = 0;
-    ssize_t k = 1;
-    while (n < want && (k = tls_read(c->tls, c->sh->read_mem + n, want - n)) > 0) n += (size_t)k;
+    ssize_t k;
+    do {
+        k = tls_read(c->tls, c->sh->read_mem + n, want - n);
+        if (k > 0) n += (size_t)k;
+    } while (k > 0 && n < want && (tls_more(c->tls) || session_in_data(c->session)));
     c->octets_read += (uint32_t)n;
     if (n) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, n});
     if (k < 0) conn_lost(c, tls_why(c->tls));
@@ -376,7 +381,8 @@ static void on_ready(void *ctx, uint32_t ready) {
     }
     if (securing(c) && !c->out && c->session) {
         /* Hung up while keys works: nothing else would tell. */
-        if (!c->reading && !c->writing && (ready & (EPOLLERR | EPOLLHUP))) conn_lost(c, "connection lost");
+        if (c->waiting && (ready & (EPOLLERR | EPOLLHUP))) conn_lost(c, "connection lost");
+        else if (c->waiting) c->reading = false;
         else conn_secure(c);
         conn_settle(c);
         return;

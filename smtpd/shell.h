@@ -28,6 +28,7 @@ struct conn {
     bool reading; /* the watch has EPOLLIN */
     bool closing, lingering, gone;
     bool greeted;    /* 220 was said */
+    bool waiting;    /* a handshake waits for keys */
     bool writing;    /* a handshake waits until it can write */
     bool tls_wanted; /* to begin as soon as our last word in the clear has left */
     struct tls *tls; /* NULL: in the clear */
@@ -165,7 +166,7 @@ void names_lost(struct shell *sh);
 void names_answer(void *ctx, struct channel *ch, const struct wire_name_answer *m, int fd);
 /* certified.c: certificates from keys, signatures by keys. */
 bool certified_prepare(struct shell *sh);
-void certified_wait(struct shell *sh); /* for the first certificates, not for ever */
+void certified_wait(struct shell *sh);                          /* for the first certificates, not for ever */
 bool certified_peer(struct shell *sh, struct channel *ch);      /* true: it is one of keys */
 bool certified_peer_gone(struct shell *sh, struct channel *ch); /* likewise */
 void certified_settings(struct shell *sh);

@@ -410,7 +410,7 @@ ssize_t tls_read(struct tls *t, char *mem, size_t max) {
     ERR_clear_error();
     t->budget = READ_BUDGET;
     int r = SSL_read_ex(t->ssl, mem, max, &n);
-    t->more = r == 1;
+    t->more = r == 1 && SSL_has_pending(t->ssl);
     if (r == 1) return (ssize_t)n;
     int error = SSL_get_error(t->ssl, r);
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return 0;
