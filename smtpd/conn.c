@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum {
+    HELD_MAX = 16384,    /* replies that wait for others of their group */
     COMMAND_READ = 8192, /* between messages: little to hold when a question stops the session */
     LINGER_MS = 2000,    /* after our last word: time for the client to read it */
     LINGER_OCTETS = 1 << 20,
@@ -49,32 +50,49 @@ static ssize_t put(struct conn *c, struct str bytes) {
 static bool push(struct conn *c) {
     while (c->out_at < c->out_n && c->fd >= 0) {
         ssize_t k = put(c, (struct str){c->out + c->out_at, c->out_n - c->out_at});
-        if (k == 0) return false;
+        if (k == 0) {
+            c->blocked = true;
+            return false;
+        }
         if (k < 0) break;
         c->out_at += (size_t)k;
     }
+    c->blocked = false;
     free(c->out);
     c->out = NULL;
     c->out_n = c->out_at = 0;
     return true;
 }
 
+static void keep(struct conn *c, struct str bytes) {
+    if (!bytes.n) return;
+    c->out = xrealloc(c->out, c->out_n + bytes.n);
+    memcpy(c->out + c->out_n, bytes.p, bytes.n);
+    c->out_n += bytes.n;
+}
+
+/* Replies to a group of commands leave together (RFC 2920 3.2): those of MAIL and of the first recipients wait while
+ * lookup is asked about the others. */
 static bool op_send(void *ctx, struct str bytes) {
     struct conn *c = ctx;
     size_t done = 0;
     if (securing(c) || (c->secure && !c->tls))
         return true; /* the client does not listen to words in the clear any more */
-    while (!c->out && c->fd >= 0 && done < bytes.n) {
+    if (c->fd < 0) return true;
+    if (c->out || c->asked) {
+        keep(c, bytes);
+        if (c->asked && !c->blocked && c->out_n < HELD_MAX) return true;
+        return !c->blocked && push(c);
+    }
+    while (done < bytes.n) {
         ssize_t k = put(c, str_sub(bytes, done, bytes.n));
         if (k == 0) break;
         if (k < 0) return true;
         done += (size_t)k;
     }
-    if (c->fd < 0 || done == bytes.n) return true;
-    c->out = xrealloc(c->out, c->out_n + bytes.n - done);
-    memcpy(c->out + c->out_n, bytes.p + done, bytes.n - done);
-    c->out_n += bytes.n - done;
-    return false;
+    c->blocked = done < bytes.n;
+    keep(c, str_sub(bytes, done, bytes.n));
+    return !c->blocked;
 }
 
 /* The handshake has failed; OpenSSL has sent its alert. */
@@ -295,6 +313,8 @@ void conn_secure(struct conn *c) {
 }
 
 void conn_settle(struct conn *c) {
+    bool over = !c->session || session_over(c->session);
+    if (c->out && !c->blocked && (!c->asked || over)) push(c);
     if (c->tls_wanted && !c->out && c->fd >= 0 && c->session && !session_over(c->session)) begin_tls(c);
     if (c->session && session_over(c->session)) {
         end_session(c);
@@ -312,8 +332,8 @@ void conn_settle(struct conn *c) {
     guest_account(c);
     if (c->fd < 0 || c->lingering) return;
     if (securing(c) && c->session) {
-        watch_set(c->watch,
-                  (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->writing || c->out ? (uint32_t)EPOLLOUT : 0u));
+        watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) |
+                                (c->writing || c->blocked ? (uint32_t)EPOLLOUT : 0u));
         return;
     }
     bool want = c->session && session_wants(c->session);
@@ -323,7 +343,8 @@ void conn_settle(struct conn *c) {
     c->reading = c->reading || want;
     /* What OpenSSL has read already no socket tells: one that can be written wakes us too. */
     bool again = want && c->tls && tls_more(c->tls);
-    watch_set(c->watch, (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->out || again ? (uint32_t)EPOLLOUT : 0u));
+    watch_set(c->watch,
+              (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->blocked || again ? (uint32_t)EPOLLOUT : 0u));
 }
 
 void conn_lost(struct conn *c, const char *why) {

@@ -39,7 +39,8 @@ struct conn {
     struct timer timer;
     int64_t deadline;
     int64_t since_ns;
-    char *out; /* replies that the kernel did not take yet */
+    char *out; /* replies that wait: for those of open questions, or (blocked) for the kernel */
+    bool blocked;
     size_t out_n, out_at;
     uint32_t naming; /* 1 + where it stands among those that wait for their names */
     uint32_t naming_tag;
