@@ -437,6 +437,10 @@ static bool check_relay_domains(const struct config *c, struct buf *why) {
     return true;
 }
 
+static bool check_etrn_domains(const struct config *c, struct buf *why) {
+    return check_domains(c, &c->etrn_domains, true, why);
+}
+
 static bool needs_path(const char *path, struct buf *why) {
     if (*path) return true;
     buf_adds(why, "needs an absolute path");
@@ -611,6 +615,7 @@ static const struct check {
     {"origin", check_origin},
     {"local-domains", check_local_domains},
     {"relay-domains", check_relay_domains},
+    {"etrn-domains", check_etrn_domains},
     {"spool-directory", check_spool},
     {"drop-directory", check_drop},
     {"state-directory", check_state},

@@ -84,7 +84,8 @@ struct rules {
     struct str header[RULE_HEADERS_MAX];
 };
 
-/* Appends one rule. False: *why says which word is wrong, and the remedy; r is unchanged. All memory from a. */
+/* Appends one rule. False: *why says which word is wrong, and the remedy; r is unchanged. All memory from
+ * a. */
 bool rules_add(struct rules *r, struct str text, struct arena *a, struct buf *why);
 bool rules_same(const struct rules *a, const struct rules *b); /* the same texts in the same order */
 

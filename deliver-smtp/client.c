@@ -367,6 +367,12 @@ static struct status objection(struct client *c) {
         return status_make(451, "4.3.0", "the message cannot be read from the spool");
     if (t.stray)
         return status_make(554, "5.6.0", "the message holds a bare CR, a bare LF or a NUL and is not sent");
+    /* RFC 8689 4.2.1: only over TLS with a verified host, and this client has no TLS at all. A report is not held back
+     * for it (section 5). */
+    if (c->mail->require_tls && c->mail->sender.n)
+        return status_make(550, "5.7.10",
+                           "the sender asks for TLS on the whole way (REQUIRETLS), which this host does not use towards "
+                           "others");
     if (s->size_limit && c->mail->size > s->size_limit) /* RFC 1870 6.2 */
         return status_make(552, "5.3.4", "the message is larger than the receiving host takes");
     c->eight_bit = t.eight_bit;

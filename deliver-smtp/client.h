@@ -57,6 +57,7 @@ struct client_mail {
     struct str envid;  /* plain; or empty */
     bool eight_bit;    /* declared BODY=8BITMIME by whoever gave it */
     bool utf8;         /* SMTPUTF8 (RFC 6531) was declared: header and envelope may go beyond ASCII */
+    bool require_tls;  /* REQUIRETLS (RFC 8689) was asked for */
     struct str prefix; /* header fields in front of the data, CRLF lines */
     uint64_t size;     /* octets of prefix and data together */
     struct client_rcpt *rcpts;

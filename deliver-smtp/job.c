@@ -35,6 +35,7 @@ struct job *job_new(const struct wire_job *m, int fd) {
                                    .envid = str_dup(j->arena, m->envid),
                                    .eight_bit = m->body & 1,
                                    .utf8 = m->body & 2,
+                                   .require_tls = m->body & 4,
                                    .prefix = str_dup(j->arena, m->prefix),
                                    .size = m->size,
                                    .arena = j->arena,

@@ -52,6 +52,14 @@ static const struct story stories[] = {
        "RCPT TO:<r0@b.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+3Dy+20@o.test\r\nRCPT "
        "TO:<r1@b.test>\r\nDATA\r\n" STUFFED "QUIT\r\n",
      "ready|0:250 2.0.0 taken|1:250 2.0.0 taken|settled alive|over"},
+    {"REQUIRETLS, and no TLS (RFC 8689 4.2.1)",
+     1,
+     1,
+     "Subject: secret\r\n\r\nx\r\n",
+     {HELLO, "221 bye\r\n"},
+     E "QUIT\r\n",
+     "ready|0:550 5.7.10 the sender asks for TLS on the whole way (REQUIRETLS), which this host does not use towards "
+     "others|settled alive|over"},
     {"a header beyond ASCII, declared, and a host that takes it",
      1,
      1,
@@ -456,6 +464,7 @@ static void begin(struct play *p) {
     p->rcpts[0].orcpt = STR("rfc822;x=y @o.test");
     p->mail = (struct client_mail){.sender = STR("s@a.test"),
                                    .utf8 = str_starts_nocase(p->text, STR("Subject: \xc3")),
+                                   .require_tls = str_starts_nocase(p->text, STR("Subject: secret")),
                                    .ret = 2,
                                    .envid = STR("a+b c"),
                                    .size = p->text.n,

@@ -95,6 +95,8 @@ static const struct meaning {
     {4, -1, "The recipient's mail system could not be reached."},
     {5, -1, "The two mail systems did not understand each other."},
     {6, -1, "The recipient's system cannot take this kind of content."},
+    {7, 10, "The message asked to travel under TLS only (REQUIRETLS), and no such way leads to the recipient's system."},
+    {7, 30, "The message asked to travel under TLS only (REQUIRETLS), which the recipient's system does not promise."},
     {7, -1, "The recipient's system refused the message by its own rules. What it said above tells more."},
     {-1, -1, "The recipient's system refused the message. What it said above tells more."},
 };

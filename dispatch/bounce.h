@@ -24,6 +24,7 @@ struct bounce {
     struct str envid;          /* of MAIL, without xtext; or empty */
     bool cut;                  /* the header was longer */
     bool full;                 /* header is the whole message */
+    bool require_tls;          /* it came with REQUIRETLS: so does this (RFC 8689 5) */
     bool utf8;                 /* it came with SMTPUTF8: so does this (RFC 6533) */
     const struct sched_failed *failed; /* at least one; all with the same action */
     size_t count;

@@ -184,7 +184,7 @@ static bool send_report(struct shell *sh, const struct bounce *b, struct str tex
     buf_adds(&trace, "\r\n");
     if (trace.failed) trace.n = 0;
     SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE,
-         .body = (uint8_t)(eight | (b->utf8 ? 2 : 0)), .origin = STR("failure report"), .about = b->about);
+         .body = (uint8_t)(eight | (b->utf8 ? 2 : 0) | (b->require_tls ? 4 : 0)), .origin = STR("failure report"), .about = b->about);
     SEND(sh->queue, mail_rcpt, .id = b->id, .index = 0, .rcpt = b->sender);
     if (!send_chunks(sh, b->id, text)) {
         SEND(sh->queue, mail_abort, .id = b->id);
@@ -201,7 +201,9 @@ static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sch
     struct shell *sh = ctx;
     bool eight, ok = false;
     if (!sh->queue || !sh->lease || sh->serial == UINT32_MAX) return false;
-    bool full = mail->ret == 1 && v[0].action == SCHED_HAS_FAILED;
+    /* RFC 8689 5: what must only travel under TLS is not sent back whole, and its report asks for the same. */
+    bool require_tls = mail->body & 4;
+    bool full = mail->ret == 1 && !require_tls && v[0].action == SCHED_HAS_FAILED;
     char *header = xmalloc(full ? BOUNCE_FULL_MAX : BOUNCE_HEADER_MAX);
     struct bounce b = {.hostname = str_of(sh->me->config->hostname),
                        .id = {sh->lease, ++sh->serial},
@@ -212,6 +214,7 @@ static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sch
                        .prefix = mail->prefix,
                        .envid = mail->envid,
                        .utf8 = mail->body & 2,
+                       .require_tls = require_tls,
                        .failed = v,
                        .count = n};
     b.full = full && read_full(mail, header, &b.header);

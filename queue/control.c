@@ -68,9 +68,10 @@ static bool put_envelope(struct buf *b, const struct control *c, uint32_t *chain
              (unsigned long long)c->size, c->data_crc, c->rcpt_count, about ? qid_format(c->about).c : "-");
     put_text(&p, " sender=", c->sender);
     put_text(&p, " origin=", c->origin);
-    if (c->ret || c->envid.n) {
+    if (c->ret || c->envid.n || c->after) {
         buf_addf(&p, " ret=%u", c->ret);
         put_text(&p, " envid=", c->envid);
+        if (c->after) buf_addf(&p, " after=%llu", ms(c->after));
     }
     return put_built(b, 'E', &p, chain);
 }
@@ -236,7 +237,8 @@ static bool read_dsn(struct str s, struct control *c) {
     uint32_t ret;
     if (!number32(&s, " ret=", 255, &ret)) return false;
     c->ret = (uint8_t)ret;
-    return text_of(&s, " envid=", CONTROL_ENVID_MAX, &c->envid) && s.n == 0;
+    if (!text_of(&s, " envid=", CONTROL_ENVID_MAX, &c->envid)) return false;
+    return s.n == 0 || (time_of(&s, " after=", &c->after) && s.n == 0);
 }
 
 static bool read_envelope(struct str s, struct control *c) {
@@ -388,6 +390,7 @@ static void apply_order(struct control *c, uint32_t filled, struct str payload) 
     c->held = o.op == CONTROL_HOLD || (o.op == CONTROL_REQUEUE && c->held);
     c->expired |= o.op == CONTROL_EXPIRE;
     for (uint32_t i = 0; o.op == CONTROL_REQUEUE && i < filled; i++) {
+        if (c->rcpts[i].state == 'N') c->rcpts[i].next = 0;
         if (c->rcpts[i].state != 'L') continue;
         c->rcpts[i].attempts = 0;
         c->rcpts[i].next = o.at;
@@ -403,6 +406,7 @@ static const char *fill(struct str bytes, struct qid id, struct control *c) {
         if (r.type == 'R' || r.type == 'S') {
             struct control_rcpt *rcpt = &c->rcpts[filled];
             if (!read_rcpt(r.payload, rcpt)) return "a recipient is malformed";
+            if (r.type == 'R') rcpt->next = c->after;
             if (r.type == 'S' && rcpt->parent >= filled) return "a recipient was made from none";
             filled++;
         }
@@ -420,7 +424,7 @@ static void sum_up(struct control *c) {
         const struct control_rcpt *r = &c->rcpts[i];
         if (r->state != 'N' && r->state != 'L') continue;
         c->pending++;
-        int64_t due = r->state == 'N' || c->expired ? 0 : r->next;
+        int64_t due = c->expired ? 0 : r->next;
         if (due < c->next) c->next = due;
     }
 }

@@ -13,8 +13,9 @@
  *
  * The head, written once, in this order:
  *     V  version=1 id=ID
- *     E  arrival=MS body=N size=OCTETS crc=HEX8 rcpts=N about=ID|- sender=TEXT origin=TEXT [ret=N envid=TEXT]
- *        size and crc are those of the data file; ret and envid (RFC 3461) are left out when not given
+ *     E  arrival=MS body=N size=OCTETS crc=HEX8 rcpts=N about=ID|- sender=TEXT origin=TEXT [ret=N envid=TEXT [after=MS]]
+ *        size and crc are those of the data file; ret and envid (RFC 3461) are left out when not given, and
+ *        so is after: nothing is to be sent before that time (RFC 4865)
  *     H  the header fields that Postern adds, raw CRLF lines (left out when there are none)
  *     R  parent=- notify=N rcpt=TEXT orcpt=TEXT       one for each recipient, numbered from 0 in their order
  *     C  complete                                     the commit record: without it nothing was accepted
@@ -72,6 +73,7 @@ struct control {
     uint32_t data_crc;
     uint8_t body; /* bits, as in wire.def */
     uint8_t ret;  /* RFC 3461: 0 not given, 1 FULL, 2 HDRS */
+    int64_t after; /* not to be sent before; 0: at once */
     struct str sender, origin, prefix, envid;
     uint32_t rcpt_count;
     struct control_rcpt *rcpts;

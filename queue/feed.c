@@ -67,9 +67,14 @@ static bool takes_more(struct queue *q) {
     return q->dispatch && !channel_full(q->dispatch->ch);
 }
 
+/* The time that mail may wait begins when it may leave (RFC 4865). */
+static int64_t life_begins(const struct control *c) {
+    return c->after > c->arrival ? c->after : c->arrival;
+}
+
 static void tell_ready(struct queue *q, const struct control *c, int fd) {
     struct channel *ch = q->dispatch->ch;
-    SEND_FD(ch, fd, ready, .id = c->id, .arrival = c->arrival, .sender = c->sender, .body = c->body,
+    SEND_FD(ch, fd, ready, .id = c->id, .arrival = life_begins(c), .sender = c->sender, .body = c->body,
             .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret, .envid = c->envid,
             .expired = c->expired);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
@@ -81,7 +86,7 @@ static void tell_ready(struct queue *q, const struct control *c, int fd) {
 }
 
 static void tell_waiting(struct queue *q, const struct control *c, int64_t next) {
-    SEND(q->dispatch->ch, waiting, .id = c->id, .arrival = c->arrival, .next = next, .rcpts = c->pending);
+    SEND(q->dispatch->ch, waiting, .id = c->id, .arrival = life_begins(c), .next = next, .rcpts = c->pending);
 }
 
 /* Of a message that was loaded. No descriptor left: dispatch may ask again. */
@@ -137,6 +142,12 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     }
     if (q->dispatch && (q->recovery || q->telling || q->tell_again)) set_add(&q->told, c->id);
     q->unseen += !q->dispatch;
+    if (c->after) {
+        store_let_go(q->store, c->id);
+        if (memfd >= 0) close(memfd);
+        if (q->dispatch) tell_waiting(q, c, c->after);
+        return;
+    }
     if (!takes_more(q)) {
         store_let_go(q->store, c->id);
         if (memfd >= 0) close(memfd);

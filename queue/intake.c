@@ -28,7 +28,8 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     d->owner = owner;
     d->arena = arena_new(arena_limit(s));
     d->c = (struct control){
-        .id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body, .ret = head->ret};
+        .id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body, .ret = head->ret,
+        .after = head->after};
     d->entry = entry_add(s, head->id, PLACE_DRAFT);
     d->entry->draft = d;
     d->next = s->drafts;
@@ -200,6 +201,7 @@ void store_rcpt(struct store *s, struct qid id, uint32_t index, const struct con
                                 .orcpt = str_dup(d->arena, r->orcpt),
                                 .parent = CONTROL_NO_PARENT,
                                 .notify = r->notify,
+                                .next = c->after,
                                 .state = 'N'};
     if (c->rcpt_count >= s->config.recipients || !copy.rcpt.p || (r->orcpt.n && !copy.orcpt.p)) {
         refuse(s, d, status_make(452, "4.5.3", "Too many recipients"));
@@ -286,6 +288,6 @@ void store_redirect_draft(struct store *s, struct qid id, uint32_t *rcpts, struc
     struct str copy = clean(to) && to.n <= CONTROL_ADDRESS_MAX ? str_dup(d->arena, to) : STR_NONE;
     *rcpts = 0; /* what cannot be redirected is refused: it was not meant for those */
     if (!copy.n) return;
-    d->c.rcpts[0] = (struct control_rcpt){.rcpt = copy, .parent = CONTROL_NO_PARENT, .state = 'N'};
+    d->c.rcpts[0] = (struct control_rcpt){.rcpt = copy, .parent = CONTROL_NO_PARENT, .next = d->c.after, .state = 'N'};
     d->c.rcpt_count = *rcpts = 1;
 }

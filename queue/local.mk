@@ -36,6 +36,7 @@ queue_libqueue_a_SOURCES = \
 pkglibexec_PROGRAMS += queue/queue
 queue_queue_SOURCES = \
 	queue/ctl.c \
+	queue/etrn.c \
 	queue/feed.c \
 	queue/main.c \
 	queue/receive.c \

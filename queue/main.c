@@ -346,6 +346,7 @@ static const struct wire_handlers handlers = {
     .mail_rcpt = on_mail_rcpt,
     .mail_chunk = on_mail_chunk,
     .mail_end = on_mail_end,
+    .etrn = on_etrn,
     .mail_abort = on_mail_abort,
     .fetch = on_fetch,
     .mark = on_mark,

@@ -41,6 +41,13 @@ static int64_t sane_time(const struct queue *q, int64_t ms) {
     return ms >= 0 && ms <= now + 86400000 ? ms : now;
 }
 
+/* What is due by now is due at once. */
+static int64_t sane_after(const struct queue *q, int64_t ms) {
+    enum { DAYS_MAX = 400 };
+    int64_t now = loop_wall_ms(q->me->loop), most = now + (int64_t)DAYS_MAX * 86400000;
+    return ms <= now ? 0 : ms < most ? ms : most;
+}
+
 void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *m, int fd) {
     struct queue *q = queue_of(ctx);
     struct peer *p = peer_of(q, ch);
@@ -63,6 +70,7 @@ void on_mail_begin(void *ctx, struct channel *ch, const struct wire_mail_begin *
                                   .sender = m->sender,
                                   .ret = m->ret,
                                   .envid = m->envid,
+                                  .after = sane_after(q, m->after),
                                   .origin = m->origin},
                 in);
 }

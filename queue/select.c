@@ -23,7 +23,7 @@ static bool is_pending(const struct control_rcpt *r) {
 char select_state(const struct control *c) {
     if (c->held) return 'h';
     for (uint32_t i = 0; i < c->rcpt_count; i++)
-        if (c->rcpts[i].state == 'L') return 'd';
+        if (c->rcpts[i].state == 'L' || (c->rcpts[i].state == 'N' && c->rcpts[i].next)) return 'd';
     return 'f';
 }
 

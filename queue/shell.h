@@ -25,6 +25,7 @@ enum {
 };
 
 struct lister;
+struct etrn;
 struct redirect;
 
 /* The other end of a channel. */
@@ -60,6 +61,7 @@ struct queue {
     int root_fd;
     struct peer *peers;
     unsigned listers;
+    struct etrn *etrn;
     uint32_t marked; /* what dispatch said and has no word from us that it is recorded */
     struct redirect *redirects;
     struct peer *dispatch; /* NULL while it is away */
@@ -100,6 +102,9 @@ void on_mail_rcpt(void *ctx, struct channel *ch, const struct wire_mail_rcpt *m,
 void on_mail_chunk(void *ctx, struct channel *ch, const struct wire_mail_chunk *m, int fd);
 void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_end *m, int fd);
 void on_mail_abort(void *ctx, struct channel *ch, const struct wire_mail_abort *m, int fd);
+
+/* etrn.c: hosts that ask for their mail */
+void on_etrn(void *ctx, struct channel *ch, const struct wire_etrn *m, int fd);
 
 /* feed.c: what dispatch is told, and what it says */
 void feed_start(struct queue *q); /* the store is open */

@@ -114,6 +114,28 @@ static void without_dsn(void **state) {
     arena_free(a);
 }
 
+/* RFC 4865: all recipients wait for the same time, until they are requeued; what was split from one does not. */
+static void to_be_sent_later(void **state) {
+    char mem[4096];
+    uint32_t chain;
+    const char *why;
+    struct control c = {.id = id, .sender = STR("s@a.test"), .after = 1700000000999, .rcpt_count = 2, .rcpts = rcpts}, got;
+    struct arena *a = arena_new(100000);
+    struct buf b = BUF(mem);
+    (void)state;
+    assert_true(control_put_head(&b, &c, &chain));
+    assert_non_null(strstr(buf_cstr(&b), " ret=0 envid=0:, after=1700000000999\n"));
+    assert_int_equal(control_read(buf_str(&b), id, a, &got, &why), CONTROL_COMPLETE);
+    assert_int_equal(got.after, 1700000000999);
+    assert_int_equal(got.next, 1700000000999);
+    assert_int_equal(got.rcpts[1].next, 1700000000999);
+    assert_true(control_put_split(&b, &(struct control_rcpt){.rcpt = STR("c@d"), .parent = 0}, &chain));
+    assert_true(control_put_order(&b, &(struct control_order){CONTROL_REQUEUE, 5}, &chain));
+    assert_int_equal(control_read(buf_str(&b), id, a, &got, &why), CONTROL_COMPLETE);
+    assert_int_equal(got.next, 0);
+    arena_free(a);
+}
+
 static void torn_everywhere(void **state) {
     char mem[4096];
     uint32_t chain;
@@ -243,7 +265,7 @@ static void orders(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(checksum),          cmocka_unit_test(reads_back), cmocka_unit_test(torn_everywhere),
+        cmocka_unit_test(checksum),          cmocka_unit_test(reads_back), cmocka_unit_test(to_be_sent_later), cmocka_unit_test(torn_everywhere),
         cmocka_unit_test(every_flipped_bit), cmocka_unit_test(limits),     cmocka_unit_test(without_dsn),
         cmocka_unit_test(orders),
     };

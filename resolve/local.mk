@@ -26,7 +26,9 @@ resolve_test_names_LDADD = resolve/libresolve.a $(TEST_LIBS)
 dist_man_MANS += resolve/postern-resolve.8
 
 if FUZZ
-noinst_PROGRAMS += resolve/fuzz_answer
+noinst_PROGRAMS += resolve/fuzz_answer resolve/fuzz_names
 resolve_fuzz_answer_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+resolve_fuzz_names_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+resolve_fuzz_names_LDADD = resolve/libresolve.a $(COMMON_LIBS)
 resolve_fuzz_answer_LDADD = resolve/libresolve.a $(COMMON_LIBS)
 endif

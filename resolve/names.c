@@ -52,7 +52,8 @@ static void finish(struct names *n, bool failed) {
     for (size_t i = 0; i < n->count && !confirmed.n; i++)
         if (n->v[i].has_it) confirmed = (struct str){n->v[i].text, n->v[i].n};
     for (size_t i = 0; i < n->count && !confirmed.n; i++) failed |= n->v[i].failed;
-    n->ops->done(n->ctx, confirmed, n->count ? (struct str){n->v[0].text, n->v[0].n} : STR_NONE, failed && !confirmed.n);
+    n->ops->done(n->ctx, confirmed, n->count ? (struct str){n->v[0].text, n->v[0].n} : STR_NONE,
+                 failed && !confirmed.n);
 }
 
 void names_begin(struct names *n) {

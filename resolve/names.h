@@ -1,6 +1,7 @@
 /* names.h: from an address to its name in DNS, as a pure machine like answer.h: PTR, then the addresses of
- * the names that it gives. A name counts as confirmed when it has the very address (what `client` may be called
- * in rules); the first that the PTR records give is told too, but only the owner of the address vouches for it. */
+ * the names that it gives. A name counts as confirmed when it has the very address (what `client` may be
+ * called in rules); the first that the PTR records give is told too, but only the owner of the address
+ * vouches for it. */
 #ifndef POSTERN_RESOLVE_NAMES_H
 #define POSTERN_RESOLVE_NAMES_H
 

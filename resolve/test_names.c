@@ -25,10 +25,17 @@ static const struct row {
     {"192.0.2.7", "NX", {{NULL, NULL}}, "- -"},
     {"192.0.2.7", "NONE", {{NULL, NULL}}, "- -"},
     {"192.0.2.7", "FAIL", {{NULL, NULL}}, "- - failed"},
-    {"192.0.2.7", "lie.test mx.a.test", {{"lie.test", "NX"}, {"mx.a.test", "192.0.2.7"}}, "mx.a.test lie.test"},
+    {"192.0.2.7",
+     "lie.test mx.a.test",
+     {{"lie.test", "NX"}, {"mx.a.test", "192.0.2.7"}},
+     "mx.a.test lie.test"},
     {"192.0.2.7", "a.test b.test", {{"a.test", "FAIL"}, {"b.test", "192.0.2.7"}}, "b.test a.test"},
     {"192.0.2.7", "a b c d e", {{"e", "192.0.2.7"}}, "- a"}, /* only four are looked at */
-    {"192.0.2.7", "b\x01" "d.test", {{NULL, NULL}}, "- -"},
+    {"192.0.2.7",
+     "b\x01"
+     "d.test",
+     {{NULL, NULL}},
+     "- -"},
     {"2001:db8::1f", "six.test", {{"six.test", "2001:db8::1f"}}, "six.test six.test"},
     {"2001:db8::1f", "six.test", {{"six.test", "192.0.2.7"}}, "- six.test"},
 };
@@ -109,17 +116,19 @@ static void names_come_out(void **state) {
             d.kept--;
             reply(&d, d.questions[d.kept].which, d.questions[d.kept].values, d.questions[d.kept].kind);
         }
-        if (strcmp(d.got, d.row->want) != 0) fail_msg("%s -> %s: %s, not %s", d.row->ip, d.row->ptr, d.got, d.row->want);
+        if (strcmp(d.got, d.row->want) != 0)
+            fail_msg("%s -> %s: %s, not %s", d.row->ip, d.row->ptr, d.got, d.row->want);
         names_free(d.n);
     }
 }
 
 static void questions_are_right(void **state) {
-    static const char *const pairs[][2] = {
-        {"192.0.2.7", "7.2.0.192.in-addr.arpa"},
-        {"2001:db8::567:89ab",
-         "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"}, /* RFC 3596 2.5, nearly */
-    };
+    static const char *const pairs[][2] =
+        {
+            {"192.0.2.7", "7.2.0.192.in-addr.arpa"},
+            {"2001:db8::567:89ab", "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6."
+                                   "arpa"}, /* RFC 3596 2.5, nearly */
+        };
     for (size_t i = 0; i < 2; i++) {
         char mem[80];
         struct buf b = BUF(mem);
@@ -131,6 +140,7 @@ static void questions_are_right(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names_come_out), cmocka_unit_test(questions_are_right)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names_come_out),
+                                       cmocka_unit_test(questions_are_right)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

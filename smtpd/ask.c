@@ -30,9 +30,11 @@ static bool ask_take(struct shell *sh, uint32_t tag, struct ask *out) {
 
 bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
     static const struct ip ourselves = {0}; /* a rule chose the recipient */
+    static const struct ip nobody = {4, {255, 255, 255, 255}}; /* no client has this address, none may relay by it */
+    bool outsider = c->client.service == SERVICE_LMTP && !c->sh->me->config->lmtp_relay;
     struct shell *sh = c->sh;
     if (!sh->lookup || channel_full(sh->lookup)) return false;
-    const struct ip *ip = rcpt->by_rule ? &ourselves : &c->client.ip;
+    const struct ip *ip = rcpt->by_rule ? &ourselves : outsider ? &nobody : &session_client_of(c->session)->ip;
     SEND(sh->lookup, rcpt_query, .tag = ask_new(c, slot), .family = ip->family,
          .ip = {(const char *)ip->b, ip->family == 4   ? 4
                                      : ip->family == 6 ? 16

@@ -1,5 +1,6 @@
 /* EHLO and HELO (RFC 5321 4.1.1.1). */
 #include "common/arena.h"
+#include "smtpd/date.h"
 #include "smtpd/state.h"
 
 #include <stdlib.h>
@@ -30,6 +31,8 @@ static bool hello(struct session *s, struct str name, bool esmtp) {
         session_wrong(s, "helo", 501, "5.5.4", "Your name is needed: a domain or [address]");
         return false;
     }
+    if (s->told && s->told->state[PEER_HELO] == PEER_GIVEN)
+        name = s->told->text[PEER_HELO]; /* said by XCLIENT */
     char *copy = xmalloc(name.n);
     memcpy(copy, name.p, name.n);
     free((char *)(uintptr_t)s->helo.p);
@@ -43,7 +46,26 @@ static bool hello(struct session *s, struct str name, bool esmtp) {
     return false;
 }
 
-void cmd_ehlo(struct session *s, struct str arg) {
+static void offer_words(struct session *s, const char *word, const char *rest) {
+    char mem[120];
+    struct buf b = BUF(mem);
+    buf_adds(&b, word);
+    buf_adds(&b, rest);
+    session_plain(s, 250, true, buf_str(&b));
+}
+
+/* RFC 4865 3: the longest interval in seconds, and the latest time. */
+static void offer_release(struct session *s) {
+    char mem[80];
+    struct buf b = BUF(mem);
+    buf_adds(&b, "FUTURERELEASE ");
+    buf_addu(&b, (uint64_t)s->host->release_ms / 1000);
+    buf_addc(&b, ' ');
+    date_rfc3339(&b, s->now.wall_ms + s->host->release_ms);
+    session_plain(s, 250, true, buf_str(&b));
+}
+
+void session_ehlo(struct session *s, struct str arg) {
     char mem[64], limits_mem[64], auth_mem[420], offer_mem[400];
     struct buf size = BUF(mem), limits = BUF(limits_mem), auth = BUF(auth_mem), offer = BUF(offer_mem);
     bool plus;
@@ -66,10 +88,27 @@ void cmd_ehlo(struct session *s, struct str arg) {
         session_plain(s, 250, true, buf_str(&auth)); /* RFC 4954 */
     }
     session_plain(s, 250, true, buf_str(&limits));
-    session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES")); /* RFC 2034 */
+    session_plain(s, 250, true, STR("ENHANCEDSTATUSCODES"));       /* RFC 2034 */
+    if (s->tls.on) session_plain(s, 250, true, STR("REQUIRETLS")); /* RFC 8689 2 */
+    if (session_may_release(s)) offer_release(s);
+    if (session_may_etrn(s)) session_plain(s, 250, true, STR("ETRN")); /* RFC 1985 */
+    if (session_may_xclient(s)) offer_words(s, "XCLIENT ", peer_xclient_words);
+    if (session_may_xforward(s)) offer_words(s, "XFORWARD ", peer_xforward_words);
     session_plain(s, 250, false, STR("HELP"));
 }
 
+/* RFC 2033 4.1: 500, as if they were not there. */
+static bool wrong_language(struct session *s) {
+    if (s->client.service != SERVICE_LMTP) return false;
+    session_wrong(s, "command", 500, "5.5.1", "This is LMTP, not SMTP: say LHLO");
+    return true;
+}
+
+void cmd_ehlo(struct session *s, struct str arg) {
+    if (!wrong_language(s)) session_ehlo(s, arg);
+}
+
 void cmd_helo(struct session *s, struct str arg) {
+    if (wrong_language(s)) return;
     if (hello(s, arg, false)) session_plain(s, 250, false, s->host->hostname);
 }

@@ -57,24 +57,41 @@ static bool take_auth(struct session *s, struct transaction *tx, struct str valu
     return false;
 }
 
-static const struct session_param params[] = {{STR("SIZE"), take_size},     {STR("BODY"), take_body},
-                                              {STR("SMTPUTF8"), take_utf8}, {STR("RET"), param_ret},
-                                              {STR("ENVID"), param_envid},  {STR("AUTH"), take_auth}};
+/* RFC 8689 2: it has no value, and is offered under TLS only. */
+static bool take_requiretls(struct session *s, struct transaction *tx, struct str value, struct status *st) {
+    if (!s->tls.on) *st = status_make(555, "5.5.4", "REQUIRETLS only under TLS");
+    else if (value.p) *st = status_make(501, "5.5.4", "REQUIRETLS has no value");
+    else {
+        tx->mail.body |= SESSION_REQUIRETLS;
+        return true;
+    }
+    return false;
+}
+
+static const struct session_param params[] = {
+    {STR("SIZE"), take_size},       {STR("BODY"), take_body},         {STR("SMTPUTF8"), take_utf8},
+    {STR("RET"), param_ret},        {STR("ENVID"), param_envid},      {STR("AUTH"), take_auth},
+    {STR("HOLDFOR"), param_holdfor}, {STR("HOLDUNTIL"), param_holduntil}, {STR("REQUIRETLS"), take_requiretls},
+};
 
 static struct str origin_text(const struct session *s, struct arena *a) {
     struct buf b = buf_in(a, 300);
     if (s->client.local) {
-        buf_adds(&b, "local user ");
+        buf_adds(&b, s->client.service == SERVICE_LMTP ? "LMTP, user " : "local user ");
         buf_addu(&b, s->client.uid);
         return buf_str(&b);
     }
     buf_adds(&b, "client [");
     ip_format(&b, &s->client.ip);
     buf_adds(&b, "] helo ");
-    buf_add(&b, str_sub(s->helo, 0, s->login.n ? 100 : 200));
+    buf_add(&b, str_sub(s->helo, 0, s->login.n || s->forwarded_n ? 100 : 200));
     if (s->login.n) {
         buf_adds(&b, " login ");
         buf_add_escaped(&b, str_sub(s->login, 0, 30));
+    }
+    if (s->forwarded_n) {
+        buf_adds(&b, " for ");
+        buf_add(&b, str_sub((struct str){s->forwarded, s->forwarded_n}, 0, 110));
     }
     return buf_str(&b);
 }

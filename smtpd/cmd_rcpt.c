@@ -33,6 +33,7 @@ static bool known(struct transaction *tx, struct session_rcpt *r) {
 
 static void accept_rcpt(struct session *s, struct waiting *w) {
     struct transaction *tx = s->tx;
+    tx->taken++;
     if (w->rcpt->discard || known(tx, w->rcpt)) {
         s->state = AT_RCPT;
         session_reply(s, &w->st);
@@ -102,7 +103,7 @@ static bool permitted(struct session *s, struct waiting *w) {
         w->rcpt = NULL;
         return false;
     }
-    if (w->rcpt->discard) w->st = status_make(250, "2.1.5", "Recipient ok");
+    if (w->rcpt->discard) w->st = status_make(250, "2.1.5", "ok"); /* as lookup says it */
     return !w->rcpt->discard;
 }
 
@@ -114,7 +115,9 @@ static void ask(struct session *s, struct waiting *w) {
 void cmd_rcpt(struct session *s, struct str arg) {
     struct transaction *tx = s->tx;
     tx->tried = true;
-    if (tx->mail.rcpt_count >= s->host->rcpt_limit) { /* 4.5.3.1.10 */
+    /* 4.5.3.1.10. LMTP answers each one after the data, also those that were given twice. */
+    if (tx->mail.rcpt_count >= s->host->rcpt_limit ||
+        (s->client.service == SERVICE_LMTP && tx->taken >= s->host->rcpt_limit)) {
         session_wrong(s, "rcpt", 452, "4.5.3", "Too many recipients; send them the message separately");
         return;
     }

@@ -22,7 +22,7 @@ struct session_now shell_now(const struct shell *sh) {
 struct str conn_client(const struct conn *c, char mem[static 160]) {
     struct buf b = buf_on(mem, 160);
     if (!c->client.local) {
-        ip_format(&b, &c->client.ip);
+        ip_format(&b, c->session ? &session_client_of(c->session)->ip : &c->client.ip);
         return buf_str(&b);
     }
     buf_adds(&b, "uid:");
@@ -169,6 +169,9 @@ static void op_event(void *ctx, const struct session_event *e) {
         LOG(policy, .session = c->number, .client = client, .stage = e->stage, .line = e->line,
             .rule = e->token, .action = e->action, .from = e->from, .to = e->to, .helo = e->helo,
             .text = e->reply);
+        break;
+    case SESSION_FORWARDED:
+        LOG(forwarded, .session = c->number, .client = client, .text = e->reply);
         break;
     case SESSION_DISCARDED:
         LOG(discarded, .id = e->mail->id, .client = client, .from = e->from, .rcpts = e->mail->rcpt_count,
@@ -422,7 +425,8 @@ static void on_ready(void *ctx, uint32_t ready) {
 
 void conn_greet(struct conn *c) {
     char mem[160];
-    LOG(connect, .session = c->number, .client = conn_client(c, mem), .host = session_name(c->session));
+    LOG(connect, .session = c->number, .client = conn_client(c, mem),
+        .host = session_client_of(c->session)->name);
     c->greeted = true;
     session_greet(c->session, shell_now(c->sh));
 }

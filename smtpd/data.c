@@ -14,6 +14,13 @@ static void on_delivered_to(void *ctx, struct str value) {
         d->loop = addr_same(&a, &r->addr);
 }
 
+/* RFC 8689 3, 4.1: a wish that TLS policies of recipients be ignored; REQUIRETLS in the envelope is
+ * stronger. */
+static void on_tls_required(void *ctx, struct str value) {
+    struct session_mail *m = &((struct session *)ctx)->tx->mail;
+    if (str_eq_nocase(value, STR("No")) && !(m->body & SESSION_REQUIRETLS)) m->body |= SESSION_TLS_OPTIONAL;
+}
+
 /* What is left after the fix-up, and is kept. */
 static void store(void *ctx, struct str run) {
     struct session *s = ctx;
@@ -50,6 +57,7 @@ bool data_start(struct session *s, bool chunked) {
     d->chunked = chunked;
     d->mender.stuff = !chunked && !s->reader.lf;
     d->header.delivered_to = on_delivered_to;
+    d->header.tls_required = on_tls_required;
     d->header.ctx = s;
     policy_look_for(s, &d->header, tx->arena);
     d->arena = tx->arena;
@@ -116,7 +124,16 @@ static void tell(struct session *s, enum session_event_kind kind, const struct s
     s->host->ops->event(s->ctx, &e);
 }
 
-static void refuse(struct session *s, const struct status *st) {
+/* One reply; in LMTP, once the message is there, one for each recipient that was accepted (RFC 2033 4.2). */
+static void answer(struct session *s, const struct status *st, uint32_t times) {
+    for (uint32_t i = 0; i < times && !s->over; i++) session_reply(s, st);
+}
+
+static uint32_t answers_due(const struct session *s) {
+    return s->client.service == SERVICE_LMTP ? s->tx->taken : 1;
+}
+
+static void refuse(struct session *s, const struct status *st, uint32_t times) {
     struct status copy = *st;
     char mem[512];
     struct buf text = BUF(mem);
@@ -124,7 +141,7 @@ static void refuse(struct session *s, const struct status *st) {
     copy.text = buf_str(&text);
     tell(s, SESSION_NOT_RECEIVED, &copy);
     session_forget(s);
-    session_reply(s, &copy);
+    answer(s, &copy, times);
     if (copy.code >= 500) session_error(s);
 }
 
@@ -141,8 +158,9 @@ static void finish(struct session *s, enum session_event_kind kind) {
     s->messages++;
     s->errors = 0; /* a client that sends mail is at work, however long the session */
     tell(s, kind, &ok);
+    uint32_t times = answers_due(s);
     session_forget(s);
-    session_reply(s, &ok);
+    answer(s, &ok, times);
 }
 
 /* The client hears what it would hear of any other message. */
@@ -158,11 +176,11 @@ static void complete(struct session *s) {
     tx->data->ended_ns = s->now.mono_ns;
     if (tx->data->fixup) fixup_end(tx->data->fixup);
     if (objection(s, &st)) {
-        refuse(s, &st);
+        refuse(s, &st, answers_due(s));
         return;
     }
     if (!session_policy(s, RULE_END, NULL, &st)) {
-        refuse(s, &st);
+        refuse(s, &st, answers_due(s));
         return;
     }
     if (tx->effects.discard || !tx->mail.rcpt_count) {
@@ -174,7 +192,7 @@ static void complete(struct session *s) {
     tx->mail.prefix = prefix_build(s, tx->arena);
     if (!tx->mail.prefix.n || !s->host->ops->commit(s->ctx, &tx->mail)) {
         st = status_make(451, "4.3.0", "The message cannot be kept now, try again later");
-        refuse(s, &st);
+        refuse(s, &st, answers_due(s));
         return;
     }
     s->committing = true;
@@ -231,7 +249,7 @@ void data_chunk_end(struct session *s, bool last) {
         complete(s);
     } else if (objection(s, &st)) {
         d->ended_ns = s->now.mono_ns;
-        refuse(s, &st);
+        refuse(s, &st, 1); /* of a chunk that is not the last (RFC 2033 4.3) */
     } else {
         session_say(s, 250, "2.0.0", "Chunk taken");
     }
@@ -241,5 +259,5 @@ void data_done(struct session *s, const struct status *st) {
     s->committing = false;
     s->tx->data->failed = true; /* it is out of our hands: nothing left to abort */
     if (st->kind == STATUS_OK) finish(s, SESSION_RECEIVED);
-    else refuse(s, st);
+    else refuse(s, st, answers_due(s));
 }

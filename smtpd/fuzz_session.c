@@ -1,6 +1,8 @@
 /* The fuzz twin of the session: any bytes, cut anywhere, answered in any order. The same bytes are told
  * twice, whole and in pieces: the client must hear the same, and nothing that is accepted may hold a bare
  * CR, a bare LF or NUL. */
+#include "common/arena.h"
+#include "common/rule.h"
 #include "smtpd/testing.h"
 
 #include <stdlib.h>
@@ -30,14 +32,42 @@ static void check_replies(struct str said) {
     }
 }
 
+/* Rules of every stage and action, and a client that may use XCLIENT. */
+static const struct rules *rules(void) {
+    static const char *const texts[] = {"connect client=198.51.100.0/24 reject", "helo helo=bad* reject",
+                                        "mail sender=bad@* defer", "mail sender=h*@* hold", "rcpt recipient=trap@* discard",
+                                        "rcpt recipient=old@* redirect new@mx.test", "data recipient=nodata@* reject",
+                                        "end header=X-Bad reject", "end header=X-Drop discard", "end size>1000 warn large",
+                                        "end header=X-Add add X-Added: yes"};
+    static struct rules r;
+    char mem[400];
+    struct buf why = BUF(mem);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && r.n <= i; i++) {
+        static struct arena *a;
+        if (!a) a = arena_new(1 << 20);
+        CHECK(rules_add(&r, str_of(texts[i]), a, &why));
+    }
+    return &r;
+}
+
+static bool on_etrn(void *ctx, struct str domain, bool below) {
+    (void)ctx, (void)below;
+    CHECK(domain.n && str_is_print(domain));
+    return true;
+}
+
 static void tell(struct world *w, struct str in, size_t piece, unsigned how, bool mended) {
     static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
+    static struct networks listed = {1, &near};
     struct session_client client = {.ip = {4, {192, 0, 2, 7}},
 
                                     .mended = mended,
                                     .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
-    world_begin_as(w, "mx.test", &client);
-    w->host.cleartext = (struct networks){1, &near};
+    world_open(w, "mx.test", &client, rules());
+    w->host.cleartext = listed;
+    w->host.xclient = w->host.xforward = w->host.etrn_networks = &listed;
+    w->host.etrn = on_etrn;
+    w->host.release_ms = 86400000;
     w->host.rcpt_limit = 5;
     w->host.hop_limit = 3;
     w->host.tls = w->tls_answers = how & 8;
@@ -49,6 +79,9 @@ static void tell(struct world *w, struct str in, size_t piece, unsigned how, boo
         world_feed(w, str_sub(in, at, at + piece));
     }
     check_replies(world_said(w));
+    /* An XCLIENT brings a greeting again, which may be a refusal without a code. */
+    if (!memmem(in.p, in.n, "XCLIENT", 7) && !memmem(in.p, in.n, "xclient", 7))
+        CHECK(!world_without_code(world_said(w), STR("mx.test"), true).n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -10,6 +10,13 @@ static bool named(const struct header_scan *h, struct str name) {
     return h->name_n <= sizeof h->name && str_eq_nocase((struct str){h->name, h->name_n}, name);
 }
 
+static void want_value(struct header_scan *h, void (*to)(void *ctx, struct str value)) {
+    if (!to) return;
+    h->place = HEADER_VALUE;
+    h->value_n = 0;
+    h->value_to = to;
+}
+
 /* The colon after a name: from here on it is a field (RFC 5322 2.2). */
 static void field_begins(struct header_scan *h) {
     h->started = true;
@@ -20,10 +27,8 @@ static void field_begins(struct header_scan *h) {
     else if (named(h, STR("Date"))) h->date = true;
     else if (named(h, STR("Message-ID"))) h->message_id = true;
     else if (named(h, STR("From"))) h->from = true;
-    else if (named(h, STR("Delivered-To"))) {
-        h->place = HEADER_VALUE;
-        h->value_n = 0;
-    }
+    else if (named(h, STR("Delivered-To"))) want_value(h, h->delivered_to);
+    else if (named(h, STR("TLS-Required"))) want_value(h, h->tls_required);
 }
 
 static void not_a_header(struct header_scan *h) {
@@ -57,8 +62,8 @@ static void at_line(struct header_scan *h, char c) {
 static void in_value(struct header_scan *h, char c) {
     if (c == '\r') {
         h->place = HEADER_SKIP;
-        if (h->delivered_to && h->value_n < sizeof h->value)
-            h->delivered_to(h->ctx, str_trim((struct str){h->value, h->value_n}));
+        if (h->value_n < sizeof h->value)
+            h->value_to(h->ctx, str_trim((struct str){h->value, h->value_n}));
     } else if (h->value_n < sizeof h->value) {
         h->value[h->value_n++] = c;
     }

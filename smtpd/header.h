@@ -29,7 +29,10 @@ struct header_scan {
     const struct str *wanted; /* further names to look for, at most 32 */
     size_t wanted_n;
     uint32_t seen; /* bits of those that were there */
-    void (*delivered_to)(void *ctx, struct str value); /* each Delivered-To, without white space around it */
+    /* Each Delivered-To, each TLS-Required, without white space around it. */
+    void (*delivered_to)(void *ctx, struct str value);
+    void (*tls_required)(void *ctx, struct str value);
+    void (*value_to)(void *ctx, struct str value); /* the one of the field at hand */
     void *ctx;
 };
 

@@ -5,9 +5,11 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/cmd_bdat.c \
 	smtpd/cmd_data.c \
 	smtpd/cmd_ehlo.c \
+	smtpd/cmd_etrn.c \
 	smtpd/cmd_expn.c \
 	smtpd/cmd_help.c \
 	smtpd/cmd_http.c \
+	smtpd/cmd_lhlo.c \
 	smtpd/cmd_mail.c \
 	smtpd/cmd_noop.c \
 	smtpd/cmd_quit.c \
@@ -15,10 +17,13 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/cmd_rset.c \
 	smtpd/cmd_starttls.c \
 	smtpd/cmd_vrfy.c \
+	smtpd/cmd_xclient.c \
 	smtpd/commands.def \
 	smtpd/data.c \
 	smtpd/fixup.c \
 	smtpd/fixup.h \
+	smtpd/date.c \
+	smtpd/date.h \
 	smtpd/header.c \
 	smtpd/header.h \
 	smtpd/limits.c \
@@ -29,6 +34,9 @@ smtpd_libsmtpd_a_SOURCES = \
 	smtpd/mend.h \
 	smtpd/params.c \
 	smtpd/params_dsn.c \
+	smtpd/params_release.c \
+	smtpd/peer.c \
+	smtpd/peer.h \
 	smtpd/policy.c \
 	smtpd/policy.h \
 	smtpd/prefix.c \
@@ -74,6 +82,7 @@ smtpd_libtesting_a_SOURCES = \
 smtpd_tests = \
 	smtpd/test_limits \
 	smtpd/test_line \
+	smtpd/test_peer \
 	smtpd/test_policy \
 	smtpd/test_mend \
 	smtpd/test_patience \
@@ -87,6 +96,7 @@ check_PROGRAMS += $(smtpd_tests)
 TESTS += $(smtpd_tests)
 smtpd_test_limits_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_line_LDADD = smtpd/libsmtpd.a $(TEST_LIBS)
+smtpd_test_peer_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_policy_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_mend_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)
 smtpd_test_splits_LDADD = smtpd/libtesting.a smtpd/libsmtpd.a $(TEST_LIBS)

@@ -28,7 +28,8 @@ static void tell_envelope(struct shell *sh, struct mail *m) {
     if (m->told) return;
     m->told = true;
     SEND(sh->queue, mail_begin, .id = m->id, .arrival = e->arrival_ms, .sender = e->sender_text,
-         .body = e->body, .origin = e->origin, .about = QID_NONE, .ret = e->ret, .envid = e->envid);
+         .body = e->body, .origin = e->origin, .about = QID_NONE, .ret = e->ret, .envid = e->envid,
+         .after = e->after_ms);
     for (const struct session_rcpt *r = e->rcpts; r; r = r->next)
         SEND(sh->queue, mail_rcpt, .id = m->id, .index = index++, .rcpt = r->text, .orcpt = r->orcpt,
              .notify = r->notify);

@@ -112,11 +112,31 @@ static void on_accept(void *ctx, uint32_t ready) {
     }
 }
 
+/* RFC 1985 is cheap to say and makes work: a few a minute from all who may are enough. */
+static bool on_session_etrn(void *ctx, struct str domain, bool below) {
+    enum { ASKS = 10, A_MINUTE = 60 };
+    struct shell *sh = ((struct conn *)ctx)->sh;
+    int64_t now = loop_now(sh->me->loop);
+    if (now - sh->etrn_since > (int64_t)A_MINUTE * 1000000000 || !sh->etrn_since) {
+        sh->etrn_since = now;
+        sh->etrn_count = 0;
+    }
+    if (!sh->queue || channel_full(sh->queue) || sh->etrn_count >= ASKS) return false;
+    sh->etrn_count++;
+    SEND(sh->queue, etrn, .domain = domain, .below = below);
+    return true;
+}
+
 static void take_settings(struct shell *sh) {
     const struct config *c = sh->me->config;
     sh->host.ops = &conn_ops;
     sh->host.hostname = str_of(c->hostname);
     sh->host.rules = &c->rule;
+    sh->host.etrn_networks = &c->etrn_networks;
+    sh->host.etrn_domains = &c->etrn_domains;
+    sh->host.etrn = on_session_etrn;
+    sh->host.xclient = &c->xclient_networks;
+    sh->host.xforward = &c->xforward_networks;
     sh->host.size_limit = c->message_size_limit;
     sh->host.rcpt_limit = (uint32_t)c->recipient_limit;
     sh->host.error_limit = (uint32_t)c->error_limit;
@@ -129,6 +149,7 @@ static void take_settings(struct shell *sh) {
     sh->host.origin = str_of(c->origin);
     sh->host.check_from = c->submission_check_from;
     sh->host.hide_client = c->submission_hide_client;
+    sh->host.release_ms = (int64_t)c->future_release;
     certified_settings(sh);
     guest_settings(sh);
 }

@@ -6,7 +6,8 @@
 #include "common/rule.h"
 #include "smtpd/session.h"
 
-/* What is known. Texts that are not known yet, or not there, are empty; then only a negated condition holds. */
+/* What is known. Texts that are not known yet, or not there, are empty; then only a negated condition
+ * holds. */
 struct policy_facts {
     enum rule_stage stage;
     const struct session_client *client;
@@ -18,8 +19,8 @@ struct policy_facts {
     uint32_t headers;                 /* at RULE_END: bits of rules->header that were seen */
 };
 
-/* The next rule of this stage that holds, from *at on; NULL: none is left. *value: which value of its first list of
- * several was it, counted from 1; 0 when there is no such list. */
+/* The next rule of this stage that holds, from *at on; NULL: none is left. *value: which value of its first
+ * list of several was it, counted from 1; 0 when there is no such list. */
 const struct rule *policy_next(const struct rules *r, const struct policy_facts *f, size_t *at,
                                unsigned *value);
 

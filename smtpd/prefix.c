@@ -1,40 +1,22 @@
 #include "common/arena.h"
+#include "smtpd/date.h"
 #include "smtpd/state.h"
 
 enum { PREFIX_OCTETS_MAX = 8192 /* as in wire.def */ };
 
-/* Days since 1970 as a date. Years begin in March here, so that the leap day is the last of them. */
-static void civil(int64_t days, int *year, int *month, int *day) {
-    int64_t z = days + 719468; /* since 0000-03-01 */
-    int64_t era = z / 146097, doe = z % 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *day = (int)(doy - (153 * mp + 2) / 5 + 1);
-    *month = (int)(mp < 10 ? mp + 3 : mp - 9);
-    *year = (int)(yoe + era * 400 + (*month <= 2));
-}
-
-/* RFC 5322 3.3, in UTC: the cage has no time zone files, and a trace reads better without them. */
-static void add_date(struct buf *b, int64_t wall_ms) {
-    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun",
-                                    "Mon", "Tue", "Wed"}; /* 1970 began on a Thursday */
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    int64_t s = wall_ms > 0 ? wall_ms / 1000 : 0;
-    int year, month, day, second = (int)(s % 86400);
-    civil(s / 86400, &year, &month, &day);
-    buf_addf(b, "%s, %d %s %d %02d:%02d:%02d +0000", days[s / 86400 % 7], day, months[month - 1], year,
-             second / 3600, second / 60 % 60, second % 60);
-}
-
 /* RFC 5321 4.4: Extended-Domain with the address that the connection came from, which no client can
  * choose. */
 static void add_from(struct buf *b, const struct session *s) {
-    if (s->client.local || (s->login.n && s->host->hide_client)) return;
+    if (s->client.service == SERVICE_LOCAL || (s->login.n && s->host->hide_client)) return;
     buf_adds(b, "from ");
     buf_add(b, s->helo);
     buf_adds(b, " (");
+    if (s->client.local) {
+        buf_adds(b, "userid ");
+        buf_addu(b, s->client.uid);
+        buf_adds(b, ")\r\n\t");
+        return;
+    }
     if (s->client.name.n) { /* confirmed */
         buf_add(b, s->client.name);
         buf_addc(b, ' ');
@@ -63,7 +45,7 @@ static void add_received(struct buf *b, const struct session *s) {
     add_from(b, s);
     buf_adds(b, "by ");
     buf_add(b, s->host->hostname);
-    if (s->client.local) {
+    if (s->client.service == SERVICE_LOCAL) {
         buf_adds(b, " (Postern, from userid ");
         buf_addu(b, s->client.uid);
         buf_addc(b, ')');
@@ -85,7 +67,7 @@ static void add_received(struct buf *b, const struct session *s) {
         buf_add(b, s->tls.cipher);
     }
     buf_adds(b, ";\r\n\t");
-    add_date(b, m->arrival_ms);
+    date_rfc5322(b, m->arrival_ms);
     buf_adds(b, "\r\n");
 }
 
@@ -95,7 +77,7 @@ static void add_missing(struct buf *b, const struct session *s) {
     if (s->client.service != SERVICE_LOCAL && s->client.service != SERVICE_SUBMISSION) return;
     if (!h->date) {
         buf_adds(b, "Date: ");
-        add_date(b, s->tx->mail.arrival_ms);
+        date_rfc5322(b, s->tx->mail.arrival_ms);
         buf_adds(b, "\r\n");
     }
     if (!h->message_id) {

@@ -23,7 +23,7 @@ struct session *session_new(struct session_host *host, void *ctx, const struct s
     struct session *s = xmalloc(sizeof *s);
     s->host = host;
     s->ctx = ctx;
-    s->client = *client;
+    s->client = s->real = *client;
     s->reader.mended = client->mended;
     s->state = AT_START;
     return s;
@@ -42,6 +42,8 @@ void session_free(struct session *s) {
     free((char *)(uintptr_t)s->helo.p);
     free((char *)(uintptr_t)s->login.p);
     free(s->tls_mem);
+    free(s->told);
+    free(s->forwarded);
     free(s->held);
     free(s);
 }
@@ -63,6 +65,7 @@ struct transaction *transaction_new(uint32_t rcpt_limit) {
 void session_forget(struct session *s) {
     if (s->tx && s->tx->data && !s->tx->data->failed && !s->committing) s->host->ops->abort(s->ctx);
     drop_transaction(s);
+    s->forwarded_n = 0;
     if (s->state != AT_START && s->state != AT_REFUSED) s->state = AT_READY;
 }
 
@@ -90,6 +93,9 @@ struct str session_protocol(const struct session *s) {
                                             {"LMTP", "LMTPS", "LMTPA", "LMTPSA"},
                                             {"UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"}};
     if (s->client.service == SERVICE_LOCAL) return STR("local");
+    if (s->told && s->told->state[PEER_PROTO] == PEER_GIVEN &&
+        str_eq_nocase(s->told->text[PEER_PROTO], STR("SMTP")))
+        return STR("SMTP");
     bool utf8 = s->tx && (s->tx->mail.body & SESSION_SMTPUTF8), lmtp = s->client.service == SERVICE_LMTP;
     if (!s->esmtp) return STR("SMTP");
     return str_of(names[utf8 ? 2 : lmtp ? 1 : 0][(s->tls.on ? 1 : 0) + (s->login.n ? 2 : 0)]);
@@ -124,7 +130,9 @@ static void run_verb(struct session *s, const struct session_verb *v, struct str
     if (v->states & s->state) v->fn(s, arg);
     else if (s->state == AT_REFUSED)
         session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */
-    else if (s->state == AT_START) session_wrong(s, "order", 503, "5.5.1", "Say EHLO or HELO first");
+    else if (s->state == AT_START)
+        session_wrong(s, "order", 503, "5.5.1",
+                      s->client.service == SERVICE_LMTP ? "Say LHLO first" : "Say EHLO or HELO first");
     else if (s->state == AT_READY) session_wrong(s, "order", 503, "5.5.1", "MAIL comes first");
     else session_wrong(s, "order", 503, "5.5.1", "A message has been begun already; RSET forgets it");
 }
@@ -277,9 +285,10 @@ void session_tls_done(struct session *s, struct session_now now, const struct se
 }
 
 void session_names(struct session *s, struct str name, struct str reverse, bool failed) {
-    s->client.name = name;
-    s->client.reverse = reverse;
-    s->client.names_failed = failed;
+    s->real.name = name;
+    s->real.reverse = reverse;
+    s->real.names_failed = failed;
+    s->client = s->real;
 }
 
 static void say_greeting(struct session *s) {
@@ -303,6 +312,15 @@ static void greet(struct session *s) {
         session_plain(s, 554, false, st.text); /* a greeting has no enhanced code (RFC 2034 4) */
         session_tell(s, "connect", &st, STR_NONE);
     }
+}
+
+void session_begin_anew(struct session *s) {
+    session_forget(s);
+    s->state = AT_START;
+    s->esmtp = false;
+    free((char *)(uintptr_t)s->helo.p);
+    s->helo = STR_NONE;
+    greet(s);
 }
 
 void session_greet(struct session *s, struct session_now now) {
@@ -486,8 +504,8 @@ const struct session_tls *session_tls(const struct session *s) {
     return &s->tls;
 }
 
-struct str session_name(const struct session *s) {
-    return s->client.name;
+const struct session_client *session_client_of(const struct session *s) {
+    return &s->client;
 }
 
 struct str session_helo(const struct session *s) {

@@ -15,6 +15,7 @@
 
 struct session;
 struct rules;
+struct words;
 
 /* The time, as the caller's clocks say. */
 struct session_now {
@@ -33,7 +34,14 @@ struct session_rcpt {
 };
 
 /* The numbers are those of wire.def. */
-enum { SESSION_8BITMIME = 1, SESSION_SMTPUTF8 = 2, SESSION_RET_FULL = 1, SESSION_RET_HDRS = 2 };
+enum {
+    SESSION_8BITMIME = 1,
+    SESSION_SMTPUTF8 = 2,
+    SESSION_REQUIRETLS = 4,
+    SESSION_TLS_OPTIONAL = 8,
+    SESSION_RET_FULL = 1,
+    SESSION_RET_HDRS = 2
+};
 
 /* An envelope. Valid from begin until commit was answered, or abort. */
 struct session_mail {
@@ -41,11 +49,12 @@ struct session_mail {
     int64_t arrival_ms;
     struct addr sender;
     struct str sender_text; /* empty for the null reverse-path */
-    uint8_t body;           /* bits: SESSION_8BITMIME, SESSION_SMTPUTF8 */
+    uint8_t body;           /* bits: from SESSION_8BITMIME to SESSION_TLS_OPTIONAL */
     uint8_t ret;            /* RFC 3461: SESSION_RET_*, 0 not given */
     struct str envid;       /* without xtext; or empty */
     uint32_t rcpt_count;
     struct session_rcpt *rcpts;
+    int64_t after_ms;    /* not to be sent before this time (RFC 4865); 0: at once */
     bool hold;           /* at commit: to be kept until it is released */
     struct str redirect; /* at commit: an address that takes the place of all recipients, or empty */
     struct str origin;   /* for people: "client [192.0.2.1] helo x", "local user 1000" */
@@ -53,14 +62,16 @@ struct session_mail {
     uint64_t size;       /* at commit: octets of the data */
 };
 
-/* EARLY: the client sent on where it must wait for a reply; stage says behind what. POLICY: a rule took effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and
- * thrown away. */
+/* EARLY: the client sent on where it must wait for a reply; stage says behind what. POLICY: a rule took
+ * effect, other than by a refusal; reply is its argument. DISCARDED: a message was accepted and thrown away.
+ * FORWARDED: XFORWARD told in reply who is behind the client. */
 enum session_event_kind {
     SESSION_REJECT,
     SESSION_RECEIVED,
     SESSION_NOT_RECEIVED,
     SESSION_POLICY,
     SESSION_DISCARDED,
+    SESSION_FORWARDED,
     SESSION_EARLY
 };
 
@@ -130,8 +141,13 @@ enum session_early { SESSION_EARLY_IGNORE, SESSION_EARLY_LOG, SESSION_EARLY_REFU
 struct session_host {
     const struct session_ops *ops;
     struct str hostname;
-    const struct rules *rules; /* of policy, or NULL */
-    bool tls;                  /* STARTTLS can be had */
+    const struct rules *rules;                 /* of policy, or NULL */
+    bool tls;                                  /* STARTTLS can be had */
+    const struct networks *xclient, *xforward; /* who may use them; NULL: nobody */
+    const struct networks *etrn_networks;      /* who may use ETRN, and for which domains */
+    const struct words *etrn_domains;
+    /* Has the mail for this domain (below: and all below it) tried soon. False: not now. NULL: no ETRN. */
+    bool (*etrn)(void *ctx, struct str domain, bool below);
     uint64_t size_limit;
     uint32_t rcpt_limit, error_limit, hop_limit;
     int64_t command_ms, data_ms;
@@ -143,6 +159,7 @@ struct session_host {
     struct str origin;         /* the domain of addresses without one, in submitted mail */
     bool check_from;           /* From of submitted mail must be the sender of the envelope */
     bool hide_client;          /* Received of submitted mail does not tell where it came from */
+    int64_t release_ms;        /* how far ahead mail may be held (RFC 4865); 0: not at all */
     struct buf out; /* replies on their way, empty between calls; at least SESSION_OUT_MIN octets */
 };
 
@@ -161,16 +178,16 @@ struct session_client {
     enum session_service service;
     bool local;   /* the kernel says who it is */
     uint32_t uid; /* of a local user */
-    /* Names of its address in DNS, when they were asked for, else empty; views that outlive the session. name was
-     * confirmed by its own address records, reverse is only what the owner of the address claims. */
+    /* Names of its address in DNS, when they were asked for, else empty; views that outlive the session.
+     * name was confirmed by its own address records, reverse is only what the owner of the address claims. */
     struct str name, reverse;
     bool names_failed; /* DNS did not say */
     bool trusted;      /* no limits: it never rests after errors */
     bool mended;       /* an old machine whose lines are mended instead of refused (normalise-networks) */
 };
 
-/* What protects a session, as the shell found it. The texts may stand in a comment of a header field: letters, digits,
- * and -._@:+=*_ only. */
+/* What protects a session, as the shell found it. The texts may stand in a comment of a header field:
+ * letters, digits, and -._@:+=*_ only. */
 struct session_tls {
     bool on;
     struct str version; /* "TLSv1.3" */
@@ -184,8 +201,8 @@ struct session_tls {
 struct session *session_new(struct session_host *host, void *ctx, const struct session_client *client);
 void session_free(struct session *s); /* calls no op */
 
-/* The bytes are protected from now on: before session_greet, or after start_tls. All that the client said before is
- * forgotten (RFC 3207 4.2). The texts are copied. */
+/* The bytes are protected from now on: before session_greet, or after start_tls. All that the client said
+ * before is forgotten (RFC 3207 4.2). The texts are copied. */
 void session_tls_done(struct session *s, struct session_now now, const struct session_tls *tls);
 /* What DNS says of the client, before session_greet. The texts are not copied. */
 void session_names(struct session *s, struct str name, struct str reverse, bool failed);
@@ -220,7 +237,7 @@ struct session_counts {
 };
 size_t session_memory(const struct session *s); /* octets that it holds */
 struct session_counts session_counts(const struct session *s);
-struct str session_name(const struct session *s);  /* the client's, confirmed, or empty */
+const struct session_client *session_client_of(const struct session *s); /* as it is, or as XCLIENT told */
 struct str session_helo(const struct session *s);  /* as given; a view, until the next call */
 struct str session_login(const struct session *s); /* likewise */
 const struct session_tls *session_tls(const struct session *s);

@@ -112,6 +112,8 @@ struct shell {
     size_t keys_n, keys_next;
     struct timer uncertified;
     bool certified; /* keys has told its certificates, or that there are none */
+    int64_t etrn_since; /* ETRN commands that were passed on since then */
+    unsigned etrn_count;
     bool ready;     /* there has been a lease: strangers are welcome */
     uint64_t lease; /* 0: none */
     uint32_t serial;

@@ -2,10 +2,12 @@
 #ifndef POSTERN_SMTPD_STATE_H
 #define POSTERN_SMTPD_STATE_H
 
+#include "common/config.h"
 #include "smtpd/fixup.h"
 #include "smtpd/header.h"
 #include "smtpd/line.h"
 #include "smtpd/mend.h"
+#include "smtpd/peer.h"
 #include "smtpd/policy.h"
 #include "smtpd/session.h"
 
@@ -39,11 +41,11 @@ struct data_phase {
     struct mender mender; /* of old machines' data, before it goes through line */
     bool chunked; /* by BDAT: commands come between */
     struct header_scan header;
-    uint64_t taken; /* octets of the data as they came */
+    uint64_t taken;      /* octets of the data as they came */
     struct fixup *fixup; /* of submitted mail */
     bool foreign_from;   /* its From is not the sender of the envelope */
-    bool loop;   /* Delivered-To names one of its recipients */
-    bool failed; /* the message cannot be kept; aborted already */
+    bool loop;           /* Delivered-To names one of its recipients */
+    bool failed;         /* the message cannot be kept; aborted already */
     struct status failure;
     int64_t began_ns, ended_ns;
     struct arena *arena;
@@ -58,16 +60,21 @@ struct transaction {
     uint32_t waiting_n, next_slot;
     struct session_rcpt **known; /* a hash table of mail.rcpts, to drop those given twice */
     size_t known_cap;
-    struct session_rcpt *parsing; /* whose parameters are being read */
+    struct session_rcpt *parsing;  /* whose parameters are being read */
     struct policy_effects effects; /* of rules */
-    bool tried;                   /* a RCPT was seen */
-    struct data_phase *data;      /* from DATA on */
+    bool tried;                    /* a RCPT was seen */
+    uint32_t taken;                /* RCPT commands answered with 250 */
+    struct data_phase *data;       /* from DATA on */
 };
 
 struct session {
     struct session_host *host;
     void *ctx;
-    struct session_client client;
+    struct session_client client; /* after XCLIENT: whom it told of */
+    struct session_client real;   /* who is connected */
+    struct peer *told;            /* what XCLIENT said, malloc'd, or NULL */
+    char *forwarded;              /* what XFORWARD said, for the log, malloc'd, or NULL */
+    size_t forwarded_n;
     enum session_state state;
     bool greeted, esmtp, over, lost, stopping, congested;
     bool securing;             /* start_tls was called: nothing is read until session_tls_done */
@@ -131,14 +138,25 @@ void session_end_text(struct session *s, const struct status *st, const char *wh
 void session_end(struct session *s, const char *detail, const char *text, const char *why);
 void session_flush(struct session *s);
 
+/* cmd_ehlo.c: for LHLO too */
+void session_ehlo(struct session *s, struct str arg);
+
+/* cmd_xclient.c */
+enum { FORWARDED_MAX = 600 };
+bool session_may_etrn(const struct session *s); /* cmd_etrn.c */
+bool session_may_xclient(const struct session *s);
+bool session_may_xforward(const struct session *s);
+
 /* session.c */
+void session_begin_anew(struct session *s); /* as if the client had just come: the greeting again */
 void session_close(struct session *s, const char *why);
 bool session_offers_tls(const struct session *s);
 void session_forget(struct session *s); /* the transaction, also one whose data has begun */
 struct str session_protocol(const struct session *s);
 struct transaction *transaction_new(uint32_t rcpt_limit);
 
-/* session_policy.c: the rules of one stage. True: go on. False: *st refuses; its text lives until the next call. */
+/* session_policy.c: the rules of one stage. True: go on. False: *st refuses; its text lives until the next
+ * call. */
 bool session_policy(struct session *s, enum rule_stage stage, struct session_rcpt *rcpt, struct status *st);
 /* The fields that rules ask for. */
 void policy_look_for(const struct session *s, struct header_scan *h, struct arena *a);
@@ -156,6 +174,10 @@ bool param_ret(struct session *s, struct transaction *tx, struct str value, stru
 bool param_envid(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool param_notify(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool param_orcpt(struct session *s, struct transaction *tx, struct str value, struct status *st);
+/* params_release.c: RFC 4865 */
+bool session_may_release(const struct session *s);
+bool param_holdfor(struct session *s, struct transaction *tx, struct str value, struct status *st);
+bool param_holduntil(struct session *s, struct transaction *tx, struct str value, struct status *st);
 bool session_may_utf8(const struct transaction *tx, struct str address, struct status *st);
 bool session_address_argument(struct str *arg, struct str keyword); /* cuts "FROM:" or "TO:" off */
 

@@ -20,6 +20,7 @@
 #define FROM        "MAIL FROM:<s@a.test>\r\n"
 #define FROM_R      "250 2.1.0 Sender ok\r\n"
 #define TO          "RCPT TO:<r@mx.test>\r\n"
+#define TRAP_R      "250 2.1.5 ok\r\n" /* as lookup says it */
 #define TO_R        "250 2.1.5 Recipient ok\r\n"
 #define DATA        "DATA\r\nSubject: x\r\nList-Id: y\r\n\r\nhello\r\n.\r\n"
 #define DATA_R      "354 End the message with a line that is one dot\r\n"
@@ -92,10 +93,10 @@ static const struct story stories[] = {
      .rcpt = "team@mx.test"},
     /* discard of one, and of all */
     {"rcpt recipient=trap@* discard\n", &strange, HELO FROM "RCPT TO:<trap@mx.test>\r\n" TO DATA,
-     HI HELO_R FROM_R TO_R TO_R DATA_R OK, .committed = 1, .policies = 1, .redirect = "",
+     HI HELO_R FROM_R TRAP_R TO_R DATA_R OK, .committed = 1, .policies = 1, .redirect = "",
      .rcpt = "r@mx.test"},
-    {"rcpt recipient=trap@* discard\n", &strange, HELO FROM "RCPT TO:<trap@mx.test>\r\n" DATA, ALL_R,
-     .discarded = 1, .policies = 1},
+    {"rcpt recipient=trap@* discard\n", &strange, HELO FROM "RCPT TO:<trap@mx.test>\r\n" DATA,
+     HI HELO_R FROM_R TRAP_R DATA_R OK, .discarded = 1, .policies = 1},
     {"mail sender=*@a.test discard\n", &strange, ALL, ALL_R, .discarded = 1, .policies = 1},
     {"data recipient=r@* discard\n", &strange, ALL, ALL_R, .discarded = 1, .policies = 1},
     {"end header=list-id discard\n", &strange, ALL, ALL_R, .discarded = 1, .policies = 1},
@@ -172,6 +173,8 @@ static void check(const struct world *w, const struct story *t, const struct rul
     const char *want = with_tokens(t->want, r, mem, sizeof mem);
     if (!str_eq(said, str_of(want)))
         fail_msg("rules:\n%ssaid:\n%.*swanted:\n%s", t->rules, STR_ARGS(said), want);
+    struct str bare = world_without_code(said, STR("mx.test"), true);
+    if (bare.n) fail_msg("no enhanced code (RFC 2034): %.*s", STR_ARGS(bare));
     if (w->committed != t->committed || w->discarded != t->discarded || w->policies != t->policies ||
         w->hold != t->hold)
         fail_msg("rules:\n%s%u committed, %u discarded, %u policies, hold %d", t->rules, w->committed,

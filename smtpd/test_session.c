@@ -209,6 +209,8 @@ static void check(const struct story *t, size_t piece, unsigned how) {
         print_error("%s, pieces of %zu, how %u:\n%.*s\n-- instead of\n%s", t->name, piece, how,
                     STR_ARGS(world_said(&w)), want);
     assert_true(str_eq(world_said(&w), str_of(want)));
+    struct str bare = world_without_code(world_said(&w), STR("mx.test"), true);
+    if (bare.n) fail_msg("%s: no enhanced code (RFC 2034): %.*s", t->name, STR_ARGS(bare));
     assert_int_equal(w.received, t->messages);
     assert_int_equal(w.committed, t->messages);
     if (t->data) assert_true(str_eq((struct str){w.data, w.data_n}, str_of(t->data)));
@@ -337,6 +339,151 @@ static void local_user(void **state) {
     say(&w, FROM TO "DATA\r\nDate: x\r\nMessage-ID: y\r\n\r\n.\r\n");
     assert_null(memmem(w.prefix, w.prefix_n, "Date", 4));
     world_end(&w);
+}
+
+#define LHLO_R  EHLO_R
+#define DROPPED "500 5.5.1 This is LMTP, not SMTP: say LHLO\r\n"
+
+static void lmtp(void **state) {
+    static const struct story told[] = {
+        {"a reply for each that was accepted, twice for one given twice",
+         STR("LHLO a.test\r\n" FROM TO "RCPT TO:<no@mx.test>\r\nRCPT TO:<r2@mx.test>\r\n" TO
+             "DATA\r\nx\r\n.\r\nQUIT\r\n"),
+         LHLO_R FROM_R TO_R "550 5.1.1 No such user here\r\n" TO_R TO_R DATA_R OK1 OK1 OK1 BYE, "x\r\n", 1},
+        {"after BDAT LAST too, but not after a chunk before it",
+         STR("LHLO a.test\r\n" FROM TO "RCPT TO:<r2@mx.test>\r\nBDAT 3\r\nx\r\nBDAT 0 LAST\r\n" FROM TO
+             "RCPT TO:<r2@mx.test>\r\nBDAT 2\r\na\nBDAT 0 LAST\r\n"),
+         LHLO_R FROM_R TO_R TO_R CHUNK_R OK1 OK1 FROM_R TO_R TO_R STRAY_DATA "503 5.5.1 MAIL comes first\r\n",
+         "a\n", 1},
+        {"refused at the end: for each",
+         STR("LHLO a.test\r\n" FROM TO "RCPT TO:<r2@mx.test>\r\nDATA\r\n\n\r\n.\r\n"),
+         LHLO_R FROM_R TO_R TO_R DATA_R STRAY_DATA STRAY_DATA, NULL, 0},
+        {"nobody accepted: 503 (RFC 2033 4.2)",
+         STR("LHLO a.test\r\n" FROM "RCPT TO:<no@mx.test>\r\nDATA\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n"),
+         LHLO_R FROM_R
+         "550 5.1.1 No such user here\r\n503 5.5.1 RCPT comes first\r\n503 5.5.1 RCPT comes first\r\n"
+         "250 2.0.0 Ok\r\n",
+         NULL, 0},
+        {"another language", STR("EHLO a.test\r\nHELO a.test\r\n" FROM),
+         DROPPED DROPPED "503 5.5.1 Say LHLO first\r\n", NULL, 0},
+    };
+    static struct world w;
+    struct session_client client = {.service = SERVICE_LMTP, .local = true, .uid = 1000};
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        for (size_t piece = 1; piece < 60; piece += 29) {
+            world_begin_as(&w, "mx.test", &client);
+            assert_true(str_eq(world_said(&w), STR("220 mx.test LMTP Postern\r\n")));
+            w.out_n = 0;
+            for (size_t at = 0; at < told[i].in.n; at += piece)
+                world_feed(&w, str_sub(told[i].in, at, at + piece));
+            if (!str_eq(world_said(&w), str_of(told[i].want)))
+                fail_msg("%s:\n%.*s\nwanted:\n%s", told[i].name, STR_ARGS(world_said(&w)), told[i].want);
+            assert_int_equal(w.committed, told[i].messages);
+            world_end(&w);
+        }
+    }
+    world_begin_as(&w, "mx.test", &client);
+    say(&w, "LHLO a.test\r\n" FROM TO "DATA\r\nSubject: x\r\n\r\n.\r\n");
+    w.prefix[w.prefix_n] = '\0';
+    assert_string_equal(
+        w.prefix, "Received: from a.test (userid 1000)\r\n\tby mx.test (Postern) with LMTP\r\n"
+                  "\tid 00000000000010000001\r\n\tfor <r@mx.test>;\r\n\tSun, 22 Nov 2026 00:00:00 +0000\r\n");
+    world_end(&w);
+    world_begin(&w, "mx.test");
+    say(&w, "LHLO a.test\r\n");
+    assert_non_null(strstr(w.out, "500 5.5.1 This is SMTP, not LMTP: say EHLO\r\n"));
+    world_end(&w);
+}
+
+/* RFC 8689: offered and taken under TLS only; the header field is heard where the envelope says nothing. */
+static void require_tls(void **state) {
+    static const struct {
+        bool tls;
+        const char *param, *fields;
+        int body; /* -1: refused */
+    } rows[] = {
+        {false, " REQUIRETLS", "", -1},
+        {true, " REQUIRETLS", "", 4},
+        {true, " requiretls BODY=8BITMIME", "TLS-Required: no\r\n", 5},
+        {true, " REQUIRETLS=1", "", -1},
+        {false, "", "TLS-Required: No\r\n", 8},
+        {true, "", "X: y\r\ntls-required:\tNO \r\n", 8},
+        {true, "", "TLS-Required: Yes\r\n", 0},
+        {true, "", "\r\nTLS-Required: No\r\n", 0},
+    };
+    static struct world w;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[300];
+        world_begin(&w, "mx.test");
+        if (rows[i].tls)
+            session_tls_done(w.session, w.now,
+                             &(struct session_tls){.version = STR("TLSv1.3"), .cipher = STR("x")});
+        w.out_n = 0;
+        say(&w, EHLO);
+        w.out[w.out_n] = '\0';
+        assert_int_equal(strstr(w.out, "250-REQUIRETLS\r\n") != NULL, rows[i].tls);
+        snprintf(text, sizeof text, "MAIL FROM:<s@a.test>%s\r\n" TO "DATA\r\n%s\r\nx\r\n.\r\n", rows[i].param,
+                 rows[i].fields);
+        say(&w, text);
+        assert_int_equal(w.committed, rows[i].body >= 0);
+        if (rows[i].body >= 0) assert_int_equal(w.body, rows[i].body);
+        world_end(&w);
+    }
+}
+
+/* RFC 4865: only on the submission ports, within bounds, one of the two. The clock says
+ * 2026-11-22T00:00:00Z. */
+static void future_release(void **state) {
+    static const struct {
+        enum session_service service;
+        const char *params, *reply;
+        int64_t after; /* seconds from now; 0: none */
+    } rows[] = {
+        {SERVICE_SUBMISSION, " HOLDFOR=3600", FROM_R, 3600},
+        {SERVICE_SUBMISSION, " HOLDFOR=86400", FROM_R, 86400},
+        {SERVICE_SUBMISSION, " HOLDFOR=86401", NO("That is longer than mail may be held here"), 0},
+        {SERVICE_SUBMISSION, " HOLDFOR=1234567890", NO("HOLDFOR needs a number of seconds"), 0},
+        {SERVICE_SUBMISSION, " HOLDFOR=-1", NO("HOLDFOR needs a number of seconds"), 0},
+        {SERVICE_SUBMISSION, " HOLDFOR=", NO("HOLDFOR needs a number of seconds"), 0},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22T01:00:00Z", FROM_R, 3600},
+        {SERVICE_SUBMISSION, " holduntil=2026-11-22t03:00:00.25+02:00", FROM_R, 3600},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-21T22:30:00-02:30", FROM_R, 3600},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2027-11-22T01:00:00Z",
+         NO("That is longer than mail may be held here"), 0},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2026-02-30T01:00:00Z",
+         NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"), 0},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22", NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"),
+         0},
+        {SERVICE_SUBMISSION, " HOLDFOR=1 HOLDUNTIL=2026-11-22T01:00:00Z",
+         NO("HOLDFOR and HOLDUNTIL exclude each other"), 0},
+        {SERVICE_SMTP, " HOLDFOR=1", "555 5.5.4 Parameter not known\r\n", 0},
+        {SERVICE_LMTP, " HOLDUNTIL=2026-11-22T01:00:00Z", "555 5.5.4 Parameter not known\r\n", 0},
+    };
+    static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
+    static struct world w;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[300];
+        struct session_client client = {.ip = {4, {192, 0, 2, 7}}, .service = rows[i].service};
+        bool lmtp = rows[i].service == SERVICE_LMTP;
+        world_begin_as(&w, "mx.test", &client);
+        w.host.release_ms = 86400000;
+        w.host.mechs = STR("PLAIN");
+        w.host.cleartext = (struct networks){1, &near};
+        say(&w, lmtp ? "LHLO a.test\r\n" : EHLO);
+        w.out[w.out_n] = '\0';
+        assert_int_equal(strstr(w.out, "250-FUTURERELEASE 86400 2026-11-23T00:00:00Z\r\n") != NULL,
+                         rows[i].service == SERVICE_SUBMISSION);
+        if (rows[i].service == SERVICE_SUBMISSION) say(&w, "AUTH PLAIN good\r\n");
+        w.out_n = 0;
+        snprintf(text, sizeof text, "MAIL FROM:<s@a.test>%s\r\n", rows[i].params);
+        say(&w, text);
+        heard(&w, rows[i].reply);
+        if (rows[i].after) {
+            say(&w, TO "DATA\r\nx\r\n.\r\n");
+            assert_int_equal(w.after_ms, w.now.wall_ms + rows[i].after * 1000);
+        }
+        world_end(&w);
+    }
 }
 
 static void error_limit(void **state) {
@@ -605,15 +752,27 @@ static void replies_are_short(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories_told),   cmocka_unit_test(stories_in_pieces),
-        cmocka_unit_test(received_field), cmocka_unit_test(local_user),
-        cmocka_unit_test(error_limit),    cmocka_unit_test(recipient_limit),
-        cmocka_unit_test(asks_ahead),     cmocka_unit_test(size_limit),
-        cmocka_unit_test(hop_limit),      cmocka_unit_test(long_line),
-        cmocka_unit_test(trouble_inside), cmocka_unit_test(gone),
-        cmocka_unit_test(timeouts),       cmocka_unit_test(too_slow),
-        cmocka_unit_test(stops),          cmocka_unit_test(replies_are_short),
-        cmocka_unit_test(starts_tls),     cmocka_unit_test(nothing_behind_starttls),
+        cmocka_unit_test(stories_told),
+        cmocka_unit_test(stories_in_pieces),
+        cmocka_unit_test(received_field),
+        cmocka_unit_test(local_user),
+        cmocka_unit_test(lmtp),
+        cmocka_unit_test(require_tls),
+        cmocka_unit_test(future_release),
+        cmocka_unit_test(error_limit),
+        cmocka_unit_test(recipient_limit),
+        cmocka_unit_test(asks_ahead),
+        cmocka_unit_test(size_limit),
+        cmocka_unit_test(hop_limit),
+        cmocka_unit_test(long_line),
+        cmocka_unit_test(trouble_inside),
+        cmocka_unit_test(gone),
+        cmocka_unit_test(timeouts),
+        cmocka_unit_test(too_slow),
+        cmocka_unit_test(stops),
+        cmocka_unit_test(replies_are_short),
+        cmocka_unit_test(starts_tls),
+        cmocka_unit_test(nothing_behind_starttls),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

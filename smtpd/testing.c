@@ -76,6 +76,8 @@ static bool op_commit(void *ctx, const struct session_mail *m) {
     memcpy(w->origin, m->origin.p, m->origin.n);
     w->origin[m->origin.n] = '\0';
     w->hold = m->hold;
+    w->body = m->body;
+    w->after_ms = m->after_ms;
     keep(w->redirect, m->redirect);
     keep(w->first_rcpt, m->rcpts->text);
     keep(w->first_orcpt, m->rcpts->orcpt);
@@ -273,4 +275,31 @@ void world_feed(struct world *w, struct str bytes) {
 
 struct str world_said(const struct world *w) {
     return (struct str){w->out, w->out_n};
+}
+
+static bool has_code(struct str line) {
+    size_t dots = 0, i = 4;
+    if (line.n < 9 || line.p[4] != line.p[0]) return false;
+    for (; i < line.n && line.p[i] != ' '; i++) {
+        if (line.p[i] == '.') dots++;
+        else if (line.p[i] < '0' || line.p[i] > '9') return false;
+    }
+    return dots == 2 && line.p[i - 1] != '.' && i < line.n;
+}
+
+static bool needs_none(struct str line, struct str hostname) {
+    struct str text = str_sub(line, 4, line.n);
+    if (line.p[0] == '3' || str_starts_nocase(line, STR("220 ")) || str_starts_nocase(line, STR("250-"))) return true;
+    return str_starts_nocase(line, STR("250 ")) && (str_eq(text, STR("HELP")) || str_eq(text, hostname));
+}
+
+struct str world_without_code(struct str said, struct str hostname, bool first) {
+    while (said.n) {
+        ptrdiff_t end = str_chr(said, '\r');
+        struct str line = str_sub(said, 0, end < 0 ? said.n : (size_t)end);
+        if (line.n < 4 || (!first && !needs_none(line, hostname) && !has_code(line))) return line;
+        first = false;
+        said = str_sub(said, line.n + 2, said.n);
+    }
+    return STR_NONE;
 }

@@ -31,6 +31,8 @@ struct world {
     bool tls_answers; /* handshakes succeed as soon as they are answered like all else */
     uint32_t rcpts; /* of the last commit */
     bool hold;
+    uint8_t body;
+    int64_t after_ms;
     char redirect[400], first_rcpt[400], first_orcpt[400];
     uint32_t policies, discarded; /* events */
     char last_action[16];
@@ -55,5 +57,8 @@ void world_end(struct world *w);
 void world_feed(struct world *w, struct str bytes); /* as the session wants it, answering in between */
 bool world_answer(struct world *w);                 /* one open question, or resumes; false: none */
 struct str world_said(const struct world *w);
+/* Has each reply an enhanced code of its class (RFC 2034 4), but for greetings, those of EHLO and HELO, and 3xx? Gives
+ * the first line that has not; STR_NONE: all is well. first: said holds the greeting. */
+struct str world_without_code(struct str said, struct str hostname, bool first);
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/arena.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -160,7 +161,7 @@ static bool bind_tcp(const char *file, const struct config *c, const struct list
     return true;
 }
 
-static int unix_socket(const char *path, int type) {
+static int unix_socket(const char *path, int type, mode_t mode) {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     size_t n = strlen(path);
     if (n >= sizeof sa.sun_path) {
@@ -171,7 +172,7 @@ static int unix_socket(const char *path, int type) {
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return -1;
     unlink(path); /* of an earlier run: we hold the lock of the directory, and only we can write in it */
-    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && chmod(path, 0666) == 0 &&
+    if (bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && chmod(path, mode) == 0 &&
         listen(fd, BACKLOG) == 0)
         return fd;
     int error = errno;
@@ -187,7 +188,7 @@ static bool bind_unix(const char *file, const struct config *c, const struct lis
         char path[1100];
         if (find(have, r->name)) continue;
         snprintf(path, sizeof path, "%s/%s", c->run_directory, r->name);
-        int fd = unix_socket(path, r->type);
+        int fd = unix_socket(path, r->type, 0666);
         if (fd >= 0) {
             keep(fresh, r->role, r->kind, r->name, fd);
             continue;
@@ -201,17 +202,35 @@ static bool bind_unix(const char *file, const struct config *c, const struct lis
     return true;
 }
 
-/* Everyone may connect: smtpd hears from the kernel who does. */
+/* Who may connect. Whoever does, smtpd hears from the kernel who it is. */
+static const char *lmtp_rights(const char *path, const char *group) {
+    uint64_t gid;
+    if (!*group) return chmod(path, 0600) == 0 ? NULL : strerror(errno);
+    if (strcmp(group, "any") == 0) return chmod(path, 0666) == 0 ? NULL : strerror(errno);
+    const struct group *g = getgrnam(group);
+    if (g) gid = g->gr_gid;
+    else if (!str_to_u64(str_of(group), UINT32_MAX - 1, &gid)) return "there is no such group: make it, or name another";
+    return chown(path, (uid_t)-1, (gid_t)gid) == 0 && chmod(path, 0660) == 0 ? NULL : strerror(errno);
+}
+
+static const char *open_lmtp(const char *path, int *fd) {
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) return "is there already, and no socket: name another";
+    *fd = unix_socket(path, SOCK_STREAM, 0600);
+    return *fd < 0 ? strerror(errno) : NULL;
+}
+
+/* A socket that is there already is kept; who may connect may have changed. */
 static bool bind_lmtp(const char *file, const struct config *c, const struct listeners *have,
                       struct listeners *fresh, struct config_error *err) {
-    struct stat st;
-    const char *path = c->listen_lmtp, *why = NULL;
+    const char *path = c->listen_lmtp, *setting = "listen-lmtp", *why = NULL;
     int fd = -1;
-    if (!*path || find(have, path)) return true;
-    if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) why = "is there already, and no socket: name another";
-    else if ((fd = unix_socket(path, SOCK_STREAM)) < 0) why = strerror(errno);
-    if (why) config_blame(err, file, config_line(c, "listen-lmtp"), STR("listen-lmtp"), str_of(path), why);
-    else keep(fresh, ROLE_smtpd, LISTEN_LMTP, path, fd);
+    if (!*path) return true;
+    if (!find(have, path)) why = open_lmtp(path, &fd);
+    if (!why && (why = lmtp_rights(path, c->lmtp_group))) setting = "lmtp-group";
+    if (!why && fd >= 0) keep(fresh, ROLE_smtpd, LISTEN_LMTP, path, fd);
+    else if (fd >= 0) close(fd);
+    if (why) config_blame(err, file, config_line(c, setting), str_of(setting), str_of(config_text(c, setting)), why);
     return !why;
 }
 

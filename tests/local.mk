@@ -24,7 +24,9 @@ scenarios = \
 	tests/t_deliver.py \
 	tests/t_install.py \
 	tests/t_esmtp.py \
+	tests/t_etrn.py \
 	tests/t_limits.py \
+	tests/t_lmtp.py \
 	tests/t_netns.py \
 	tests/t_operations.py \
 	tests/t_pickup.py \
@@ -33,13 +35,16 @@ scenarios = \
 	tests/t_power.py \
 	tests/t_pressure.py \
 	tests/t_queue.py \
+	tests/t_release.py \
+	tests/t_requiretls.py \
 	tests/t_rules.py \
 	tests/t_rfc5321.py \
 	tests/t_sendmail.py \
 	tests/t_smuggle.py \
 	tests/t_submit.py \
 	tests/t_tls.py \
-	tests/t_tools.py
+	tests/t_tools.py \
+	tests/t_xclient.py
 dist_check_SCRIPTS += $(scenarios)
 TESTS += $(scenarios)
 

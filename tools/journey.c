@@ -94,6 +94,7 @@ static const struct telling {
     {"received",
      "took it from {client} ({protocol}), sender <{from}>, {rcpts} recipient(s), {size} octets",
      {"data_us", "commit_us"}},
+    {"discarded", "took it from {client} and threw it away, as a rule says, sender <{from}>", {NULL, NULL}},
     {"not_received", "did not take it: {reply}", {NULL, NULL}},
     {"queued", "made it durable, with {batch} message(s) in the commit", {"commit_us", NULL}},
     {"routed", "<{to}> goes by {route} {nexthop}", {NULL, NULL}},

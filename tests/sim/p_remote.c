@@ -367,6 +367,7 @@ static void on_job(void *ctx, struct channel *ch, const struct wire_job *m, int 
     j->mail = (struct client_mail){.sender = str_dup(j->arena, m->sender),
                                    .eight_bit = m->body & 1,
                                    .utf8 = m->body & 2,
+                                   .require_tls = m->body & 4,
                                    .prefix = str_dup(j->arena, m->prefix),
                                    .size = m->size,
                                    .arena = j->arena,

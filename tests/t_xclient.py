@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""XCLIENT and XFORWARD from outside: who may, whose session it is then, and what the log says."""
+from harness import *
+
+
+def t_xclient():
+    """A listed proxy speaks for clients: relaying, Received and log are theirs."""
+    mx = Postern(xclient_networks="127.0.0.1", relay_networks="198.51.100.0/24")
+    with mx.smtp() as s:
+        ok("XCLIENT NAME" in s.cmd("EHLO proxy.test")[1] and "XFORWARD" not in s.cmd("EHLO proxy.test")[1], "is offered to it alone")
+        s.cmd("MAIL FROM:<a@b.test>")
+        same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "the proxy itself may not relay")
+        same(s.cmd("XCLIENT ADDR=198.51.100.7")[0], 503, "not within a transaction")
+        s.cmd("RSET")
+        code, text = s.cmd("XCLIENT ADDR=198.51.100.7 NAME=mx+2Da.test LOGIN=[UNAVAILABLE]")
+        same((code, text), (220, "mx.test ESMTP Postern"), "the greeting comes again")
+        same(s.cmd("MAIL FROM:<a@b.test>")[0], 503, "and HELO is forgotten")
+        s.cmd("EHLO client.test")
+        s.cmd("MAIL FROM:<a@b.test>")
+        same(s.cmd("RCPT TO:<x@far.test>")[0], 250, "its client may relay")
+        s.cmd("RSET")
+        same(s.message("a@b.test", ["alice@mx.test"], message())[0], 250, "mail of the client")
+        got = mx.wait_mail("alice")
+        ok(got and b"from client.test (mx-a.test [198.51.100.7])" in got[0], "Received names it", got)
+        ok(mx.wait_event("received", client="198.51.100.7"), "and the log")
+        same(s.cmd("XCLIENT ADDR=300.1.1.1")[0], 501, "nonsense is refused")
+        same(s.cmd("XCLIENT ADDR=203.0.113.1")[0], 220, "another client")
+        s.cmd("EHLO client.test")
+        s.cmd("MAIL FROM:<a@b.test>")
+        same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "who may not")
+
+
+def t_xforward():
+    """A listed filter tells for the log; others may neither."""
+    mx = Postern(xforward_networks="127.0.0.1")
+    with mx.smtp() as s:
+        text = s.cmd("EHLO filter.test")[1]
+        ok("XFORWARD NAME" in text and "XCLIENT" not in text, "XFORWARD is offered", text)
+        same(s.cmd("XCLIENT ADDR=198.51.100.7")[0], 550, "XCLIENT is not")
+        same(s.cmd("XFORWARD NAME=c.test ADDR=198.51.100.7 HELO=c")[0], 250, "told")
+        same(s.message("a@b.test", ["alice@mx.test"], message())[0], 250, "mail")
+        got = mx.wait_mail("alice")
+        ok(got and b"from filter.test ([127.0.0.1])" in got[0], "Received names the filter", got)
+        e = mx.events("forwarded")
+        ok(e and e[0]["text"] == "name=c.test addr=198.51.100.7 helo=c", "the log the client", e)
+
+
+main(t_xclient, t_xforward)
