@@ -434,10 +434,12 @@ def t_tokens():
 class Secure(Smtp):
     """A client under TLS, by STARTTLS or from the first octet."""
 
-    def __init__(self, host, port, starttls, version=None):
+    def __init__(self, host, port, starttls, version=None, certificate=None):
         import ssl
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if certificate:
+            context.load_cert_chain(*certificate)
         if version == "1.2":
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         if starttls:
@@ -479,6 +481,39 @@ def t_tls():
             same(Scram(user, password).run(s)[0], 235, f"{what}: without a binding")
     ok(all(b"with ESMTPSA" in m for m in mx.wait_mail("bob", 3)), "Received says ESMTPSA")
     exporter(mx, user, password)
+
+
+def t_external():
+    """EXTERNAL: a client certificate of an authority that is believed is a login; a stranger's is none."""
+    port = free_port()
+    mx = submission(start=False, logins={}, auth_external="yes", listen_submissions=f"127.0.0.1:{port}")
+    d = mx.dir / "ca"
+    d.mkdir()
+
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, cwd=d)
+
+    def issue(name, authority, address):
+        (d / f"{name}.ext").write_text(f"subjectAltName=email:{address}\nextendedKeyUsage=clientAuth\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+        return d / f"{name}.pem", d / f"{name}.key"
+    for authority in ("ours", "theirs"):
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", f"{authority}.key", "-out", f"{authority}.pem", "-subj", f"/CN={authority}")
+    alice, mallory = issue("alice", "ours", "alice@mx.test"), issue("mallory", "theirs", "alice@mx.test")
+    mx.write_config(client_authorities=d / "ours.pem")
+    mx.start()
+    with Secure(mx.address, port, False, certificate=alice) as s:
+        ok("EXTERNAL" in s.offer, "with a certificate that verifies, EXTERNAL is offered", s.offer)
+        same(s.cmd("AUTH EXTERNAL " + b64("bob@mx.test"))[0], 535, "not to act as another")
+        same(s.cmd("AUTH EXTERNAL =")[0], 235, "alice is who her certificate says")
+        same(s.message("alice@mx.test", ["bob@mx.test"], message("by certificate"))[0], 250, "and sends")
+        same(s.cmd("MAIL FROM:<bob@mx.test>")[0], 553, "from her own address")
+    for what, certificate in (("without a certificate", None), ("with a stranger's", mallory)):
+        with Secure(mx.address, port, False, certificate=certificate) as s:
+            ok("EXTERNAL" not in s.offer, f"{what} it is not offered", s.offer)
+            same(s.cmd("AUTH EXTERNAL =")[0], 504, f"{what} it is refused")
+    ok(mx.events("auth_good", mechanism="EXTERNAL", login="alice@mx.test"), "the log knows")
 
 
 def exporter(mx, user, password):
@@ -704,4 +739,4 @@ def t_fail2ban():
 
 
 if __name__ == "__main__":
-    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_check, t_table, t_memory, t_restart, t_tokens, t_tls, t_dovecot, t_real_dovecot, t_pam, t_fail2ban)
+    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_check, t_table, t_memory, t_restart, t_tokens, t_tls, t_external, t_dovecot, t_real_dovecot, t_pam, t_fail2ban)
