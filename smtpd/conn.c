@@ -365,6 +365,14 @@ static void drain_linger(struct conn *c) {
     if (k <= 0 || c->linger_octets > LINGER_OCTETS) c->gone = true;
 }
 
+/* What came before a login may be a password: it does not stay. */
+static void take(struct conn *c, size_t n) {
+    bool secret = c->client.service == SERVICE_SUBMISSION && !session_login(c->session).n;
+    c->octets_read += (uint32_t)n;
+    session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, n});
+    if (secret) explicit_bzero(c->sh->read_mem, n);
+}
+
 /* What OpenSSL has at hand; of the data of a message as many records as there are. */
 static void read_tls(struct conn *c, size_t want) {
     size_t n = 0;
@@ -373,8 +381,7 @@ static void read_tls(struct conn *c, size_t want) {
         k = tls_read(c->tls, c->sh->read_mem + n, want - n);
         if (k > 0) n += (size_t)k;
     } while (k > 0 && n < want && (tls_more(c->tls) || session_in_data(c->session)));
-    c->octets_read += (uint32_t)n;
-    if (n) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, n});
+    if (n) take(c, n);
     if (k < 0) conn_lost(c, tls_why(c->tls));
 }
 
@@ -385,8 +392,7 @@ static void read_some(struct conn *c) {
         return;
     }
     ssize_t k = recv(c->fd, c->sh->read_mem, want, MSG_DONTWAIT);
-    if (k > 0) c->octets_read += (uint32_t)k;
-    if (k > 0) session_input(c->session, shell_now(c->sh), (struct str){c->sh->read_mem, (size_t)k});
+    if (k > 0) take(c, (size_t)k);
     else if (k == 0) conn_lost(c, "client closed");
     else if (errno != EAGAIN && errno != EINTR) conn_lost(c, "connection lost");
 }

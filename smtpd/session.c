@@ -70,6 +70,7 @@ void session_forget(struct session *s) {
 }
 
 static void drop_held(struct session *s) {
+    if (s->held && s->client.service == SERVICE_SUBMISSION) explicit_bzero(s->held, s->held_n); /* a password, maybe */
     free(s->held);
     s->held = NULL;
     s->held_n = 0;
@@ -211,10 +212,11 @@ static void keep(struct session *s, struct str rest) {
         return;
     }
     char *mem = xmalloc(rest.n);
-    memcpy(mem, rest.p, rest.n);
-    free(s->held);
+    size_t n = rest.n;
+    memcpy(mem, rest.p, n);
+    drop_held(s);
     s->held = mem;
-    s->held_n = rest.n;
+    s->held_n = n;
 }
 
 /* Octets that drip in keep data_ms from passing, but not for ever: the data as a whole must come with some
