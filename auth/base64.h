@@ -5,8 +5,8 @@
 #include "common/str.h"
 
 void base64_encode(struct buf *out, struct str octets);
-/* False: a character that is none of base64, missing or surplus padding, bits that mean nothing, or out is too
- * small. out may hold a part then. */
+/* False: a character that is none of base64, missing or surplus padding, bits that mean nothing, or out is
+ * too small. out may hold a part then. */
 bool base64_decode(struct buf *out, struct str text);
 bool base64url_decode(struct buf *out, struct str text); /* without padding (RFC 7515 2) */
 

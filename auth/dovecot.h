@@ -1,6 +1,6 @@
-/* dovecot.h: the client's side of Dovecot's authentication protocol 1.x as pure code: lines of fields between tabs
- * over a Unix socket (doc/wiki/Design.AuthProtocol of Dovecot). What the socket says goes in, what is to be sent
- * and what has happened comes out. Nothing that it says is believed without a look. */
+/* dovecot.h: the client's side of Dovecot's authentication protocol 1.x as pure code: lines of fields
+ * between tabs over a Unix socket (doc/wiki/Design.AuthProtocol of Dovecot). What the socket says goes in,
+ * what is to be sent and what has happened comes out. Nothing that it says is believed without a look. */
 #ifndef POSTERN_AUTH_DOVECOT_H
 #define POSTERN_AUTH_DOVECOT_H
 
@@ -13,8 +13,9 @@ enum dovecot_event { DOVECOT_READY, DOVECOT_CHALLENGE, DOVECOT_GOOD, DOVECOT_BAD
 
 struct dovecot_ops {
     void *ctx;
-    /* READY: mechs is the list of mechanisms, between spaces. CHALLENGE: text is its base64. GOOD: text is the
-     * login. BAD: text is the login, or empty; why is for the log. LATER: Dovecot has trouble of its own. */
+    /* READY: mechs is the list of mechanisms, between spaces. CHALLENGE: text is its base64. GOOD: text is
+     * the login. BAD: text is the login, or empty; why is for the log. LATER: Dovecot has trouble of its
+     * own. */
     void (*event)(void *ctx, enum dovecot_event what, uint32_t id, struct str text, struct str why);
 };
 

@@ -1,5 +1,5 @@
-/* file.c: the password table as a file that may be replaced while we run. It is looked at when it is used, at most
- * once a second. One that is wrong is told once, and the good one of before stays in force. */
+/* file.c: the password table as a file that may be replaced while we run. It is looked at when it is used,
+ * at most once a second. One that is wrong is told once, and the good one of before stays in force. */
 #include "auth/shell.h"
 
 #include "common/arena.h"
@@ -22,8 +22,8 @@ static bool parent_of(const char *file, char *mem, size_t size) {
     return snprintf(mem, size, "%.*s", (int)(slash - file), file) < (int)size;
 }
 
-/* Still root: the directory is made now, since a wall can only be opened for what exists. Nobody but root may write
- * there: not even we may change a password. */
+/* Still root: the directory is made now, since a wall can only be opened for what exists. Nobody but root
+ * may write there: not even we may change a password. */
 void file_prepare(struct self *me) {
     char dir[PATH_MAX];
     uid_t uid;

@@ -1,5 +1,5 @@
-/* The fuzz twin of the reader of Dovecot's protocol: the same octets whole and in pieces must be heard alike, and
- * what is handed on is clean. The first octet is the size of a piece. */
+/* The fuzz twin of the reader of Dovecot's protocol: the same octets whole and in pieces must be heard
+ * alike, and what is handed on is clean. The first octet is the size of a piece. */
 #include "auth/dovecot.h"
 
 #include <stdlib.h>

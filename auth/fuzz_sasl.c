@@ -1,5 +1,6 @@
-/* The fuzz twin of SASL: a client that says anything, to every mechanism; and of base64 and tokens beneath. The first
- * octet chooses the mechanism, the second what is known of the connection; responses are separated by octet 0xfe. */
+/* The fuzz twin of SASL: a client that says anything, to every mechanism; and of base64 and tokens
+ * beneath. The first octet chooses the mechanism, the second what is known of the connection; responses
+ * are separated by octet 0xfe. */
 #include "auth/base64.h"
 #include "auth/jwt.h"
 #include "auth/sasl.h"

@@ -1,9 +1,9 @@
 /* keeper.h: the one thing that auth may not do in its cage, done by a child that was forked before it.
  *
- * For auth-source = pam: a child in group shadow forks for each check; the grandchild speaks to PAM, which loads
- * modules, opens files and runs unix_chkpwd(8), and ends. For dovecot: a child that connects to one socket, and
- * hands the descriptor over. What they hear are records of a fixed size; they parse nothing. Both have
- * no_new_privs and cages of their own (cage_keeper); they end with auth. */
+ * For auth-source = pam: a child in group shadow forks for each check; the grandchild speaks to PAM, which
+ * loads modules, opens files and runs unix_chkpwd(8), and ends. For dovecot: a child that connects to one
+ * socket, and hands the descriptor over. What they hear are records of a fixed size; they parse nothing.
+ * Both have no_new_privs and cages of their own (cage_keeper); they end with auth. */
 #ifndef POSTERN_AUTH_KEEPER_H
 #define POSTERN_AUTH_KEEPER_H
 

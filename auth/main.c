@@ -1,14 +1,14 @@
 /* auth: checks passwords, and is the only program that sees what they are compared with.
  *
- * smtpd hands it the lines of an AUTH exchange as they come; the mechanisms live here (sasl.h), so smtpd holds no
- * verifier and no state of theirs, only what passes through it. The sources: a table of verifiers (file.c), PAM or
- * Dovecot (remote.c), the public keys of who issues tokens (jwt.h), and for EXTERNAL the certificate that smtpd
- * has verified.
+ * smtpd hands it the lines of an AUTH exchange as they come; the mechanisms live here (sasl.h), so smtpd
+ * holds no verifier and no state of theirs, only what passes through it. The sources: a table of verifiers
+ * (file.c), PAM or Dovecot (remote.c), the public keys of who issues tokens (jwt.h), and for EXTERNAL the
+ * certificate that smtpd has verified.
  *
- * SECURITY: its input is strangers' SASL, decoded and parsed here with no right but to read the password table. Who
- * owns it sees the passwords that are tried from then on and the verifiers, and can say yes to any login: then
- * mail can be sent in anybody's name, as if smtpd were owned. It cannot change a password, open another file,
- * reach the network, or see a message. */
+ * SECURITY: its input is strangers' SASL, decoded and parsed here with no right but to read the password
+ * table. Who owns it sees the passwords that are tried from then on and the verifiers, and can say yes to
+ * any login: then mail can be sent in anybody's name, as if smtpd were owned. It cannot change a password,
+ * open another file, reach the network, or see a message. */
 #include "auth/shell.h"
 
 #include "auth/base64.h"
@@ -508,8 +508,8 @@ static void begin(struct self *me) {
     offer_changed(a);
 }
 
-/* The directory of the table, since the table is replaced; nothing for the other sources. Where it could not be made
- * (file_prepare), the one above, so that it is seen when postern passwd makes it. */
+/* The directory of the table, since the table is replaced; nothing for the other sources. Where it could
+ * not be made (file_prepare), the one above, so that it is seen when postern passwd makes it. */
 static size_t read_paths(const struct config *c, const char **paths, size_t max) {
     static char dir[4096];
     struct stat st;

@@ -1,6 +1,6 @@
-/* pool.h: password checks in threads. A hash is made to be slow: half a dozen checks at once must not keep the
- * program from answering, and should use all the processors. Only the check runs there, on copies; all else in
- * the one thread of the loop. */
+/* pool.h: password checks in threads. A hash is made to be slow: half a dozen checks at once must not keep
+ * the program from answering, and should use all the processors. Only the check runs there, on copies; all
+ * else in the one thread of the loop. */
 #ifndef POSTERN_AUTH_POOL_H
 #define POSTERN_AUTH_POOL_H
 

@@ -1,5 +1,5 @@
-/* remote.c: sources that are elsewhere: PAM, in the keeper's children; Dovecot, on a socket that the keeper has
- * connected. */
+/* remote.c: sources that are elsewhere: PAM, in the keeper's children; Dovecot, on a socket that the
+ * keeper has connected. */
 #include "auth/shell.h"
 
 #include "common/arena.h"

@@ -103,8 +103,8 @@ static enum sasl_result external(struct sasl *s, struct str in, struct buf *chal
     return SASL_GOOD;
 }
 
-/* ---- OAUTHBEARER and XOAUTH2: key=value pairs, ended by ^A; a token that is refused is told as JSON, and the
- * client then sends a mere ^A (RFC 7628 3.2.3) ---- */
+/* ---- OAUTHBEARER and XOAUTH2: key=value pairs, ended by ^A; a token that is refused is told as JSON, and
+ * the client then sends a mere ^A (RFC 7628 3.2.3) ---- */
 
 static bool cut_pair(struct str *rest, struct str *pair) {
     ptrdiff_t end = str_chr(*rest, '\1');

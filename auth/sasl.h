@@ -1,13 +1,14 @@
 /* sasl.h: the server's side of SASL (RFC 4422) as pure code: what the client said and what is known of its
- * connection go in; the next challenge, or what must be checked, comes out. No system call, no clock, no global.
+ * connection go in; the next challenge, or what must be checked, comes out. No system call, no clock, no
+ * global.
  *
- * PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256 and -PLUS (RFC 5802, 7677) with the channel
- * bindings tls-exporter (RFC 9266) and tls-server-end-point (RFC 5929), EXTERNAL (RFC 4422 A), OAUTHBEARER
- * (RFC 7628), XOAUTH2.
+ * PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256 and -PLUS (RFC 5802, 7677) with the
+ * channel bindings tls-exporter (RFC 9266) and tls-server-end-point (RFC 5929), EXTERNAL (RFC 4422 A),
+ * OAUTHBEARER (RFC 7628), XOAUTH2.
  *
- * Ours and not libgsasl's: that one asks for passwords in callbacks which must answer at once, while ours may take
- * half a second in a thread or an answer from PAM; it tells unknown users and wrong passwords apart by what it
- * does; and its parsers are C strings. */
+ * Ours and not libgsasl's: that one asks for passwords in callbacks which must answer at once, while ours
+ * may take half a second in a thread or an answer from PAM; it tells unknown users and wrong passwords
+ * apart by what it does; and its parsers are C strings. */
 #ifndef POSTERN_AUTH_SASL_H
 #define POSTERN_AUTH_SASL_H
 
@@ -74,7 +75,8 @@ enum sasl_mech sasl_named(struct str name); /* SASL_NONE: not known */
 const char *sasl_name(enum sasl_mech m);
 
 void sasl_begin(struct sasl *s, enum sasl_mech mech, const struct sasl_facts *facts);
-/* A response of the client, decoded. given false: there was no initial response. challenge is empty at entry. */
+/* A response of the client, decoded. given false: there was no initial response. challenge is empty at
+ * entry. */
 enum sasl_result sasl_step(struct sasl *s, bool given, struct str response, struct buf *challenge);
 enum sasl_result sasl_verifier(struct sasl *s, bool known, const struct scram_verifier *v,
                                struct buf *challenge);

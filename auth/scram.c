@@ -167,8 +167,8 @@ static enum sasl_result client_final(struct sasl *s, struct str in, struct buf *
     return SASL_CHALLENGE;
 }
 
-/* RFC 4954 4: SMTP has no room for data with its 235, so our signature is one more challenge, and the client's
- * answer to it is empty. */
+/* RFC 4954 4: SMTP has no room for data with its 235, so our signature is one more challenge, and the
+ * client's answer to it is empty. */
 enum sasl_result scram_step(struct sasl *s, struct str in, struct buf *challenge) {
     if (s->step == 1) return client_first(s, in);
     if (s->step == 2) return client_final(s, in, challenge);

@@ -1,4 +1,5 @@
-/* shell.h: what surrounds the engines in auth: exchanges with clients of smtpd, and the sources of passwords. */
+/* shell.h: what surrounds the engines in auth: exchanges with clients of smtpd, and the sources of
+ * passwords. */
 #ifndef POSTERN_AUTH_SHELL_H
 #define POSTERN_AUTH_SHELL_H
 

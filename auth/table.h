@@ -3,10 +3,11 @@
  *     # comment
  *     login:verifier [verifier]
  *
- * A verifier is a hash of crypt(3) or a SCRAM verifier (verifier.h), at most one of each, between white space. A
- * hash that begins with "!" or "*" is locked: nobody comes in. Lines are at most TABLE_LINE_MAX octets, logins hold
- * neither ":" nor white space, and stand there once. One wrong line makes the whole table wrong: a table of which a
- * part was understood would let the wrong people in, or lock the right ones out. */
+ * A verifier is a hash of crypt(3) or a SCRAM verifier (verifier.h), at most one of each, between white
+ * space. A hash that begins with "!" or "*" is locked: nobody comes in. Lines are at most TABLE_LINE_MAX
+ * octets, logins hold neither ":" nor white space, and stand there once. One wrong line makes the whole
+ * table wrong: a table of which a part was understood would let the wrong people in, or lock the right
+ * ones out. */
 #ifndef POSTERN_AUTH_TABLE_H
 #define POSTERN_AUTH_TABLE_H
 

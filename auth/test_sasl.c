@@ -273,7 +273,8 @@ static void scram_plus(void **state) {
     }
 }
 
-/* The vectors sasl/scram.json of POSTERN_SHARED, or beside the tree, where they are there: the exchanges of SHA-256, octet for octet. */
+/* The vectors sasl/scram.json of POSTERN_SHARED, or beside the tree, where they are there: the exchanges
+ * of SHA-256, octet for octet. */
 static const char *text_of(const json_t *j, const char *name) {
     const char *s = json_string_value(json_object_get(j, name));
     return s ? s : "";

@@ -19,7 +19,8 @@ bool octets_equal(const void *a, const void *b, size_t n) {
     return CRYPTO_memcmp(a, b, n) == 0;
 }
 
-/* Length of one UTF-8 sequence (RFC 3629 4: shortest form, no surrogates, no octet of C0 or C1 controls); 0: none. */
+/* Length of one UTF-8 sequence (RFC 3629 4: shortest form, no surrogates, no octet of C0 or C1 controls);
+ * 0: none. */
 static size_t sequence(const unsigned char *p, size_t n) {
     size_t len = p[0] < 0x80                   ? 1
                  : p[0] >= 0xc2 && p[0] < 0xe0 ? 2

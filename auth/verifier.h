@@ -1,10 +1,12 @@
 /* verifier.h: what is kept instead of a password, and how a password is compared with it.
  *
- * Two kinds: a hash of crypt(3) (yescrypt and what else libcrypt knows), which costs time and memory to guess;
- * and a SCRAM verifier (RFC 5802 3, RFC 7677), with which a client can prove that it knows the password without
- * sending it. Either serves PLAIN and LOGIN, only the second SCRAM. Pure, but for the random salt of a new one.
+ * Two kinds: a hash of crypt(3) (yescrypt and what else libcrypt knows), which costs time and memory to
+ * guess; and a SCRAM verifier (RFC 5802 3, RFC 7677), with which a client can prove that it knows the
+ * password without sending it. Either serves PLAIN and LOGIN, only the second SCRAM. Pure, but for the
+ * random salt of a new one.
  *
- * Text of a SCRAM verifier: SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY, base64, as PostgreSQL writes it. */
+ * Text of a SCRAM verifier: SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY, base64, as PostgreSQL
+ * writes it. */
 #ifndef POSTERN_AUTH_VERIFIER_H
 #define POSTERN_AUTH_VERIFIER_H
 
@@ -34,18 +36,18 @@ struct verifier {
     char crypt[CRYPT_MAX]; /* "" when there is none */
 };
 
-/* A login: 1 to LOGIN_MAX octets of UTF-8 without controls. A password: likewise, to PASSWORD_MAX. In the engines and
- * the table both are in the form of SASLprep (saslprep.h). */
+/* A login: 1 to LOGIN_MAX octets of UTF-8 without controls. A password: likewise, to PASSWORD_MAX. In the
+ * engines and the table both are in the form of SASLprep (saslprep.h). */
 bool login_is_sound(struct str s);
 bool password_is_sound(struct str s);
 
 /* Adds one verifier in its text form to v. False: *why says what is wrong with it. */
 bool verifier_add(struct verifier *v, struct str text, const char **why);
-/* Slow on purpose. The time does not depend on the password; by which kind it is done, and with how much work,
- * depends on v alone. */
+/* Slow on purpose. The time does not depend on the password; by which kind it is done, and with how much
+ * work, depends on v alone. */
 bool verifier_check(const struct verifier *v, struct str password);
-/* A verifier that fits nobody, of the same work as like: for logins that do not exist. Its SCRAM salt follows from
- * secret and login, so that asking twice tells nothing. */
+/* A verifier that fits nobody, of the same work as like: for logins that do not exist. Its SCRAM salt
+ * follows from secret and login, so that asking twice tells nothing. */
 void verifier_dummy(struct verifier *v, const struct verifier *like, struct str secret, struct str login);
 
 /* New ones, in text form, with a fresh salt. False: no random octets. */

@@ -1,5 +1,5 @@
-/* The fuzz twin of the table of senders: any text is taken or refused with its place, and what is taken lets nobody
- * send from an address that it does not name. */
+/* The fuzz twin of the table of senders: any text is taken or refused with its place, and what is taken
+ * lets nobody send from an address that it does not name. */
 #include "common/arena.h"
 #include "lookup/senders.h"
 

@@ -1,5 +1,5 @@
-/* auth.c: clients that log in: their lines go to the program auth, its challenges come back. Nothing is decoded or
- * kept here. */
+/* auth.c: clients that log in: their lines go to the program auth, its challenges come back. Nothing is
+ * decoded or kept here. */
 #include "smtpd/shell.h"
 
 #include <stdio.h>

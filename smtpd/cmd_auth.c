@@ -1,5 +1,5 @@
-/* AUTH (RFC 4954), for those who submit mail (RFC 6409): on port 25 nobody has a password to offer. What the lines
- * between 334 and the end say is for auth to know; here they are only passed on. */
+/* AUTH (RFC 4954), for those who submit mail (RFC 6409): on port 25 nobody has a password to offer. What
+ * the lines between 334 and the end say is for auth to know; here they are only passed on. */
 #include "common/arena.h"
 #include "smtpd/state.h"
 

@@ -110,7 +110,8 @@ static void field_begins(struct fixup *f) {
     f->n = 0;
 }
 
-/* The line is no field: the header is over, or it never was one. "From " of an mbox may stand at the very start. */
+/* The line is no field: the header is over, or it never was one. "From " of an mbox may stand at the very
+ * start. */
 static void no_field(struct fixup *f, char c) {
     bool mbox = !f->started && f->place == FIXUP_NAME_END && str_eq(str_trim(held(f)), STR("From"));
     pass(f, held(f));

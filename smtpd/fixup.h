@@ -1,6 +1,7 @@
-/* fixup.h: what RFC 6409 8 lets a submission server mend, while the data passes by and before a byte of it is kept:
- * Bcc is left out (RFC 5322 3.6.3), and an address in From that has no domain gets ours. Everything else goes
- * through octet for octet, and after this nobody changes the data any more. Pure; holds at most one field. */
+/* fixup.h: what RFC 6409 8 lets a submission server mend, while the data passes by and before a byte of it
+ * is kept: Bcc is left out (RFC 5322 3.6.3), and an address in From that has no domain gets ours.
+ * Everything else goes through octet for octet, and after this nobody changes the data any more. Pure;
+ * holds at most one field. */
 #ifndef POSTERN_SMTPD_FIXUP_H
 #define POSTERN_SMTPD_FIXUP_H
 
@@ -25,8 +26,8 @@ struct fixup {
     char *field; /* FIXUP_FIELD_MAX octets */
     struct str origin;
     void (*sink)(void *ctx, struct str run);
-    /* A From field is complete: the addresses in it, with our domain where they had none; ok false: it is no list
-     * of addresses. */
+    /* A From field is complete: the addresses in it, with our domain where they had none; ok false: it is
+     * no list of addresses. */
     void (*from)(void *ctx, const struct addr *addresses, size_t n, bool ok);
     void *ctx;
     struct arena *arena; /* for field, and for a From while it is looked at */

@@ -70,7 +70,8 @@ void session_forget(struct session *s) {
 }
 
 static void drop_held(struct session *s) {
-    if (s->held && s->client.service == SERVICE_SUBMISSION) explicit_bzero(s->held, s->held_n); /* a password, maybe */
+    if (s->held && s->client.service == SERVICE_SUBMISSION)
+        explicit_bzero(s->held, s->held_n); /* a password, maybe */
     free(s->held);
     s->held = NULL;
     s->held_n = 0;

@@ -1,5 +1,6 @@
-/* Sessions of those who submit mail, as stories: logging in, senders, fix-ups. Each is told whole, and in pieces of
- * every size with a slow network; what the client hears and what is kept must not differ by one byte. */
+/* Sessions of those who submit mail, as stories: logging in, senders, fix-ups. Each is told whole, and in
+ * pieces of every size with a slow network; what the client hears and what is kept must not differ by one
+ * byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

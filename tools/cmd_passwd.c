@@ -1,6 +1,6 @@
-/* postern passwd: the password table of auth-source = file. One line changes, all others stay as they are; the table
- * is replaced as a whole, durable before it is seen, under a lock of its directory. A table that is wrong is not
- * touched. */
+/* postern passwd: the password table of auth-source = file. One line changes, all others stay as they are;
+ * the table is replaced as a whole, durable before it is seen, under a lock of its directory. A table that
+ * is wrong is not touched. */
 #include "auth/saslprep.h"
 #include "auth/table.h"
 #include "common/arena.h"
