@@ -45,7 +45,7 @@ struct fake {
     int fail_at_error;
     unsigned fail_kinds, often_kinds, often_one_in, short_one_in, ignore;
     int fail_error, often_error;
-    bool dead;
+    bool dead, full;
     struct name **table;
     size_t buckets, names;
     struct name *dirs[DISK_DIRS];
@@ -364,6 +364,7 @@ static int fk_write(struct disk *d, int file, const void *bytes, size_t len, uin
     struct fake *f = of(d);
     struct node *n = node_of(f, file);
     if (!n) return EBADF;
+    if (f->full && at + len > n->now_n) return ENOSPC;
     /* A short write: whoever calls the kernel goes on with the rest, and the machine may stop in between. */
     size_t part = f->short_one_in && len > 1 && below(f, f->short_one_in) == 0 ? 1 + below(f, len - 1) : len;
     int error = write_run(f, n, bytes, part, at);
@@ -592,6 +593,10 @@ void disk_fake_short(struct disk *d, unsigned one_in) {
 
 void disk_fake_ignore(struct disk *d, unsigned kinds) {
     of(d)->ignore = kinds;
+}
+
+void disk_fake_full(struct disk *d, bool full) {
+    of(d)->full = full;
 }
 
 void disk_fake_room(struct disk *d, uint64_t bytes) {

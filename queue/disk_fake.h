@@ -56,6 +56,8 @@ void disk_fake_short(struct disk *d, unsigned one_in);
 /* Syncs of these kinds say yes and do nothing, also as parts of a sync_all: mutants of the store that a
  * test must catch. */
 void disk_fake_ignore(struct disk *d, unsigned kinds);
+/* No block is left: what makes a file longer fails with ENOSPC. (No inode: FAKE_OPEN fails.) */
+void disk_fake_full(struct disk *d, bool full);
 void disk_fake_room(struct disk *d, uint64_t bytes); /* what space tells; writes do not use it up */
 /* For tests that damage or plant files: content as it is now, durable at once. */
 void disk_fake_plant(struct disk *d, int dir, const char *name, const void *bytes, size_t n);

@@ -26,6 +26,8 @@ enum journal_skip {
     JOURNAL_SKIP_UNLINK = 16,
     JOURNAL_SKIP_FORGET = 32,
     JOURNAL_SKIP_REST = 64,   /* a segment is used again though its messages were not written */
+    JOURNAL_SKIP_AGAIN = 512, /* the last batches are not written again at a start */
+    JOURNAL_SKIP_MOVE = 1024, /* on a full disk what is alive is not moved out of the oldest segment */
     JOURNAL_SKIP_CLAIM = 256, /* a segment is used again before anything durable says that it may be */
     JOURNAL_SKIP_REDO = 128,  /* after a failed sync of the disk below, changes are not made again */
 };

@@ -204,6 +204,10 @@ static bool intake_pending(const struct journal *j) {
 static int batch_write(struct journal *j, const char *records, size_t n);
 static int segment_sync(struct journal *j);
 
+static size_t blocks(size_t n) {
+    return (n + JOURNAL_BLOCK - 1) / JOURNAL_BLOCK * JOURNAL_BLOCK;
+}
+
 /* What is alive up to that batch is logged again at the head of the current segment, if that gains something. */
 static int move_up_to(struct journal *j, uint64_t seq) {
     struct records to = {0};
@@ -212,7 +216,7 @@ static int move_up_to(struct journal *j, uint64_t seq) {
     int error;
     for (it = j->oldest; it && it->seq <= seq; it = it->newer)
         n += it->gone ? 0 : it->n + 2 * (sizeof(struct record) + 31);
-    if (!n || n > j->config.segment_size / 4 * 3) return 0;
+    if (!n || blocks(sizeof(struct batch) + n) + JOURNAL_BLOCK > j->config.segment_size / 4 * 3) return 0;
     for (it = j->oldest; it && it->seq <= seq; it = it->newer) {
         if (it->gone) continue;
         add(j, &to, RECORD_CREATE, it->dir, it->name, NULL, 0, 0);
@@ -251,16 +255,13 @@ static int segment_next(struct journal *j) {
     else if (free_segments(j)) error = 0;
     if (!error && !(j->config.skip & JOURNAL_SKIP_REST) && !free_segments(j)) error = ENOSPC;
     if (!error) return segment_take(j, oldest_segment(j));
-    if (!no_room(error) || intake_pending(j) || !free_segments(j)) return error;
+    if (!no_room(error) || intake_pending(j) || !free_segments(j) || (j->config.skip & JOURNAL_SKIP_MOVE))
+        return error;
     error = segment_take(j, oldest_segment(j));
     return error || !needed ? error : move_up_to(j, needed);
 }
 
 /* ---- Batches ------------------------------------------------------------------------------------------- */
-
-static size_t blocks(size_t n) {
-    return (n + JOURNAL_BLOCK - 1) / JOURNAL_BLOCK * JOURNAL_BLOCK;
-}
 
 /* Whole records from at on, as many as a segment takes. */
 static size_t take(const struct journal *j, size_t at) {

@@ -260,7 +260,8 @@ static int redo_batches(struct replay *r) {
         size_t sane = 0;
         error = batch_redo(j, &r->v[i], &sane);
         /* Perhaps it is in the page cache only, since a sync of the life before has failed: it is written once more. */
-        if (!error && b->seq > r->durable) journal_again(j, r->v[i].records, sane);
+        if (!error && b->seq > r->durable && !(j->config.skip & JOURNAL_SKIP_AGAIN))
+            journal_again(j, r->v[i].records, sane);
         j->counts.replayed++;
     }
     return error;

@@ -26,7 +26,7 @@ struct play {
     pid_t pid;
     uid_t uid;
     bool direct; /* spool-mode */
-    bool late; /* dispatch comes later */
+    bool late;   /* dispatch comes later */
     struct channel *supervise, *smtpd, *dispatch, *tool;
     /* What was heard. */
     uint64_t smtpd_lease, dispatch_lease;

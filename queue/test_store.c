@@ -643,6 +643,180 @@ static void marks_of_an_earlier_life(void **state) {
     }
 }
 
+/* The same of a whole message, which the next life finds, and tells dispatch, though it was refused. */
+static bool message_of_an_earlier_life_goes(uint64_t seed) {
+    struct world w;
+    struct store_message m;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    store_commit(w.store, true);
+    disk_fake_fail_kinds(w.disk, FAKE_SYNCS, EIO);
+    receive(&w, false);
+    store_commit(w.store, true);
+    struct message_model *it = &w.m[1];
+    assert_false(it->acked);
+    disk_fake_fail_kinds(w.disk, 0, 0);
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    store_begins(&w);
+    assert_true(recover(&w));
+    bool found_it = it->found, good = true;
+    mark(&w, it, 0, 'L');
+    store_commit(w.store, true);
+    restart(&w);
+    assert_true(recover(&w));
+    if (found_it) good = store_load(w.store, it->id, &m) == 0 && m.c.rcpts[0].state == 'L';
+    if (found_it) store_message_done(&m);
+    world_free(&w);
+    return !good;
+}
+
+static void messages_of_an_earlier_life(void **state) {
+    bool caught = false;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) assert_false(message_of_an_earlier_life_goes(seed));
+    journal_setting.skip = JOURNAL_SKIP_AGAIN;
+    for (uint64_t seed = 1; seed <= 40 && !caught; seed++) caught = message_of_an_earlier_life_goes(seed);
+    journal_setting.skip = 0;
+    if (!caught) fail_msg("the mutant that does not write the last batches again was not caught");
+}
+
+/* ---- A full disk --------------------------------------------------------------------------------------- */
+
+enum { DEFERRED = 3, ENDING = 30, FULL_ROUNDS = 120 };
+
+static void full(struct world *w, unsigned what) {
+    disk_fake_full(w->disk, what & 1);
+    disk_fake_fail_kinds(w->disk, what & 2 ? FAKE_OPEN : 0, ENOSPC);
+}
+
+/* The first messages are deferred again and again, the others end one after the other. All of it has to be durable,
+ * with not one block (1) or inode (2) to be had. False: it was not. */
+static bool marks_go_on(struct world *w, unsigned what) {
+    bool good = true;
+    for (unsigned round = 0; round < FULL_ROUNDS; round++) {
+        if (round == FULL_ROUNDS / 2) {
+            restart(w);
+            full(w, what);
+            if (!recover(w)) return false;
+        }
+        mark(w, &w->m[round % DEFERRED], 0, 'L');
+        struct message_model *m = &w->m[DEFERRED + round];
+        for (uint32_t i = 0; round < ENDING && i < m->rcpts && m->acked; i++) mark(w, m, i, 'D');
+        commit_all(w);
+        good &= !store_unsynced(w->store) && store_marks_kept(w->store);
+        if (round == 7) store_rest(w->store, 1000);
+        store_heal(w->store);
+    }
+    return good;
+}
+
+static bool full_disk_stops_marks(uint64_t seed, unsigned what) {
+    struct world w;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    for (unsigned i = 0; i < DEFERRED + ENDING; i++) {
+        receive(&w, false);
+        if (i % 3 == 0) commit_all(&w);
+        if (i == 20) store_rest(w.store, 1000); /* those of the round before lie in files */
+        if (i == 25) store_rest(w.store, 1000);
+    }
+    commit_all(&w);
+    full(&w, what);
+    bool good = marks_go_on(&w, what);
+    full(&w, 0);
+    store_heal(w.store);
+    commit_all(&w);
+    good &= !store_stopped(w.store) && !store_unsynced(w.store);
+    receive(&w, false);
+    commit_all(&w);
+    good &= w.m[w.n - 1].acked;
+    check(&w);
+    if (w.violation[0]) print_message("# seed %u, full %u: %s\n", (unsigned)seed, what, w.violation);
+    good &= !w.violation[0];
+    world_free(&w);
+    return !good;
+}
+
+static void full_disk_does_not_stop_marks(void **state) {
+    struct journal_config was = journal_setting;
+    bool caught = false;
+    (void)state;
+    journal_setting.segments = 5; /* enough for one to spare */
+    journal_setting.segment_size = 131072;
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (unsigned what = 1; what <= 3; what++)
+            if (full_disk_stops_marks(seed, what)) fail_msg("seed %u, full %u", (unsigned)seed, what);
+    journal_setting.skip = JOURNAL_SKIP_MOVE;
+    for (uint64_t seed = 1; seed <= 20 && !caught; seed++) caught = full_disk_stops_marks(seed, 3);
+    journal_setting = was;
+    if (!caught) fail_msg("the mutant that does not move what is alive was not caught");
+}
+
+/* ---- A damaged journal --------------------------------------------------------------------------------- */
+
+/* Octets of a segment are changed; each message is a batch of its own. */
+static void spoil(struct world *w, const char *name, size_t at) {
+    static char bytes[65536];
+    size_t got;
+    int file;
+    assert_int_equal(w->disk->ops->open(w->disk, DISK_ROOT, name, DISK_READ, &file), 0);
+    assert_int_equal(w->disk->ops->read(w->disk, file, bytes, sizeof bytes, 0, &got), 0);
+    w->disk->ops->close(w->disk, file);
+    assert_true(at < got);
+    bytes[at] ^= 1;
+    disk_fake_plant(w->disk, DISK_ROOT, name, bytes, got);
+}
+
+static void damage_is_set_aside(void **state) {
+    struct journal_config was = journal_setting;
+    struct world w;
+    (void)state;
+    journal_setting.segment_size = 65536;
+    world_new(&w, 3);
+    leased(&w, 1700000000000);
+    for (int i = 0; i < 6; i++) {
+        do receive(&w, false);
+        while (w.m[w.n - 1].size > 400 && w.n--);
+        store_commit(w.store, true);
+    }
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    spoil(&w, "journal.00", 2 * JOURNAL_BLOCK + 200);
+    store_begins(&w);
+    assert_true(recover(&w));
+    assert_int_equal(w.troubles, 1);
+    assert_int_equal(w.asides, 1);
+    assert_int_equal(disk_fake_files(w.disk, DISK_ASIDE), 1);
+    for (int i = 0; i < 6; i++) assert_int_equal(w.m[i].found, i != 2);
+    w.m[2].acked = false;
+    w.asides = 0;
+    check(&w);
+    assert_string_equal(w.violation, "");
+    world_free(&w);
+    journal_setting = was;
+}
+
+static void foreign_segments_are_set_aside(void **state) {
+    struct world w;
+    (void)state;
+    world_new(&w, 4);
+    leased(&w, 1700000000000);
+    receive(&w, false);
+    store_commit(w.store, true);
+    disk_fake_plant(w.disk, DISK_ROOT, "journal.99", "what", 4);
+    disk_fake_plant(w.disk, DISK_ROOT, "journal.bak", "ever", 4);
+    disk_fake_plant(w.disk, DISK_ROOT, "journal.02", "this is no segment", 18);
+    disk_fake_plant(w.disk, DISK_ROOT, "notes", "stays", 5);
+    restart(&w);
+    assert_true(recover(&w));
+    assert_int_equal(w.asides, 3);
+    assert_int_equal(disk_fake_files(w.disk, DISK_ASIDE), 3);
+    assert_true(w.m[0].found);
+    world_free(&w);
+}
+
 static void full_disk_stops_intake_and_not_marks(void **state) {
     struct world w;
     (void)state;
@@ -765,6 +939,10 @@ int main(void) {
         IN_JOURNAL(stops_and_heals),
         IN_JOURNAL(a_split_comes_twice),
         IN_JOURNAL(marks_of_an_earlier_life),
+        IN_JOURNAL(messages_of_an_earlier_life),
+        IN_JOURNAL(full_disk_does_not_stop_marks),
+        IN_JOURNAL(damage_is_set_aside),
+        IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
         IN_JOURNAL(foreign_things_are_set_aside),
         IN_JOURNAL(ids_are_guarded),
