@@ -10,16 +10,20 @@ def sh(*argv, **kw):
 
 
 @contextlib.contextmanager
-def ext4(gib=4, where="/var/tmp"):
-    """Mounts a fresh file system in a file, on a loop device with direct I/O; gives its directory; takes it all away."""
+def ext4(gib=4, where="/var/tmp", inodes=None, written=True):
+    """Mounts a fresh file system in a file, on a loop device with direct I/O; gives its directory; takes it all away. Not written:
+    the blocks beneath come as they are needed, for a large one in which little is synced."""
     top = tempfile.mkdtemp(prefix="postern-bench.", dir=where)
     image, mnt = os.path.join(top, "image"), os.path.join(top, "fs")
     os.mkdir(mnt)
     loop = None
     try:
         # Written out: the blocks are there, and no sync pays for allocating them.
-        sh("dd", "if=/dev/zero", "of=" + image, "bs=1M", f"count={gib * 1024}", "conv=fsync", "status=none")
-        sh("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        if written:
+            sh("dd", "if=/dev/zero", "of=" + image, "bs=1M", f"count={gib * 1024}", "conv=fsync", "status=none")
+        else:
+            sh("truncate", "-s", f"{gib}G", image)
+        sh("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", *(["-N", inodes] if inodes else []), image)
         loop = sh("losetup", "-f", "--show", "--direct-io=on", image, stdout=subprocess.PIPE, text=True).stdout.strip()
         sh("mount", loop, mnt)
         yield mnt

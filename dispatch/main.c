@@ -683,6 +683,21 @@ static void on_ctl_hosts(void *ctx, struct channel *ch, const struct wire_ctl_ho
     SEND(ch, ctl_done, .count = (uint32_t)n, WIRE_STATUS(st));
 }
 
+/* lookup answers this before any later question. */
+static void on_ctl_tables(void *ctx, struct channel *ch, const struct wire_ctl_tables *m, int fd) {
+    struct shell *sh = shell_of(ctx);
+    struct status st = status_make(250, "2.0.0", "");
+    (void)m, (void)fd;
+    if (!program_admin(sh->me, ch)) st = status_make(550, "5.7.1", "only the administrator may say so");
+    else if (sh->lookup) SEND(sh->lookup, tables_look, .now = 1);
+    SEND(ch, ctl_done, .count = 0, WIRE_STATUS(st));
+}
+
+static void on_routes_changed(void *ctx, struct channel *ch, const struct wire_routes_changed *m, int fd) {
+    (void)ch, (void)m, (void)fd;
+    sched_reroute(sched_of(ctx));
+}
+
 static void on_accept(void *ctx, uint32_t ready) {
     struct shell *sh = ctx;
     bool more;
@@ -726,6 +741,8 @@ static const struct wire_handlers handlers = {
     .synced = on_synced,
     .spawned = on_spawned,
     .ctl_hosts = on_ctl_hosts,
+    .ctl_tables = on_ctl_tables,
+    .routes_changed = on_routes_changed,
 };
 
 /* --- peers come and go --- */
@@ -749,7 +766,7 @@ static void on_peer(struct self *me, struct channel *ch) {
     struct shell *sh = shell_of(me);
     struct channel **place = place_of(sh, channel_peer(ch));
     if (!place) return; /* deliver-smtp: when it is synced */
-    if (*place) { /* dead, and half a message from it must not be ended by its successor */
+    if (*place) {       /* dead, and half a message from it must not be ended by its successor */
         tell_presence(sh, channel_peer(ch), false);
         channel_close(*place);
     }

@@ -192,6 +192,8 @@ void sched_bounce_done(struct sched *s, struct qid about, const struct status *s
 void sched_route_rcpt(struct sched *s, const struct wire_route_rcpt *m);
 void sched_route_local(struct sched *s, const struct wire_route_local *m);
 void sched_route_answer(struct sched *s, const struct wire_route_answer *m);
+/* Ways may be others than before: what waits for a destination, queued, parked or because it is down, asks anew. */
+void sched_reroute(struct sched *s);
 void sched_host(struct sched *s, const struct wire_host *m);
 void sched_host_answer(struct sched *s, const struct wire_host_answer *m);
 

@@ -211,6 +211,19 @@ static void no_hosts(struct sched *s, struct dest *d, struct message *m, struct 
     else sched_defer(s, m, r, &d->hosts_status, STR_NONE, true, 0);
 }
 
+static void route_again(struct sched *s, struct dest *d, struct message *m, struct rcpt *r, void *arg) {
+    (void)d, (void)arg;
+    sched_route_want(s, m, (uint32_t)(r - m->r));
+}
+
+/* What is running goes on. What waits for a time of its own (its host said "later") asks when that has come. */
+void sched_reroute(struct sched *s) {
+    for (struct table_node *n = table_walk(&s->dests, NULL); n; n = table_walk(&s->dests, n))
+        drain(s, (struct dest *)n, route_again, NULL);
+    for (struct table_node *n = table_walk(&s->entries, NULL); n; n = table_walk(&s->entries, n))
+        sched_route_entry(s, (struct entry *)n);
+}
+
 /* --- workers --- */
 
 static void worker_stop(struct sched *s, struct dest *d) {

@@ -14,12 +14,13 @@ enum {
     SOON = 10 * SCHED_SECOND, /* until the next try of what an absent program or a dead worker delayed */
     START_PATIENCE = 2 * SCHED_SECOND,  /* how long all deliver-smtp may take to report what they still run */
     DUE_SLACK = SCHED_SECOND / 2,       /* recipients due this soon are taken along */
+    DUE_GRAIN = SCHED_SECOND / 4,       /* and what waits is looked at no more often */
     BOUNCE_PATIENCE = 2 * SCHED_SECOND, /* others of the message may fail too: one report for all */
     BOUNCE_AGAIN = 30 * SCHED_SECOND,   /* queue refused the report */
     BOUNCE_RCPTS = 1000,                /* recipients in one report */
     JUMP = 8 * SCHED_SECOND,            /* the clock does not go on by more in one step: somebody set it */
-    AGAIN = 5 * SCHED_SECOND,           /* queue did not know yet what we had told it: it is asked once more */
-    RECENT_HIGH = 100000,               /* marks that queue has not recorded: nothing new is begun */
+    AGAIN = 5 * SCHED_SECOND, /* queue did not know yet what we had told it: it is asked once more */
+    RECENT_HIGH = 100000,     /* marks that queue has not recorded: nothing new is begun */
     RECENT_MAX = 1000000,
     ROUTES_MAX = 2000, /* unanswered route queries */
     HOST_QUERIES_MAX = 500,
@@ -116,11 +117,11 @@ struct message {
     uint32_t next_index;
     unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
     bool complete, gone, force, reporting;
-    bool moved; /* a deliverer of an earlier life knows one of its recipients by another number */
+    bool moved;    /* a deliverer of an earlier life knows one of its recipients by another number */
     bool expired;  /* to be returned to its sender now */
     bool put_down; /* its record was changed: nothing new is begun */
     bool take_up;  /* put_down: and then it is fetched again */
-    bool again; /* queue told a recipient that had ended: its record lags behind, ask once more */
+    bool again;    /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
     struct slice *unsent, *unsent_last;
     struct dest *claim; /* recalled for it, and counted there until it is in its queue */
@@ -305,7 +306,7 @@ void sched_wake(struct sched *s, int64_t at, int64_t *next);
 /* sched_msg.c */
 struct entry *sched_entry(struct sched *s, struct qid id);
 struct rcpt *sched_rcpt(const struct message *m, uint32_t index); /* NULL: it has none of this number */
-void sched_hurry(struct sched *s, struct qid id);                 /* if it is not in hand, queue shall tell it now */
+void sched_hurry(struct sched *s, struct qid id); /* if it is not in hand, queue shall tell it now */
 void sched_settle(struct sched *s,
                   struct message *m); /* after any change of its recipients; m may be gone then */
 void sched_done(struct sched *s, struct message *m, struct rcpt *r, uint8_t state, const struct status *st);
@@ -328,11 +329,15 @@ void sched_unclaim(struct sched *s, struct message *m);
 void sched_tell(struct sched *s, struct sched_event *ev, struct message *m, const struct rcpt *r,
                 const struct status *st, struct str host);
 
+void sched_route_entry(struct sched *s,
+                       struct entry *e); /* if it waits for a destination: for none, and now */
+
 /* sched_mark.c */
 void sched_mark(struct sched *s, const struct wire_mark *m);
 void sched_split(struct sched *s, const struct wire_split *m);
-bool sched_recent(struct sched *s, struct qid id, uint32_t index); /* a final mark of it may not be on record */
-bool sched_recent_many(const struct sched *s);                     /* queue lags far behind */
+bool sched_recent(struct sched *s, struct qid id,
+                  uint32_t index);             /* a final mark of it may not be on record */
+bool sched_recent_many(const struct sched *s); /* queue lags far behind */
 void sched_recent_replay(struct sched *s);
 void sched_recent_free(struct sched *s);
 
@@ -370,8 +375,10 @@ void sched_hosts_free(struct dest *d);
 void sched_job_start(struct sched *s, struct dest *d);
 bool sched_remote_room(const struct sched *s);
 bool sched_may_start(const struct sched *s);
-bool sched_is_foreign(struct sched *s, struct message *m, const struct rcpt *r); /* a deliverer still works on it */
-void sched_foreign_ask(struct sched *s); /* a new queue: it shall tell the messages of which results have come */
+bool sched_is_foreign(struct sched *s, struct message *m,
+                      const struct rcpt *r); /* a deliverer still works on it */
+void sched_foreign_ask(
+    struct sched *s); /* a new queue: it shall tell the messages of which results have come */
 void sched_foreign_apply(struct sched *s, struct message *m); /* results that came before the message did */
 void sched_jobs_free(struct sched *s);
 bool sched_remotes_away(const struct sched *s);

@@ -207,7 +207,8 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     const struct entry *e = m ? NULL : sched_entry(s, w->id);
     const char *why;
     if (e && e->m && !on_record(w->state)) mark_again(s, e->m, w->index);
-    if (!m || m->n >= RCPTS_MAX || (m->n && w->index <= m->r[m->n - 1].index)) return; /* sched_rcpt wants order */
+    if (!m || m->n >= RCPTS_MAX || (m->n && w->index <= m->r[m->n - 1].index))
+        return; /* sched_rcpt wants order */
     m->r = xgrow(m->r, &m->cap, m->n + 1, sizeof *m->r);
     struct rcpt *r = &m->r[m->n];
     *r = (struct rcpt){.index = w->index,
@@ -220,7 +221,8 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     m->n++;
     if (w->index >= m->next_index && w->index < UINT32_MAX) m->next_index = w->index + 1;
     r->bad = !addr_parse(r->text, ADDR_POSTMASTER | ADDR_UTF8, m->arena, &r->addr, &why);
-    if (w->parent < w->index && w->parent + 1 < m->n && m->r[w->parent].index == w->parent) { /* for loops of aliases */
+    if (w->parent < w->index && w->parent + 1 < m->n &&
+        m->r[w->parent].index == w->parent) { /* for loops of aliases */
         r->parent_at = w->parent + 1;
         r->depth = m->r[w->parent].depth < UINT8_MAX ? (uint8_t)(m->r[w->parent].depth + 1) : UINT8_MAX;
     }
@@ -554,6 +556,15 @@ static void due(struct sched *s, struct entry *e) {
     }
 }
 
+void sched_route_entry(struct sched *s, struct entry *e) {
+    bool waits = e->dest && (e->state == ENTRY_WAITING || e->state == ENTRY_PARKED) && !e->recalled;
+    if (!waits) return;
+    sched_heap_remove(s, e);
+    entry_let_go(s, e);
+    e->force = true; /* it is not due by its record */
+    sched_heap_set(s, e, s->now);
+}
+
 static bool room_to_fetch(const struct sched *s) {
     return s->queue && !s->stopping && !s->c.paused && s->fetching < FETCHES_MAX &&
            s->in_hand + s->fetching < s->c.in_hand_max / 2;
@@ -568,8 +579,11 @@ void sched_fetch_more(struct sched *s, int64_t *next) {
         struct entry *e = sched_entry(s, id);
         if (e && e->state == ENTRY_PARKED) fetch(s, e);
     }
-    /* Without room there is something under way whose end will call us. */
-    if (s->heap_n && (room_to_fetch(s) || s->heap[0]->next > s->now)) sched_wake(s, s->heap[0]->next, next);
+    /* Without room there is something under way whose end will call us. Thousands that wait are due at thousands of
+     * moments: they are looked at together. */
+    int64_t at = s->heap_n ? s->heap[0]->next : 0;
+    if (at > s->now) sched_wake(s, (at + DUE_GRAIN - 1) / DUE_GRAIN * DUE_GRAIN, next);
+    else if (s->heap_n && room_to_fetch(s)) sched_wake(s, at, next);
 }
 
 /* --- queue comes and goes --- */

@@ -27,6 +27,8 @@ struct lookup {
     struct tables *tables;
     struct tally *tally;
     struct arena *arena; /* of the question in hand */
+    struct channel *dispatch; /* NULL while it is away */
+    unsigned changes;         /* of the tables, that dispatch was told */
     int64_t now;
 };
 
@@ -103,6 +105,13 @@ static void send_route(struct channel *ch, uint32_t tag, const struct lookup_rou
          WIRE_STATUS(r->status));
 }
 
+static void tell_changes(struct lookup *l, bool look) {
+    unsigned changes = tables_changes(l->tables, look);
+    if (changes == l->changes) return;
+    l->changes = changes;
+    if (l->dispatch) SEND(l->dispatch, routes_changed, .changes = changes);
+}
+
 static void on_route_query(void *ctx, struct channel *ch, const struct wire_route_query *m, int fd) {
     struct lookup *l = state_of(ctx);
     struct lookup_route r = {.how = 'E', .status = bad_address()};
@@ -111,7 +120,13 @@ static void on_route_query(void *ctx, struct channel *ch, const struct wire_rout
     (void)fd;
     if (addr_parse(m->rcpt, ADDR_POSTMASTER | ADDR_UTF8, l->arena, &rcpt, &why))
         lookup_route(l->rules, tables_interface(l->tables), l->arena, &rcpt, &r);
+    tell_changes(l, false);
     send_route(ch, m->tag, &r);
+}
+
+static void on_tables_look(void *ctx, struct channel *ch, const struct wire_tables_look *m, int fd) {
+    (void)ch, (void)m, (void)fd;
+    tell_changes(state_of(ctx), true);
 }
 
 static void on_user_query(void *ctx, struct channel *ch, const struct wire_user_query *m, int fd) {
@@ -142,9 +157,29 @@ static void begin(struct self *me) {
     set_rules(me);
 }
 
+/* Settings that routes follow from. */
+static bool routes_differ(const struct config *a, const struct config *b) {
+    static const char *const words[] = {
+        "hostname", "origin", "local-domains", "mailbox", "recipient-delimiter", "system-mailbox"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!str_eq(str_of(config_text(a, words[i])), str_of(config_text(b, words[i])))) return true;
+    return false;
+}
+
 static void reconfigured(struct self *me, const struct config *old) {
-    (void)old;
+    struct lookup *l = me->state;
     set_rules(me);
+    if (l->dispatch && routes_differ(old, me->config))
+        SEND(l->dispatch, routes_changed, .changes = l->changes);
+}
+
+static void on_peer(struct self *me, struct channel *ch) {
+    if (channel_peer(ch) == ROLE_dispatch) ((struct lookup *)me->state)->dispatch = ch;
+}
+
+static void on_peer_gone(struct self *me, struct channel *ch) {
+    struct lookup *l = me->state;
+    if (l->dispatch == ch) l->dispatch = NULL;
 }
 
 /* Directories, not files: newaliases and passwd(1) replace files. One that does not exist is left out; when
@@ -169,6 +204,7 @@ int main(int argc, char **argv) {
         .route_query = on_route_query,
         .sender_query = on_sender_query,
         .user_query = on_user_query,
+        .tables_look = on_tables_look,
     };
     static const struct program p = {
         .role = ROLE_lookup,
@@ -176,6 +212,8 @@ int main(int argc, char **argv) {
         .handlers = &handlers,
         .read_paths = read_paths,
         .begin = begin,
+        .peer = on_peer,
+        .peer_gone = on_peer_gone,
         .reconfigured = reconfigured,
     };
     return program_main(&p, argc, argv);

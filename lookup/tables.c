@@ -43,6 +43,7 @@ struct map {
     char text[PATH_MAX], file[PATH_MAX];
     struct cdb cdb;
     bool open, looked;
+    unsigned changes;
     struct version version;
     struct timespec told; /* mtime of the text of which was told that it is newer */
     int64_t looked_at;
@@ -146,9 +147,8 @@ static void map_notice_newer_text(struct map *m) {
              m->compiler);
 }
 
-static void map_look(struct map *m, int64_t now) {
+static void map_refresh(struct map *m, int64_t now) {
     struct stat st;
-    if (m->looked && now - m->looked_at < again_ns) return;
     m->looked = true;
     m->looked_at = now;
     if (stat(m->file, &st) != 0 && errno == ENOENT) {
@@ -158,6 +158,14 @@ static void map_look(struct map *m, int64_t now) {
     struct version seen = version_of(&st);
     if (!m->open || !same_version(&seen, &m->version)) map_open(m);
     if (m->open) map_notice_newer_text(m);
+}
+
+static void map_look(struct map *m, int64_t now) {
+    struct version before = m->version;
+    bool first = !m->looked, open = m->open;
+    if (m->looked && now - m->looked_at < again_ns) return;
+    map_refresh(m, now);
+    m->changes += !first && (open != m->open || !same_version(&before, &m->version));
 }
 
 static enum lookup_found map_find(struct map *m, int64_t now, struct str key, struct str *value,
@@ -294,6 +302,13 @@ static bool spool_group(void *ctx, struct str directory, uint32_t uid, uint32_t 
     if (st.st_uid == uid || !(st.st_mode & S_IWGRP) || (st.st_mode & S_IWOTH) || st.st_gid == 0) return false;
     *gid = st.st_gid;
     return true;
+}
+
+unsigned tables_changes(struct tables *t, bool look) {
+    if (look) t->alias.looked_at = t->route.looked_at = *t->now - again_ns;
+    if (look) map_look(&t->alias, *t->now);
+    if (look) map_look(&t->route, *t->now);
+    return t->alias.changes + t->route.changes;
 }
 
 bool tables_login(struct tables *t, uint32_t uid, struct str *name) {

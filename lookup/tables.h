@@ -13,6 +13,8 @@ struct tables *tables_new(const char *alias_file, const char *route_file, const 
 void tables_free(struct tables *t);
 const struct lookup_tables *tables_interface(struct tables *t);
 const struct senders *tables_senders(struct tables *t); /* NULL: an empty table */
+/* How often the alias or the route table was found to be another than before. look: now, however lately it was done. */
+unsigned tables_changes(struct tables *t, bool look);
 bool tables_login(struct tables *t, uint32_t uid, struct str *name); /* the account of a UID */
 
 #endif

@@ -25,6 +25,7 @@ struct listed {
 };
 
 struct disk_list {
+    int dir;
     struct listed *v;
     size_t n, cap, at;
     char *names; /* NUL-terminated, one after the other */
@@ -42,14 +43,17 @@ const char *disk_dir_name(int dir, char mem[8]) {
     return mem;
 }
 
-/* O_NONBLOCK: a FIFO that somebody put into the spool must not stop us. */
+/* O_NONBLOCK: a FIFO that somebody put into the spool must not stop us. O_NOATIME: reading a million files at a start
+ * must not write a million inodes; only the owner may ask for it. */
 static int px_open(struct disk *d, int dir, const char *name, enum disk_mode mode, int *file) {
     static const int flags[] = {
         [DISK_CREATE] = O_RDWR | O_CREAT | O_EXCL,
         [DISK_READ] = O_RDONLY | O_NONBLOCK,
         [DISK_WRITE] = O_RDWR | O_NONBLOCK,
     };
-    int fd = openat(of(d)->dirs[dir], name, flags[mode] | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+    int how = flags[mode] | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
+    int fd = openat(of(d)->dirs[dir], name, how | (mode == DISK_READ ? O_NOATIME : 0), 0600);
+    if (fd < 0 && errno == EPERM) fd = openat(of(d)->dirs[dir], name, how, 0600);
     if (fd < 0) return errno;
     *file = fd;
     return 0;
@@ -181,13 +185,28 @@ static int px_list(struct disk *d, int dir, struct disk_list **list) {
         return error;
     }
     if (l->n) qsort(l->v, l->n, sizeof *l->v, by_inode);
+    l->dir = dir;
     *list = l;
     return 0;
 }
 
+/* Control files are read in the order in which they are listed: what comes soon is asked of the disk now, so that it
+ * has many requests at a time to put in order. From a cold disk this is several times as fast. */
+static void read_ahead(struct posix *p, const struct disk_list *l) {
+    enum { AHEAD = 64, OCTETS = 64 * 1024 };
+    if (l->dir >= DISK_FOLDERS || l->at + AHEAD >= l->n) return;
+    const char *name = l->names + l->v[l->at + AHEAD].name;
+    size_t n = strlen(name);
+    if (n < 2 || name[n - 1] != 'c') return;
+    int fd = openat(p->dirs[l->dir], name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) return;
+    posix_fadvise(fd, 0, OCTETS, POSIX_FADV_WILLNEED);
+    close(fd);
+}
+
 static int px_list_next(struct disk *d, struct disk_list *list, char name[DISK_NAME_MAX + 1]) {
-    (void)d;
     if (list->at == list->n) return ENOENT;
+    read_ahead(of(d), list);
     const char *from = list->names + list->v[list->at++].name;
     memcpy(name, from, strlen(from) + 1);
     return 0;

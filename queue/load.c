@@ -35,11 +35,12 @@ static const char *unfit(const struct disk_info *info) {
 static int data_differs(struct store *s, const struct control *c, bool *differs) {
     int file, error = DISK(s, open, folder_of(c->id), part_name(c->id, 'd').c, DISK_READ, &file);
     if (error) return error;
-    char *chunk = xmalloc(CHECK_CHUNK);
+    size_t most = c->size < CHECK_CHUNK ? c->size + 1 : CHECK_CHUNK; /* it is cleared, for each message */
+    char *chunk = xmalloc(most);
     uint32_t crc = 0;
     size_t got = 0;
     for (uint64_t at = 0; !error && at < c->size; at += got) {
-        error = DISK(s, read, file, chunk, CHECK_CHUNK, at, &got);
+        error = DISK(s, read, file, chunk, most, at, &got);
         if (!got) break;
         crc = crc32c(crc, chunk, got);
     }

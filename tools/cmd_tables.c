@@ -1,6 +1,7 @@
 /* postern aliases, postern routes: text tables become cdb files, which lookup notices by itself. */
 #include "lookup/compile.h"
 #include "tools/command.h"
+#include "tools/control.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,10 +21,27 @@ static int compile(bool (*fn)(const char *, const char *, struct compile_report 
     return EX_OK;
 }
 
+/* A running suite notices by itself when it next asks; told, it asks for what waits as well. */
+static void tell(const struct config *config) {
+    static const struct wire_handlers handlers = {.ctl_done = control_done};
+    struct control c;
+    if (!tool_running(config) || !control_open(&c, config, ROLE_dispatch, &handlers, NULL)) return;
+    SEND(c.channel, ctl_tables, .now = 1);
+    control_wait(&c);
+    control_close(&c);
+}
+
+static int make(struct tool *t, bool (*fn)(const char *, const char *, struct compile_report *),
+                const char *file) {
+    int status = compile(fn, file);
+    if (status == EX_OK) tell(t->config);
+    return status;
+}
+
 int run_aliases(struct tool *t) {
-    return compile(aliases_compile, t->config->alias_file);
+    return make(t, aliases_compile, t->config->alias_file);
 }
 
 int run_routes(struct tool *t) {
-    return compile(routes_compile, t->config->route_file);
+    return make(t, routes_compile, t->config->route_file);
 }
