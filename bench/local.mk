@@ -1,5 +1,5 @@
 # bench: measurements. Nothing here is built or installed by make; make bench and make profile build what they need.
-EXTRA_DIST += bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py bench/strangers.py
+EXTRA_DIST += bench/million bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py bench/strangers.py
 
 # How fast the real store makes messages durable: bench/spool DIRECTORY direct|journal SENDERS MESSAGES
 check_PROGRAMS += bench/spool
@@ -24,3 +24,11 @@ profile:
 	$(MAKE) -s -C profile-build all bench/load bench/sink
 	$(PYTHON3) $(srcdir)/bench/profile --build profile-build --out profile $(PROFILE)
 .PHONY: profile
+
+# A queue of a million messages, from the start until it is drained (docs/PERFORMANCE.md); N= others; then Postfix with PEER_N.
+N = 1000000
+PEER_N = 100000
+million: all bench/load bench/sink tests/fillspool
+	$(PYTHON3) $(srcdir)/bench/million --build . --n $(N) --out million.json
+	$(PYTHON3) $(srcdir)/bench/million --build . --peer postfix --peer-n $(PEER_N) --out million-postfix.json
+.PHONY: million

@@ -39,6 +39,7 @@ scenarios = \
 	tests/t_requiretls.py \
 	tests/t_rules.py \
 	tests/t_rfc5321.py \
+	tests/t_scale.py \
 	tests/t_sendmail.py \
 	tests/t_smuggle.py \
 	tests/t_submit.py \
