@@ -44,6 +44,8 @@ common_libcommon_a_SOURCES = \
 	common/str.h \
 	common/tally.c \
 	common/tally.h \
+	common/tidy.c \
+	common/tidy.h \
 	common/timers.c \
 	common/timers.h \
 	common/token.c \

@@ -5,12 +5,12 @@
 #include "common/counters.h"
 #include "common/arena.h"
 #include "common/cage.h"
+#include "common/tidy.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,33 +278,6 @@ static bool learn_settings(struct start *s) {
     return s->complete && !s->me.stopping;
 }
 
-/* ---- Memory that a load has left behind ---- */
-
-enum { TIDY_MS = 5000, TIDY_FREE = 256 * 1024 };
-
-struct tidy {
-    struct timer timer;
-    bool ran; /* in this round: it is no work that makes more of it */
-};
-
-static void on_tidy(void *ctx) {
-    struct tidy *t = ctx;
-    t->ran = true;
-    if (mallinfo2().fordblks > TIDY_FREE) malloc_trim(0);
-}
-
-/* What is free goes back to the system some seconds after there was something to do: malloc keeps all but the end of its
- * heap, and thousands of messages lie in no order there. An idle program does not wake up for it. */
-static void go_round(struct self *me) {
-    struct tidy t = {.timer = {.fn = on_tidy, .ctx = &t}};
-    while (loop_once(me->loop, -1)) {
-        log_flush();
-        if (!t.ran && !t.timer.slot) loop_timer_in(me->loop, &t.timer, TIDY_MS);
-        t.ran = false;
-    }
-    loop_timer_cancel(me->loop, &t.timer);
-}
-
 static int run(struct start *s) {
     struct self *me = &s->me;
     static struct wire_handlers handlers;
@@ -320,7 +293,11 @@ static int run(struct start *s) {
     if (me->program->prepare && !me->program->prepare(me)) return EX_OSERR;
     if (!enter_cage(s)) return EX_OSERR;
     if (me->program->begin) me->program->begin(me);
-    go_round(me);
+    struct tidy tidy = {0};
+    while (loop_once(me->loop, -1)) {
+        log_flush();
+        tidy_round(&tidy, me->loop);
+    }
     if (me->supervise) channel_drain(me->supervise);
     return EX_OK;
 }

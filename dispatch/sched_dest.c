@@ -44,6 +44,7 @@ struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t po
     d->name = xmalloc(name.n + 1);
     d->name_n = name.n;
     if (name.n) memcpy(d->name, name.p, name.n);
+    d->room = ROOM_FIRST;
     d->window = WINDOW_FIRST < s->c.concurrency ? WINDOW_FIRST : s->c.concurrency;
     table_add(&s->dests, &d->node, dest_hash(kind, name, port, uid));
     return d;
@@ -105,6 +106,7 @@ static unsigned window(const struct sched *s, const struct dest *d) {
 
 void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, struct str host) {
     d->failures++;
+    d->room = ROOM_FIRST;
     d->misses = 0;
     d->proven = false;
     d->down_until = s->now + sched_backoff(s, d->failures, d->node.hash);
@@ -123,11 +125,13 @@ void sched_dest_ok(struct sched *s, struct dest *d) {
     d->proven = true;
     d->down_until = 0;
     if (d->window < s->c.concurrency) d->window++;
+    if (d->room < ROOM_MAX) d->room++;
     sched_dest_update(s, d);
 }
 
 void sched_dest_miss(struct sched *s, struct dest *d, const struct status *st, struct str host) {
     d->window = d->window > 1 ? d->window / 2 : 1;
+    if (d->room > ROOM_FIRST) d->room -= (d->room - ROOM_FIRST) / 2;
     d->misses++;
     if (sched_dest_is_down(s, d)) return; /* its other jobs learn the same a little later */
     if (!d->proven || d->misses >= MISSES_MAX) sched_dest_down(s, d, st, host);

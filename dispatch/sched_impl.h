@@ -28,13 +28,13 @@ enum {
     HOSTS_MAX = 40,    /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
     HOSTS_TTL_MAX = 300,
     HOSTS_TTL_MIN = 5, /* seconds */
-    UNMARKED_MAX = 10000,
-    DEST_HIGH = 2000,
-    DEST_LOW = 1000,       /* slices in hand for one destination: above, park; below, fetch again */
+    UNMARKED_MAX = 2000,
+    ROOM_FIRST = 200, /* slices in hand for one destination: above, park; below half of it, fetch again. */
+    ROOM_MAX = 2000,  /* It grows with each success: what a silent host keeps waiting takes no memory */
     DEST_IDLE_MAX = 10000, /* destinations remembered without work */
     WINDOW_FIRST = 5,
     WINDOW_LOCAL = 500, /* a worker reports many jobs after one sync: more than it has in one batch */
-    DEPTH_MAX = 20, /* aliases of aliases */
+    DEPTH_MAX = 20,     /* aliases of aliases */
     EXPANSION_MAX = 50000,
     RCPTS_MAX = 100000,
     FOREIGN_MAX = 100000,
@@ -144,6 +144,7 @@ struct dest {
     size_t queued;                     /* slices in the queue */
     unsigned running, window;
     size_t refs;      /* entries and recipients that wait for it */
+    size_t room;      /* slices that may be in hand for it */
     size_t recalled;  /* messages on their way back to us because it has room */
     struct link ring; /* among those that can start a job */
     struct link wait; /* among those that want hosts or a worker, or are to be drained, or idle workers */

@@ -526,7 +526,7 @@ static void recall(struct sched *s, struct entry *e) {
 void sched_release_parked(struct sched *s, struct dest *d) {
     struct qid id;
     bool probing = sched_dest_probing(s, d), down = sched_dest_is_down(s, d);
-    size_t room = probing ? 1 : DEST_LOW;
+    size_t room = probing ? 1 : d->room / 2;
     size_t busy = d->queued + d->recalled + (probing ? d->running : 0);
     while ((down || busy < room) && sched_fifo_pop(&d->parked, &id)) {
         struct entry *e = sched_entry(s, id);
@@ -549,7 +549,7 @@ static void due(struct sched *s, struct entry *e) {
         fetch(s, e);
     } else if (sched_dest_is_down(s, d)) {
         sched_heap_set(s, e, d->down_until + sched_jitter(s->c.retry_first / 8, qid_hash(e->id)));
-    } else if ((sched_dest_probing(s, d) && d->running + d->queued + d->recalled) || d->queued >= DEST_LOW) {
+    } else if ((sched_dest_probing(s, d) && d->running + d->queued + d->recalled) || d->queued >= d->room / 2) {
         park(e, &d->parked);
     } else {
         recall(s, e);

@@ -383,7 +383,7 @@ void sched_submit(struct sched *s, struct message *m) {
         d->refs--;
         if (m->force && d->kind != KIND_LOCAL)
             d->down_until = d->down_until > s->now ? s->now : d->down_until;
-        if (d->queued >= DEST_HIGH && !m->force) park_slice(s, sl);
+        if (d->queued >= d->room && !m->force) park_slice(s, sl);
         else sched_enqueue(s, d, sl);
         sched_dest_update(s, d);
     }

@@ -9,6 +9,7 @@
  * the listening sockets, and the signal of any of its children. */
 #include "build-config.h"
 
+#include "common/tidy.h"
 #include "common/cage.h"
 #include "common/log.h"
 #include "supervise/configure.h"
@@ -258,7 +259,11 @@ static int supervise(struct posternd *d) {
     notify_begin(s->loop);
     LOG(config_loaded, .config = str_of(d->file), .generation = s->generation);
     suite_start(s);
-    while (loop_once(s->loop, -1)) log_flush();
+    struct tidy tidy = {0};
+    while (loop_once(s->loop, -1)) {
+        log_flush();
+        tidy_round(&tidy, s->loop);
+    }
     LOG(suite_stopped, .why = str_of(s->why));
     log_flush();
     return s->status;
