@@ -16,6 +16,7 @@
 
 struct posix {
     struct disk disk;
+    uid_t uid; /* ours */
     int dirs[DISK_DIRS];
 };
 
@@ -125,8 +126,8 @@ static int px_info(struct disk *d, int dir, const char *name, struct disk_info *
     *info = (struct disk_info){
         .size = (uint64_t)st.st_size,
         .regular = S_ISREG(st.st_mode) && st.st_nlink == 1,
-        .owned = st.st_uid == geteuid(),
-        .ours = st.st_uid == geteuid() && (st.st_mode & 077) == 0,
+        .owned = st.st_uid == of(d)->uid,
+        .ours = st.st_uid == of(d)->uid && (st.st_mode & 077) == 0,
         .uid = st.st_uid,
         .mode = st.st_mode & 07777,
     };
@@ -272,6 +273,7 @@ struct disk *disk_posix_new(int root_fd, int *error, const char **where, char me
     struct posix *p = xmalloc(sizeof *p);
     bool made = false;
     p->disk.ops = &posix_ops;
+    p->uid = geteuid();
     for (int i = 0; i < DISK_DIRS; i++) p->dirs[i] = -1;
     p->dirs[DISK_ROOT] = root_fd;
     for (int i = 0; i < DISK_DIRS; i++) {
@@ -296,6 +298,7 @@ struct disk *disk_posix_look(int root_fd) {
     struct posix *p = xmalloc(sizeof *p);
     char mem[8];
     p->disk.ops = &posix_ops;
+    p->uid = geteuid();
     for (int i = 0; i < DISK_DIRS; i++)
         p->dirs[i] = i == DISK_ROOT ? root_fd
                                     : openat(root_fd, disk_dir_name(i, mem),

@@ -17,7 +17,7 @@ enum { BACKLOG_IDS_MAX = 4 * 1024 * 1024, MARKED_MAX = 1000 };
 /* ---- Ids that wait, ids that were told ----------------------------------------------------------------- */
 
 static void push(struct id_queue *b, struct qid id) {
-    if (b->head && b->head + b->n == b->cap) {
+    if (b->head > b->n && b->head + b->n == b->cap) { /* else it would be moved again and again */
         memmove(b->v, b->v + b->head, b->n * sizeof *b->v);
         b->head = 0;
     }

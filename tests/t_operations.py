@@ -201,6 +201,11 @@ def t_users():
         same(code, 77, f"alice may not {op}")
     mine = ids(mx, "--sender", "alice@*")[0]
     same(mx.postern("queue", "redirect", mine, "x-alice@down.test", "alice@mx.test", user="alice")[0], 77, "nor redirect")
+    theirs = ids(mx, "--sender", "bob@*")[0]
+    for op in ("show", "cat", "remove"):
+        code, out, err = mx.postern("queue", op, theirs, user="alice")
+        ok(code == 69 and "bob" not in out + err, f"{op} of another's message is as if there were none", code, out, err)
+    ok("x-alice@down.test" in mx.postern("queue", "show", mine, user="alice")[1] and "body" in mx.postern("queue", "cat", mine, user="alice")[1], "of hers it is shown")
     code, out, err = mx.postern("queue", "remove", "--all", "--json", user="alice")
     same(json.loads(out)["messages"], 1, "remove --all removes hers")
     same([r["sender"] for r in rows(mx)], ["bob@mx.test"], "and nobody else's")

@@ -31,6 +31,10 @@ def large(**settings):
     return mx, sink
 
 
+# What the sanitizers add to memory is not ours.
+SANITIZED = "#define POSTERN_SANITIZE 1" in (BUILD / "build-config.h").read_text()
+
+
 def status(pid, name):
     """Of /proc, in KiB."""
     return int(re.search(rf"^{name}:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M).group(1))
@@ -72,9 +76,9 @@ def t_start_and_drain():
     dispatch, queue = mx.pids("dispatch")[0], mx.pids("queue")[0]
     wait_for(lambda: status(dispatch, "VmRSS") - mx.empty_rss < COUNT / 2, 15)  # it tidies up some seconds after a load
     grown = (status(dispatch, "VmRSS") - mx.empty_rss) * 1024
-    ok(grown <= 512 * COUNT, "a waiting message costs dispatch at most 512 octets", grown / COUNT)
+    ok(SANITIZED or grown <= 512 * COUNT, "a waiting message costs dispatch at most 512 octets", grown / COUNT)
     resting = status(queue, "VmRSS")
-    ok(resting <= 12 * 1024, "and queue nothing", resting)
+    ok(SANITIZED or resting <= 12 * 1024, "and queue nothing", resting)
     same(len(listed(mx)), COUNT, "a list shows all")
     same(len(listed(mx, "--recipient", "f1*7@rest.test", "--older", "30s", "--sender", "alice@*")),
          sum(1 for i in range(COUNT) if str(i)[0] == "1" and str(i)[-1] == "7" and len(str(i)) > 1), "a selection shows those that are meant")
@@ -101,12 +105,32 @@ def t_unread_list():
         mx.send("alice@mx.test", f"n{i}@far.test", message())
     ok(wait_for(lambda: len(sink.messages) >= DUE + 20, 60), "mail comes and goes meanwhile", len(sink.messages))
     ok(tool.poll() is None, "the tool still waits")
-    ok(status(queue, "VmRSS") - before < 4096, "queue keeps no list", before, status(queue, "VmRSS"))
+    ok(SANITIZED or status(queue, "VmRSS") - before < 4096, "queue keeps no list", before, status(queue, "VmRSS"))
     out = tool.stdout.read()
     tool.wait()
     ok(len(json.loads(out)) >= COUNT, "and then the list is whole", len(out))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    ok(peak < 64 * 1024, "no tool took much memory", peak)
+    ok(SANITIZED or peak < 64 * 1024, "no tool took much memory", peak)
+
+
+def t_tarpit():
+    """Thousands are due for a host that takes connections and never says a word: fresh mail goes as if there were none."""
+    mx, sink = large(destination_concurrency="5")
+    tarpit = Sink(behave={"connect": "hang"})
+    on_cleanup(tarpit.close)
+    mx.routes(f"due.test smtp:[127.0.0.1]:{sink.port}\nfar.test smtp:[127.0.0.1]:{sink.port}\nrest.test smtp:[127.0.0.1]:{tarpit.port}\n")
+    mx.start()
+    ok(recovered(mx), "all is read", mx.log()[-1500:])
+    same(mx.postern("queue", "requeue", "--domain", "rest.test")[0], 0, "all are due now")
+    ok(wait_for(lambda: tarpit.sessions >= 5, 60), "the tarpit has its connections")
+    for i in range(5):
+        mx.send("alice@mx.test", f"n{i}@far.test", message())
+    ok(wait_for(lambda: len(sink.messages) == DUE + 5, 60), "fresh mail goes", len(sink.messages), mx.log()[-1500:])
+    ok(tarpit.sessions <= 6, "the tarpit gets no more than its share", tarpit.sessions)
+    dispatch = mx.pids("dispatch")[0]
+    wait_for(lambda: status(dispatch, "VmRSS") - mx.empty_rss < COUNT / 2, 20)
+    grown = status(dispatch, "VmRSS") - mx.empty_rss
+    ok(SANITIZED or grown <= COUNT / 2, "and they cost dispatch at most 512 octets each", grown * 1024 / COUNT)
 
 
 def interrupted(mx, how, *words):
@@ -144,4 +168,4 @@ def t_interrupted():
 
 
 if __name__ == "__main__":
-    main(t_start_and_drain, t_unread_list, t_interrupted)
+    main(t_start_and_drain, t_unread_list, t_tarpit, t_interrupted)
