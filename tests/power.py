@@ -318,10 +318,12 @@ class Cuts:
             t[what] += len(getattr(verdict, what))
         late = [k for k in verdict.twice if cut.ages.get(k, 0) > MARK_SECONDS]
         t["late copies"] += len(late)
+        at_home = [k for k in verdict.twice if k[1].endswith("@mx.test")]
+        t["second copies in a Maildir"] += len(at_home)
         t["not emptied"] += not empty
         aside = list((mx.mnt / "queue/aside").glob("*"))
         t["set aside"] += len(aside)
-        if not self.mutant and (not verdict or not empty or aside or late):
+        if not self.mutant and (not verdict or not empty or aside or late or at_home):
             keep = mx.disk.image.with_suffix(".bad")
             self.stories.append(f"{verdict}; late: {[(k, cut.ages[k]) for k in late[:9]]}; aside: {[a.name for a in aside]}\n{verdict.story()}\n{mx.log()[-4000:]}"
                                 + ("" if empty else "\n" + queue_text(mx)))
@@ -341,13 +343,13 @@ class Cuts:
 
     def good(self):
         return not any(self.total[w] for w in ("lost", "corrupt", "extra", "unmountable", "not emptied", "set aside",
-                                              "late copies"))
+                                              "late copies", "second copies in a Maildir"))
 
     def report(self):
         t = self.total
         return (f"{t['cuts']} power cuts ({t['cuts of a recovery']} of a recovery), {t['checked']} messages that got 250: "
                 f"{t['lost']} lost, {t['corrupt']} corrupt, {t['extra']} extra, {t['twice']} second copies"
-                + "".join(f", {t[w]} {w}" for w in ("late copies", "unmountable", "not emptied", "set aside", "lies") if t[w]))
+                + "".join(f", {t[w]} {w}" for w in ("late copies", "second copies in a Maildir", "unmountable", "not emptied", "set aside", "lies") if t[w]))
 
 
 def images_folder(where=None):
