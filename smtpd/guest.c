@@ -19,7 +19,10 @@ enum {
     SHORTLIST = 16,    /* of those who did nothing for the longest time */
     NETWORK_SHARE = 8, /* a network's part of session-memory, once half of it is used */
     SPARE_FILES = 64,
-    TLS_MEMORY = 40960, /* what OpenSSL keeps for a session, about */
+    USER_SHARE = 4,      /* a user's part of the places of a process */
+    IDLE_MS = 250,       /* who does something more often keeps his place */
+    DATA_IDLE_MS = 5000, /* with the data of a message under way */
+    TLS_MEMORY = 40960,  /* what OpenSSL keeps for a session, about */
 };
 
 /* ---- Settings ---- */
@@ -73,6 +76,7 @@ static void line_leave(struct conn *c) {
 
 static void line_join(struct conn *c) {
     struct shell *sh = c->sh;
+    c->moved_ns = loop_now(sh->me->loop);
     c->in_line = true;
     c->line_prev = sh->line_last;
     if (sh->line_last) sh->line_last->line_next = c;
@@ -86,9 +90,16 @@ static void line_moved(struct conn *c) {
     if (!c->in_line || (commands == c->commands_seen && c->octets_read < PROGRESS)) return;
     c->commands_seen = commands;
     c->octets_read = 0;
+    c->moved_ns = loop_now(c->sh->me->loop);
     if (c == c->sh->line_last) return;
     line_leave(c);
     line_join(c);
+}
+
+/* Does it nothing, and is not complete and being made durable? */
+static bool displaceable(const struct conn *c) {
+    int64_t ms = c->session && session_in_data(c->session) ? DATA_IDLE_MS : IDLE_MS;
+    return loop_now(c->sh->me->loop) - c->moved_ns >= ms * 1000000 && !(c->mail && c->mail->ended);
 }
 
 /* Among those who did nothing for the longest time, one of the network that has the most sessions; from whom mail was
@@ -98,14 +109,18 @@ static struct conn *least_missed(struct shell *sh) {
     uint32_t most = 0;
     int seen = 0;
     for (struct conn *c = sh->line_first; c && seen < SHORTLIST; c = c->line_next) {
-        if (c->mail && c->mail->ended) continue; /* complete: it is being made durable */
         seen++;
+        if (!displaceable(c)) continue;
         uint32_t n = limits_known(&sh->limits, &c->source) ? 0 : limits_sessions(&sh->limits, &c->source);
         if (best && n <= most) continue;
         best = c;
         most = n;
     }
     return best;
+}
+
+bool guest_has_room(struct shell *sh) {
+    return sh->conn_count < guest_most(sh) || least_missed(sh);
 }
 
 bool guest_make_room(struct shell *sh) {
@@ -169,7 +184,7 @@ bool guest_allow(void *ctx, enum session_use use, struct status *st) {
         *st = status_make(452, "4.3.1", "No memory for more mail now, try again later (session-memory)");
         return false;
     }
-    if (!l->shared) return true;
+    if (!l->shared || c->client.trusted) return true;
     if (use == SESSION_USE_ERROR) v = limits_count(l, &c->source, limits[use], now);
     else v = limits_take(l, &c->source, limits[use], 1, now);
     if (v == LIMIT_OK) return true;
@@ -205,6 +220,10 @@ static void open_session(struct conn *c) {
 static enum limit_verdict admit(struct conn *c, enum limit *which) {
     struct limits *l = &c->sh->limits;
     int64_t now = loop_now(c->sh->me->loop);
+    *which = LIMIT_CONNECTIONS;
+    if (c->client.local)
+        return limits_enter_user(l, c->client.uid, (uint32_t)guest_most(c->sh) / USER_SHARE + 1, now,
+                                 &c->source);
     enum limit_verdict v = limits_enter(l, &c->client.ip, now, &c->source, which);
     if (v != LIMIT_OK || !l->shared) return v;
     *which = LIMIT_ERRORS;
@@ -219,7 +238,8 @@ static void identified(struct conn *c) {
     enum limit_verdict v = LIMIT_OK;
     c->client.trusted = c->client.local || networks_have(&sh->exempt, &c->client.ip);
     c->client.mended = networks_have(&cf->normalise_networks, &c->client.ip);
-    if (!c->client.trusted) v = admit(c, &which);
+    /* One user of this host cannot take all places from the others either. */
+    if (!c->client.trusted || (c->client.local && c->client.uid)) v = admit(c, &which);
     c->session = session_new(&sh->host, c, &c->client);
     if (v != LIMIT_OK) {
         struct status st = limits_status(which, v);

@@ -173,6 +173,20 @@ enum limit_verdict limits_enter(struct limits *l, const struct ip *ip, int64_t n
     return LIMIT_OK;
 }
 
+enum limit_verdict limits_enter_user(struct limits *l, uint32_t uid, uint32_t most, int64_t now_ns,
+                                     struct source *out) {
+    char mem[16];
+    struct buf b = BUF(mem);
+    *out = (struct source){0};
+    if (!l->shared) return LIMIT_OK;
+    buf_addf(&b, "uid %u", uid);
+    uint32_t place = find(l->shared, str_hash(buf_str(&b), l->shared->seed) | 1, (uint32_t)(now_ns / SECOND));
+    if (place && sessions_at(l->shared, place - 1) >= most) return LIMIT_CLIENT;
+    hold(l, place, 1);
+    out->client = place;
+    return LIMIT_OK;
+}
+
 void limits_leave(struct limits *l, struct source *s) {
     if (l->shared) {
         hold(l, s->client, -1);
@@ -218,9 +232,8 @@ void limits_attach(struct limits *l, struct crowd *shared, unsigned instance) {
     l->shared = instance < CROWD_ROWS ? shared : NULL;
     l->instance = instance;
     if (!l->shared) return;
-    /* posternd has wiped the row when the process before us ended. */
+    /* posternd has wiped the row when the process before us ended; until limits_open it has no room. */
     atomic_fetch_or(&shared->working, (uint64_t)1 << instance);
-    atomic_store(&shared->rows[instance].state, ROW_ROOM);
 }
 
 void limits_settings(struct limits *l, const struct config *c) {

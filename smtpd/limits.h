@@ -51,6 +51,8 @@ void limits_attach(struct limits *l, struct crowd *shared, unsigned instance);
 /* A client connects. Not LIMIT_OK: *which was reached; it is not counted and must not leave. */
 enum limit_verdict limits_enter(struct limits *l, const struct ip *ip, int64_t now_ns, struct source *out,
                                 enum limit *which);
+/* The same for a user of this host, who may hold so many sessions and has no other limits. */
+enum limit_verdict limits_enter_user(struct limits *l, uint32_t uid, uint32_t most, int64_t now_ns, struct source *out);
 void limits_leave(struct limits *l, struct source *s);
 /* It wants n more of something: counted when both its limit and its network's allow it. */
 enum limit_verdict limits_take(struct limits *l, const struct source *s, enum limit what, uint32_t n,

@@ -28,19 +28,21 @@ static void ears_again(void *ctx) {
 }
 
 /* A full process leaves newcomers to the others. When all are full it goes on, and those who did nothing for the
- * longest time make room. Nobody wakes us when another one becomes full: so we look. */
-static bool has_place(struct shell *sh) {
-    bool open = limits_open(&sh->limits, (uint32_t)sh->conn_count, (uint32_t)guest_most(sh));
-    if (!open && !sh->ears_again.slot) {
+ * longest time make room. Nobody wakes us when another one becomes full, or somebody has been idle for long enough: so
+ * we look. able: nothing else speaks against newcomers. */
+static bool has_place(struct shell *sh, bool able) {
+    bool open = limits_open(&sh->limits, (uint32_t)sh->conn_count, able ? (uint32_t)guest_most(sh) : 0);
+    bool room = able && open && guest_has_room(sh);
+    if (able && !room && !sh->ears_again.slot) {
         sh->ears_again = (struct timer){.fn = ears_again, .ctx = sh};
         loop_timer_in(sh->me->loop, &sh->ears_again, EARS_AGAIN_MS);
     }
-    return open && (sh->conn_count < guest_most(sh) || sh->line_first);
+    return room;
 }
 
 void shell_accepting(struct shell *sh) {
     /* At the start strangers wait in the kernel until queue is there; when it is lost later they hear 451. */
-    bool ears = sh->ready && sh->certified && !sh->me->stopping && !sh->accept_again.slot && has_place(sh);
+    bool ears = has_place(sh, sh->ready && sh->certified && !sh->me->stopping && !sh->accept_again.slot);
     for (struct listening *l = sh->listening; l; l = l->next) {
         /* Exclusive: one process wakes for each stranger. Such a watch cannot be modified, so it is made
          * anew. */

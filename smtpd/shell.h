@@ -58,6 +58,7 @@ struct conn {
     size_t memory;                      /* octets, as they were last counted */
     struct conn *line_next, *line_prev; /* of the strangers; see guest.c */
     bool in_line;
+    int64_t moved_ns;                    /* when it last gave a sign of life: */
     uint32_t commands_seen, octets_read; /* when it last gave a sign of life, and since then */
 };
 
@@ -149,7 +150,8 @@ void guest_timeout(struct conn *c);
 void guest_account(struct conn *c); /* after it did something */
 bool guest_may_write(const struct conn *c);
 bool guest_allow(void *ctx, enum session_use use, struct status *st);
-void guest_known(struct conn *c); /* mail of it was accepted */
+void guest_known(struct conn *c);      /* mail of it was accepted */
+bool guest_has_room(struct shell *sh); /* there is a place, or one can be made */
 bool guest_make_room(struct shell *sh);
 void guest_leave(struct conn *c);
 

@@ -140,6 +140,19 @@ static void failures(void **state) {
     assert_int_equal(limits_look(&a, &s, LIMIT_ERRORS, T0 + 61 * SEC), LIMIT_OK);
 }
 
+static void users(void **state) {
+    struct source s[4];
+    (void)state;
+    fresh(1, 1, (struct rates){{1, 60000}, {1, 60000}});
+    assert_int_equal(limits_enter_user(&a, 1000, 3, T0, &s[0]), LIMIT_OK);
+    assert_int_equal(limits_enter_user(&b, 1000, 3, T0, &s[1]), LIMIT_OK);
+    assert_int_equal(limits_enter_user(&a, 1000, 3, T0, &s[2]), LIMIT_OK);
+    assert_int_equal(limits_enter_user(&a, 1000, 3, T0, &s[3]), LIMIT_CLIENT);
+    assert_int_equal(limits_enter_user(&a, 1001, 3, T0, &s[3]), LIMIT_OK);
+    limits_leave(&b, &s[1]);
+    assert_int_equal(limits_enter_user(&b, 1000, 3, T0, &s[1]), LIMIT_OK);
+}
+
 static void known(void **state) {
     struct source s, t;
     (void)state;
@@ -191,6 +204,8 @@ static void ears(void **state) {
     (void)state;
     fresh(0, 0, no_rates);
     assert_true(limits_open(&a, 9, 10));
+    assert_true(limits_open(&a, 10, 10)); /* b does not listen yet */
+    assert_true(limits_open(&b, 0, 10));
     assert_false(limits_open(&a, 10, 10)); /* b has room */
     assert_true(limits_open(&b, 10, 10));  /* nobody has: the last one goes on, and makes room */
     assert_true(limits_open(&a, 10, 10));
@@ -224,9 +239,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connections), cmocka_unit_test(networks),
         cmocka_unit_test(rates),       cmocka_unit_test(connection_rate),
-        cmocka_unit_test(failures),    cmocka_unit_test(known),
-        cmocka_unit_test(many),        cmocka_unit_test(crowd),
-        cmocka_unit_test(ears),        cmocka_unit_test(texts),
+        cmocka_unit_test(failures),    cmocka_unit_test(users),
+        cmocka_unit_test(known),       cmocka_unit_test(many),
+        cmocka_unit_test(crowd),       cmocka_unit_test(ears),
+        cmocka_unit_test(texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

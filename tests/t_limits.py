@@ -184,6 +184,50 @@ def t_places():
     same(i, 59, "who does something keeps his place")
 
 
+def t_local_user():
+    """A user of this host may have a quarter of the places, and others still get in."""
+    mx = Postern(sessions_per_process=20, smtpd_processes=1)
+
+    def local(user):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(20)
+        if ROOT:
+            os.setegid(mx.user_uid[user])
+            os.seteuid(mx.user_uid[user])
+        try:
+            s.connect(str(mx.dir / "run/submit"))
+        finally:
+            if ROOT:
+                os.seteuid(0)
+                os.setegid(0)
+        return s, s.recv(200)
+
+    mine = [local("alice") for _ in range(8)]
+    if ROOT:
+        same([m[1][:3] for m in mine], [b"220"] * 6 + [b"421"] * 2, "six sessions for alice")
+        same(local("bob")[1][:3], b"220", "bob comes in")
+    same(dial(mx).greeting[0], 220, "so does the world")
+
+
+def t_tls_sessions():
+    """New TLS sessions, by STARTTLS and from the first octet."""
+    port = free_port()
+    mx = Postern(limit_tls_sessions="2/1h", listen_submissions=f"127.0.0.1:{port}", **STRANGERS)
+    for want in (220, 220, 454):
+        with hello(mx) as s:
+            r = s.cmd("STARTTLS")
+            ok(r[0] == want and (want == 220 or "limit-tls-sessions" in r[1]), f"STARTTLS: {want}", r)
+    with hello(mx) as s:
+        same(s.message("a@client.test", ["alice@mx.test"], message())[0], 250, "mail in the clear is taken even so")
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        try:
+            s.sendall(b"\x16\x03\x01")
+            same(s.recv(100), b"", "implicit TLS: closed")
+        except ConnectionResetError:
+            ok(True, "implicit TLS: closed")
+    ok(logged(mx, "limit-tls-sessions", stage="connect"), "the log says why")
+
+
 def t_memory():
     """One network cannot take all memory: 452 before the process suffers, and others are served."""
     mx = Postern(session_memory="1M", limit_connections="0", smtpd_processes=1, recipient_limit=50000, relay_networks="none")
@@ -201,4 +245,4 @@ def t_memory():
 
 
 if __name__ == "__main__":
-    main(t_connections, t_rates, t_errors_rest, t_pregreet, t_early, t_places, t_memory)
+    main(t_connections, t_rates, t_errors_rest, t_pregreet, t_early, t_places, t_local_user, t_tls_sessions, t_memory)
