@@ -22,7 +22,7 @@ enum {
     USER_SHARE = 4,      /* a user's part of the places of a process */
     IDLE_MS = 250,       /* who does something more often keeps his place */
     DATA_IDLE_MS = 5000, /* with the data of a message under way */
-    TLS_MEMORY = 40960,  /* what OpenSSL keeps for a session, about */
+    TLS_MEMORY = 20480,  /* what OpenSSL keeps for a session, about */
 };
 
 /* ---- Settings ---- */
