@@ -3,9 +3,13 @@
 
 #include "tests/sim/world.h"
 
+#include <errno.h>
+#include <string.h>
+
 struct shim {
     struct disk disk;
     struct disk *below;
+    struct world *w;
 };
 
 static struct disk *below(struct disk *d) {
@@ -33,8 +37,33 @@ SHIM(rename, (struct disk * d, int dir, const char *name, int to_dir, const char
 SHIM(list, (struct disk * d, int dir, struct disk_list **list), dir, list)
 SHIM(list_next, (struct disk * d, struct disk_list *list, char name[DISK_NAME_MAX + 1]), list, name)
 SHIM(space, (struct disk * d, struct disk_space *space), space)
-SHIM(lend, (struct disk * d, int dir, const char *name, int *file), dir, name, file)
-SHIM(memory, (struct disk * d, const void *bytes, size_t n, int *file), bytes, n, file)
+
+/* What is given to others is a descriptor, which here is a blob. */
+static int sh_memory(struct disk *d, const void *bytes, size_t n, int *file) {
+    int below_file, error = below(d)->ops->memory(below(d), "", 0, &below_file);
+    char *to;
+    if (error) return error;
+    below(d)->ops->close(below(d), below_file);
+    *file = blob_new(((struct shim *)(void *)d)->w, n, &to);
+    if (n) memcpy(to, bytes, n);
+    return 0;
+}
+
+static int sh_lend(struct disk *d, int dir, const char *name, int *file) {
+    AS(MEM_WORLD);
+    struct disk *b = below(d);
+    struct disk_info info;
+    int from, error = b->ops->info(b, dir, name, &info);
+    size_t got = 0;
+    char *to;
+    if (!error) error = b->ops->lend(b, dir, name, &from);
+    if (error) return error;
+    *file = blob_new(((struct shim *)(void *)d)->w, info.size, &to);
+    error = b->ops->read(b, from, to, info.size, 0, &got);
+    b->ops->close(b, from);
+    if (error || got != info.size) blob_put(((struct shim *)(void *)d)->w, *file);
+    return error ? error : got != info.size ? EIO : 0;
+}
 
 static int sh_sync_all(struct disk *d) {
     AS(MEM_WORLD);
@@ -72,6 +101,6 @@ static const struct disk_ops ops = {
 
 struct disk *disk_of_programs(struct world *w) {
     struct shim *s = xmalloc(sizeof *s);
-    *s = (struct shim){{.ops = &ops}, (struct disk *)(void *)w->disk};
+    *s = (struct shim){{.ops = &ops}, (struct disk *)(void *)w->disk, w};
     return &s->disk;
 }

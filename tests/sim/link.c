@@ -209,7 +209,7 @@ static void handle(struct process *p, struct link *l, struct packet *k) {
         }
         int handle = k->fds[fd++];
         enum wire_verdict v =
-            wire_deliver(m.type, m.payload, handle, p->kind->handlers, p, (struct channel *)(void *)l);
+            wire_deliver(m.type, m.payload, handle, p->handlers, p->ctx, (struct channel *)(void *)l);
         if (v != WIRE_OK) {
             blob_put(w, handle);
             world_fail(w, "%s does not take %s from %s", process_name(p), wire_table[m.type].name,
@@ -222,7 +222,7 @@ static void handle(struct process *p, struct link *l, struct packet *k) {
 static void unhook(struct process *p, struct link *l, unsigned peer) {
     if (p->links[peer] != l) return;
     p->links[peer] = NULL;
-    if (p->kind->peer_gone) p->kind->peer_gone(p, peer);
+    if (p->kind->peer_gone) p->kind->peer_gone(p, l, peer);
 }
 
 static void on_packet(struct world *w, void *ctx, uint64_t side) {
@@ -294,6 +294,8 @@ void process_start(struct world *w, unsigned number) {
     p->life++;
     p->fuse = -1;
     p->busy = w->now;
+    p->handlers = p->kind->handlers;
+    p->ctx = p;
     STORY(w, "%s.%u starts, life %u", process_name(p), p->instance, p->life);
     p->kind->start(p);
     for (unsigned i = 0; i < PROGRAMS && p->alive; i++)

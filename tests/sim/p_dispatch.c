@@ -432,7 +432,8 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     presence(p, number, true);
 }
 
-static void peer_gone(struct process *p, unsigned number) {
+static void peer_gone(struct process *p, struct link *l, unsigned number) {
+    (void)l;
     presence(p, number, false);
 }
 

@@ -455,7 +455,8 @@ static void peer(struct process *p, struct link *l, unsigned number) {
     work_soon(r);
 }
 
-static void peer_gone(struct process *p, unsigned number) {
+static void peer_gone(struct process *p, struct link *l, unsigned number) {
+    (void)l;
     (void)number;
     forget_partial(of(p));
 }

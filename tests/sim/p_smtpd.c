@@ -408,7 +408,8 @@ static void lookup_gone(struct smtpd *s) {
     while (s->asks) answered(s, &s->asks, &st);
 }
 
-static void peer_gone(struct process *p, unsigned number) {
+static void peer_gone(struct process *p, struct link *l, unsigned number) {
+    (void)l;
     if (number == P_QUEUE) queue_gone(of(p));
     if (number == P_LOOKUP) lookup_gone(of(p));
 }

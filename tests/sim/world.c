@@ -175,8 +175,14 @@ struct str blob_str(const struct world *w, int handle) {
 
 /* ---- Birth and end ------------------------------------------------------------------------------------- */
 
+static struct world *the_world;
+
+struct world *shell_world(void) {
+    return the_world;
+}
+
 struct world *world_new(const struct options *o) {
-    struct world *w = xmalloc(sizeof *w);
+    struct world *w = the_world = xmalloc(sizeof *w);
     uint64_t x = o->seed;
     w->o = *o;
     for (int i = 0; i < 4; i++) w->rng[i] = x = mix(x + (uint64_t)i);

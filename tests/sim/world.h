@@ -31,6 +31,7 @@ enum {
 enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, P_LOCAL = P_REMOTE + REMOTES, PROGRAMS = P_LOCAL + LOCALS };
 
 struct world;
+struct deferred;
 struct oracle;
 struct sim_disk;
 
@@ -134,17 +135,22 @@ struct process {
     int64_t fuse;  /* messages it handles until it dies; negative: it is safe */
     int64_t busy;  /* it does nothing before this time */
     void *state;
+    const struct wire_handlers *handlers; /* those of the kind, with the process; a real shell has its own */
+    void *ctx;
+    struct deferred *deferred;
+    uint32_t full; /* bits of peers that take no more now */
     struct link *links[PROGRAMS];
 };
 
 struct program_kind {
     const char *name;
     enum role role;
-    const struct wire_handlers *handlers; /* ctx is the struct process, ch a struct link */
+    const struct wire_handlers
+        *handlers; /* ctx is the struct process, ch a struct link; NULL: start sets them */
     void (*start)(struct process *p);
     void (*free)(struct process *p); /* its memory goes; nothing is sent */
     void (*peer)(struct process *p, struct link *l, unsigned peer);
-    void (*peer_gone)(struct process *p, unsigned peer);
+    void (*peer_gone)(struct process *p, struct link *l, unsigned peer);
     void (*round)(struct process *p);          /* after each packet */
     uint64_t (*room)(const struct process *p); /* octets of memory that what it has in hand justifies */
 };
@@ -185,6 +191,7 @@ struct world {
 };
 
 struct world *world_new(const struct options *o);
+struct world *shell_world(void); /* the one that runs in this process */
 void world_free(struct world *w);
 void *event_ctx(size_t n); /* for an event that may outlive its program: the world's */
 void world_at(struct world *w, int64_t at, event_fn *fn, void *ctx, uint64_t arg);
