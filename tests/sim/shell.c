@@ -152,7 +152,6 @@ void channel_send(struct channel *ch, enum wire_type type, const void *m, int fd
 
 struct drain {
     struct process *p;
-    struct channel *ch;
     uint32_t life;
 };
 
@@ -163,7 +162,7 @@ static void on_drained(struct world *w, void *ctx, uint64_t peer) {
     if (w->ending || !p->alive || p->life != d.life) return;
     p->full &= ~(1u << peer);
     struct self *me = p->ctx;
-    if ((struct channel *)(void *)p->links[peer] == d.ch) me->program->drained(me, d.ch);
+    if (p->links[peer]) me->program->drained(me, (struct channel *)(void *)p->links[peer]);
     if (p->alive) p->kind->round(p);
 }
 
@@ -175,7 +174,7 @@ bool channel_full(struct channel *ch) {
     if (!faults_on(p->w) || !once_in(p->w, 200)) return false;
     p->full |= 1u << peer;
     struct drain *d = event_ctx(sizeof *d);
-    *d = (struct drain){p, ch, p->life};
+    *d = (struct drain){p, p->life};
     world_at(p->w, p->w->now + between(p->w, 0, 500 * NS_MS), on_drained, d, peer);
     return true;
 }
