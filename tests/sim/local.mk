@@ -1,4 +1,4 @@
-# tests/sim: the simulator: the four engines in one process. `make check` runs it for a minute (SIM_SECONDS=5 in the
+# tests/sim: the simulator: the four engines, and queue's real shell, in one process. `make check` runs it for a minute (SIM_SECONDS=5 in the
 # environment: for five seconds), and with it the mutants.
 check_PROGRAMS += tests/sim/sim
 TESTS += tests/sim/sim

@@ -151,11 +151,18 @@ static void peer_gone(struct process *p, struct link *l, unsigned number) {
     around(p)->me.program->peer_gone(&around(p)->me, channel_of(l));
 }
 
+static void leak(void) {
+    static void *all; /* so that it is one for us, and none for a sanitizer */
+    void **some = xmalloc(32);
+    *some = all;
+    all = some;
+}
+
 /* After each event of its. The disk may have stopped in the middle: the program, or the whole machine, ends there. */
 static void round_done(struct process *p) {
     struct world *w = p->w;
     struct queue *q = of(p);
-    if (leaves_out(w, SHELL_LEAK)) (void)!xmalloc(32);
+    if (leaves_out(w, SHELL_LEAK)) leak();
     if (leaves_out(w, SHELL_ACK_EARLY)) feed_marked(q);
     shell_round(p);
     if (faults_disk_dead(w)) {
