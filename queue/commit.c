@@ -209,7 +209,7 @@ static struct draft *put_by(struct store *s) {
 static void put_back(struct store *s, struct draft *waiting) {
     for (struct draft *next; waiting; waiting = next) {
         next = waiting->batch_next;
-        batch_add(s, waiting);
+        draft_joins(s, waiting);
     }
 }
 

@@ -122,7 +122,7 @@ int journal_begin(struct store *s);
 void draft_answer(struct store *s, struct draft *d, const struct status *status, unsigned batch);
 void draft_discard(struct store *s, struct draft *d); /* its files too */
 void draft_free(struct store *s, struct draft *d);
-void batch_add(struct store *s, struct draft *d);
+void draft_joins(struct store *s, struct draft *d);
 bool trash_has(const struct store *s, struct qid id);
 bool limbo_has(const struct store *s, struct qid id);
 bool trash_empty(struct store *s); /* false: the disk does not let us */

@@ -39,7 +39,7 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     return d;
 }
 
-void batch_add(struct store *s, struct draft *d) {
+void draft_joins(struct store *s, struct draft *d) {
     d->batch_next = NULL;
     *s->batch_tail = d;
     s->batch_tail = &d->batch_next;
@@ -250,7 +250,7 @@ void store_end(struct store *s, struct qid id, uint32_t rcpts, uint64_t size, st
         return;
     }
     d->ended = true;
-    batch_add(s, d);
+    draft_joins(s, d);
 }
 
 void *store_abort(struct store *s, struct qid id) {

@@ -229,7 +229,8 @@ static void peer(struct process *p, struct link *l, unsigned number) {
 }
 
 /* The real one syncs what it has, and ends. */
-static void peer_gone(struct process *p, unsigned number) {
+static void peer_gone(struct process *p, struct link *link, unsigned number) {
+    (void)link;
     struct worker *l = of(p);
     (void)number;
     if (l->busy) job_over(l);

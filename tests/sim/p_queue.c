@@ -79,7 +79,7 @@ void __wrap_store_commit_some(struct store *s, unsigned what) {
 
 bool __wrap_store_rest(struct store *s, unsigned files) {
     takes_time(8 * NS_MS);
-    return __real_store_rest(s, files);
+    return __real_store_rest(s, faults_on(shell_world()) ? 1 + chance(shell_world(), 50) : files);
 }
 
 bool __wrap_store_push(struct store *s) {
