@@ -5,35 +5,47 @@
  * there is what this table calls so). J: what the journal's durable batches from the tail on say of it;
  * F: the file below; "+" whole, "?" missing, short, torn or old, "-" nothing.
  *
- *   state          J       F   what it means                          what replay does
+ *   state          J       F   what it means                          what a start does
  *   J0 nothing     -       -   no file                                nothing
- *   J1 logged      ?       -   created or written, not flushed        a torn batch ends the journal: as if
- *                                                                     never written; a whole one counts
- *                                                                     (J2)
+ *   J1 logged      ?       -   created or written, not flushed        a torn batch, and what was written
+ *                                                                     after it, is as if never written; a
+ *                                                                     whole one counts (J2)
  *   ---- COMMIT POINT: the batch is written and its segment synced (journal_flush). sync_all returns. ---
- *   J2 in journal  +       -   durable, in memory and in the journal  makes the file from CREATE and WRITEs
- *   J3 resting     +       ?   is being written below, not synced     the file below goes, and is made as
- *                                                                     in J2
- *   J4 at rest     + -     +   synced below; its records are not      J +: makes it again, with the same
- *                              needed, the tail passes them           content; else leaves it
+ *   J2 in journal  +       -   durable, in memory and in the journal  has it in memory again, from CREATE
+ *                                                                     and WRITEs; the segment keeps it
+ *   J3 resting     +       ?   is being written below, not synced     as J2; what is below goes when it
+ *                                                                     comes to rest, or ends
+ *   J4 at rest     + -     +   synced below; its records are not      J +: as J3; else leaves it
+ *                              needed, the tail passes them
  *   J5 changed     WRITE   +?  a mark was appended below and logged,  writes the same octets at the same
  *                              below it is not synced                 place
  *   J6 unlinked    UNLINK  +?  unlinked below too, not synced there   unlinks it
  *   J7 large       FORGET  +?  lies below since it became large; the  forgets CREATE and WRITE: the file
  *                              store syncs it before the commit       below counts
+ *   J8 returned    +       +   a mark had no room below: the file     as J3; until the records are durable
+ *                              was logged whole, it is in the         it does not come to rest, so what is
+ *                              journal again                          below stays whole as long
  *
- * A segment is used again when all its batches are older than the tail, the oldest first; each batch says
- * where the tail is, so what is before it is never replayed once a newer batch is durable. When no
- * segment is free the oldest quarter is written below with one sync, within the commit: so intake waits,
- * and nothing alive is overwritten. Before a segment is used again a durable batch says that its old use is
- * over: the blocks of a file reach the disk in any order, so the beginning of the old use could stay and the
- * rest be gone. Replay ends with everything in files and synced: no batch is needed
- * any more, and a crash in between replays again.
+ * SEGMENTS. A segment is used again when all its batches are older than the tail, the oldest first; each batch
+ * says where the tail is, so what is before it is never replayed once a newer batch is durable. Before a
+ * segment is used again a durable batch says that its old use is over: the blocks of a file reach the disk in
+ * any order, so the beginning of the old use could stay and the rest be gone. When none is free, messages of
+ * the oldest one are written below with one sync, within the commit: so intake waits, and nothing alive is
+ * overwritten; mostly they were written before, in slices between commits (journal_rest).
  *
- * A batch counts when its checksum is right and its generation is that of the batch at the head of its
- * segment: what an earlier use of the segment has left behind has an older one. A batch that a failed
- * flush has left whole on the disk says nothing that its successor, which holds the same records, does
- * not say too. */
+ * A FULL DISK. One segment more than needed is made ahead and kept free. When nothing can be written below,
+ * new mail is refused and marks go on: what is alive in the oldest segment moves to the free one, which frees
+ * the oldest. Everything ends that way but a journal that is alive from end to end; then marks wait in memory,
+ * and dispatch, which is told of none of them, keeps them too.
+ *
+ * A START reads all segments, has in memory again what was there, and goes on in the newest segment; it needs
+ * no room. A batch counts when its checksum is right and its generation and tag are those of the batch at the
+ * head of its segment: what an earlier use has left behind has others, and what stands in mail cannot know
+ * them. Each batch says up to which one all was durable when it was written. Up to there a batch that is not
+ * there is damage: it is told, the others count, and the segment is set aside once all is in files. Behind it
+ * the power failed before the sync: it does not count, nor what follows it; and since what is read there may
+ * be in the page cache only, it is written once more before anybody is told of it. A batch that a failed flush
+ * has left whole says nothing that its successor, which holds the same records, does not say too. */
 #include "queue/journal_inside.h"
 
 #include <assert.h>

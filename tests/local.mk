@@ -22,6 +22,7 @@ scenarios = \
 	tests/t_auth.py \
 	tests/t_crash.py \
 	tests/t_deliver.py \
+	tests/t_direct.py \
 	tests/t_install.py \
 	tests/t_esmtp.py \
 	tests/t_etrn.py \
