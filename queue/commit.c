@@ -13,7 +13,7 @@ static int write_head(struct store *s, struct draft *d) {
     struct buf b = buf_on(mem, max);
     bool fits = control_put_head(&b, &d->c, &d->c.chain);
     assert(fits); /* intake.c has checked every length */
-    int error = DISK(s, open, folder_of(d->c.id), part_name(d->c.id, 'c').c, DISK_CREATE, &d->control);
+    int error = part_create(s, d, 'c', &d->control);
     d->control_made = !error;
     if (!error) error = DISK(s, write, d->control, b.p, b.n, 0);
     d->c.end = b.n;

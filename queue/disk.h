@@ -23,6 +23,7 @@ enum {
 
 enum disk_mode {
     DISK_CREATE, /* for reading and writing; the name must not exist (EEXIST) */
+    DISK_FRESH,  /* the same, of a disk with batches only: the name is known not to exist */
     DISK_READ,
     DISK_WRITE, /* an existing file, for reading and writing */
 };

@@ -36,6 +36,7 @@ struct draft {
     void *owner;
     int data, control; /* files, -1: not open */
     bool data_made, control_made;
+    bool fresh; /* its id was not used before, so no file has its name */
     bool ended;
 };
 
@@ -97,14 +98,18 @@ struct store {
     bool lease_lost; /* the file could not be read, and was made from the names in the spool */
     uint64_t lease_last, lease_reserved;
     int lease_slot;
-    uint64_t given[LEASES_MAX];
-    size_t given_n;
+    struct given {
+        uint64_t lease, seen; /* seen: of the serials up to top, which; bit 0: top */
+        uint32_t top;
+    } given[LEASES_MAX];
+    size_t given_n, given_last; /* the one that was asked for last */
 };
 
 #define DISK(s, call, ...) ((s)->disk->ops->call((s)->disk, __VA_ARGS__))
 
 /* store.c */
 int folder_of(struct qid id);
+int part_create(struct store *s, const struct draft *d, char part, int *file);
 struct file_name part_name(struct qid id, char part);
 struct entry *entry_find(const struct store *s, struct qid id);
 struct entry *entry_add(struct store *s, struct qid id, enum place place);
@@ -146,6 +151,7 @@ enum judgement message_judge(struct store *s, struct qid id, enum care care, str
                              const char **why, int *error);
 
 /* lease.c */
+bool lease_fresh(struct store *s, struct qid id); /* of this run, and asked for the first time */
 bool lease_of_this_run(const struct store *s, uint64_t lease);
 /* ids up to this lease lie in the spool. Says what is wrong with the file, or NULL; with repair it is written again. */
 const char *lease_judge(struct store *s, uint64_t max, bool repair);

@@ -30,6 +30,7 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     d->c = (struct control){
         .id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body, .ret = head->ret,
         .after = head->after};
+    d->fresh = lease_fresh(s, head->id);
     d->entry = entry_add(s, head->id, PLACE_DRAFT);
     d->entry->draft = d;
     d->next = s->drafts;
@@ -213,7 +214,7 @@ void store_rcpt(struct store *s, struct qid id, uint32_t index, const struct con
 
 static int data_open(struct store *s, struct draft *d) {
     if (d->data >= 0) return 0;
-    int error = DISK(s, open, folder_of(d->c.id), part_name(d->c.id, 'd').c, DISK_CREATE, &d->data);
+    int error = part_create(s, d, 'd', &d->data);
     d->data_made = !error;
     return error;
 }

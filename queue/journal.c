@@ -195,9 +195,9 @@ static bool ours(int dir, const char *name) {
     return dir < DISK_FOLDERS && strlen(name) <= JOURNAL_NAME_MAX;
 }
 
-static int jd_create(struct journal *j, int dir, const char *name, int *file) {
+static int jd_create(struct journal *j, int dir, const char *name, bool fresh, int *file) {
     struct disk_info info;
-    int error = item_find(j, dir, name) ? EEXIST : BELOW(j, info, dir, name, &info);
+    int error = item_find(j, dir, name) ? EEXIST : fresh ? ENOENT : BELOW(j, info, dir, name, &info);
     if (error != ENOENT) return error ? error : EEXIST;
     struct item *it = item_add(j, dir, name, j->next_seq);
     journal_log(j, RECORD_CREATE, dir, name, NULL, 0, 0);
@@ -208,7 +208,8 @@ static int jd_create(struct journal *j, int dir, const char *name, int *file) {
 static int jd_open(struct disk *d, int dir, const char *name, enum disk_mode mode, int *file) {
     struct journal *j = of(d);
     int below;
-    if (ours(dir, name) && mode == DISK_CREATE) return jd_create(j, dir, name, file);
+    if (ours(dir, name) && (mode == DISK_CREATE || mode == DISK_FRESH))
+        return jd_create(j, dir, name, mode == DISK_FRESH, file);
     struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
     if (it) {
         *file = handle_new(j, dir, name, it, -1);

@@ -124,15 +124,43 @@ int store_lease(struct store *s, int64_t now_ms, uint64_t *lease) {
     int error = fresh >= s->lease_reserved ? reserve(s, fresh + LEASE_STEP) : 0;
     if (error) return error;
     s->lease_last = *lease = fresh;
-    s->given[s->given_n++ % LEASES_MAX] = fresh;
+    s->given[s->given_n++ % LEASES_MAX] = (struct given){.lease = fresh};
     return 0;
+}
+
+static struct given *given_find(struct store *s, uint64_t lease) {
+    size_t n = s->given_n < LEASES_MAX ? s->given_n : LEASES_MAX;
+    if (s->given_last < n && s->given[s->given_last].lease == lease) return &s->given[s->given_last];
+    for (size_t i = 0; i < n; i++) {
+        if (s->given[i].lease != lease) continue;
+        s->given_last = i;
+        return &s->given[i];
+    }
+    return NULL;
 }
 
 bool lease_of_this_run(const struct store *s, uint64_t lease) {
     size_t n = s->given_n < LEASES_MAX ? s->given_n : LEASES_MAX;
     for (size_t i = 0; i < n; i++)
-        if (s->given[i] == lease) return true;
+        if (s->given[i].lease == lease) return true;
     return false;
+}
+
+/* Serials come nearly in order; of one that is far behind nothing is known. */
+bool lease_fresh(struct store *s, struct qid id) {
+    enum { WINDOW = 64 };
+    struct given *g = given_find(s, id.lease);
+    if (!g) return false;
+    if (id.serial > g->top) {
+        uint32_t step = id.serial - g->top;
+        g->seen = (step < WINDOW ? g->seen << step : 0) | 1;
+        g->top = id.serial;
+        return true;
+    }
+    uint32_t back = g->top - id.serial;
+    if (back >= WINDOW || g->seen >> back & 1) return false;
+    g->seen |= UINT64_C(1) << back;
+    return true;
 }
 
 const char *lease_judge(struct store *s, uint64_t max, bool repair) {

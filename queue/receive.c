@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct status not_yours = {.kind = STATUS_LATER,
@@ -83,28 +82,23 @@ void on_mail_rcpt(void *ctx, struct channel *ch, const struct wire_mail_rcpt *m,
                &(struct control_rcpt){.rcpt = m->rcpt, .orcpt = m->orcpt, .notify = m->notify});
 }
 
-/* Sealed, so that its bytes stay what they are after we have looked. */
+/* Sealed, so that its bytes and its length stay what they are after we have looked. */
 static bool chunk_fit(int fd, uint32_t size) {
     static const int needed = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
-    struct stat st;
     int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & needed) == needed && size <= CHUNK_MAX && fstat(fd, &st) == 0 &&
-           st.st_size == (off_t)size;
+    return seals >= 0 && (seals & needed) == needed && size <= CHUNK_MAX;
 }
 
-static bool chunk_read(int fd, char *bytes, size_t n) {
-    size_t got = 0;
-    while (got < n) {
-        ssize_t did = pread(fd, bytes + got, n - got, (off_t)got);
-        if (did < 0 && errno == EINTR) continue;
-        if (did <= 0) return false;
-        got += (size_t)did;
-    }
-    return true;
+/* Asks for one octet more than there may be, which tells the length too. */
+static bool chunk_read(int fd, char bytes[CHUNK_MAX + 1], size_t n) {
+    ssize_t got;
+    do got = pread(fd, bytes, n + 1, 0);
+    while (got < 0 && errno == EINTR);
+    return got >= 0 && (size_t)got == n;
 }
 
 void on_mail_chunk(void *ctx, struct channel *ch, const struct wire_mail_chunk *m, int fd) {
-    static char bytes[CHUNK_MAX];
+    static char bytes[CHUNK_MAX + 1];
     struct queue *q = queue_of(ctx);
     struct intake *in = intake_of(q, ch, m->id);
     if (!in) {
@@ -130,7 +124,8 @@ void on_mail_end(void *ctx, struct channel *ch, const struct wire_mail_end *m, i
     const struct config *c = q->me->config;
     const struct control *draft = store_draft(q->store, m->id);
     uint32_t rcpts = m->rcpts;
-    if (m->hold == 1 || (draft && select_rule(c->hold.v, c->hold.n, draft))) store_hold_draft(q->store, m->id);
+    if (m->hold == 1 || (draft && select_rule(c->hold.v, c->hold.n, draft)))
+        store_hold_draft(q->store, m->id);
     if (m->redirect.n) store_redirect_draft(q->store, m->id, &rcpts, m->redirect);
     store_end(q->store, m->id, rcpts, m->size, m->prefix);
     queue_ended(q);

@@ -55,6 +55,11 @@ struct file_name part_name(struct qid id, char part) {
     return name;
 }
 
+int part_create(struct store *s, const struct draft *d, char part, int *file) {
+    enum disk_mode mode = d->fresh && s->disk->batches ? DISK_FRESH : DISK_CREATE;
+    return DISK(s, open, folder_of(d->c.id), part_name(d->c.id, part).c, mode, file);
+}
+
 /* ---- Entries: what is in memory of a message ----------------------------------------------------------- */
 
 struct entry *entry_find(const struct store *s, struct qid id) {

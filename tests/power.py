@@ -564,7 +564,9 @@ def full_suddenly(images, rounds=3):
     load.end()
     f.down = False
     ok(load.replies[452], f"suddenly: answers were {dict(load.replies)}", codes)
-    ok(len(f.mx.events("intake_resumed")) >= rounds, "suddenly: intake resumed each time", f.mx.events("intake_stopped"))
+    stops = len(f.mx.events("intake_stopped"))  # a journal with room in its segments does not even notice
+    ok(stops and wait_for(lambda: len(f.mx.events("intake_resumed")) == stops, 15), f"suddenly: intake stopped {stops} times and resumed",
+       f.mx.events("intake_stopped"))
     f.wait_delivered(ALL)
     ok(wait_for(lambda: queue_is_empty(f.mx), 20), "suddenly: the queue is empty in the end", queue_text(f.mx),
        f.mx.log()[-2000:])
