@@ -78,9 +78,16 @@ void sched_fifo_push(struct fifo *f, struct qid id) {
 }
 
 bool sched_fifo_pop(struct fifo *f, struct qid *id) {
+    enum { FIFO_KEPT = 1024 };
     if (f->head == f->n) return false;
     *id = f->v[f->head++];
-    if (f->head == f->n) f->head = f->n = 0;
+    if (f->head < f->n) return true;
+    f->head = f->n = 0;
+    if (f->cap > FIFO_KEPT) { /* thousands were parked once */
+        free(f->v);
+        f->v = NULL;
+        f->cap = 0;
+    }
     return true;
 }
 
@@ -139,8 +146,8 @@ struct sched *sched_new(const struct sched_config *c, const struct sched_ops *op
     s->lookup_gone = s->resolve_gone = s->spawner_gone = s->remote_gone = now;
     s->next_job =
         (uint32_t)now | 1; /* unlike the numbers of an earlier life, that deliverers may still report */
-    struct link *heads[] = {&s->ring,         &s->local_ring, &s->want_hosts, &s->want_worker,
-                            &s->idle_workers, &s->drain,      &s->idle_dests, &s->bounces};
+    struct link *heads[] = {&s->blocks,       &s->ring,  &s->local_ring, &s->want_hosts, &s->want_worker,
+                            &s->idle_workers, &s->drain, &s->idle_dests, &s->bounces};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) sched_link_init(heads[i]);
     sched_configure(s, c);
     return s;
@@ -152,10 +159,15 @@ static void free_entries(struct sched *s) {
         struct table_node *ahead = table_walk(&s->entries, n);
         struct entry *e = (struct entry *)n;
         if (e->m) sched_message_free(s, e->m);
-        free(e);
+        sched_entry_release(s, e);
         n = ahead;
     }
     table_free(&s->entries);
+    while (!sched_link_empty(&s->blocks)) {
+        struct entry_block *b = SCHED_OF(struct entry_block, link, s->blocks.next);
+        sched_link_remove(&b->link);
+        free(b);
+    }
 }
 
 void sched_free(struct sched *s) {
@@ -226,6 +238,7 @@ void sched_run(struct sched *s) {
     start_jobs(s);
     sched_bounces_run(s, &next);
     sched_fetch_more(s, &next); /* what was settled made room */
-    if (!sched_may_start(s) && !s->stopping && !s->c.paused) sched_wake(s, s->started + START_PATIENCE, &next);
+    if (!sched_may_start(s) && !s->stopping && !s->c.paused)
+        sched_wake(s, s->started + START_PATIENCE, &next);
     s->ops->timer(s->ctx, next > s->now ? next : s->now + 1);
 }

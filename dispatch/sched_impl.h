@@ -59,11 +59,23 @@ struct entry { /* any message that is known */
     struct dest *dest; /* all its recipients wait for this destination; else NULL */
     struct message *m; /* in hand */
     uint32_t slot;     /* place in the heap + 1 */
+    uint16_t at;       /* place in its block */
     uint8_t state;
     bool force; /* an administrator wants it tried now */
     bool null_sender;
     bool unmarked; /* parked without telling queue, which thinks that it is in hand */
     bool recalled; /* fetched because dest has room; counted there */
+};
+
+/* Entries live long, and what comes and goes beside them does not: in blocks of their own they leave no holes in the heap
+ * that cannot be given back. */
+enum { BLOCK_ENTRIES = 800 };
+
+struct entry_block {
+    struct link link; /* among those with room */
+    struct entry *free;
+    unsigned used;
+    struct entry v[BLOCK_ENTRIES];
 };
 
 enum rcpt_state {
@@ -258,6 +270,7 @@ struct sched {
     int64_t lookup_gone, resolve_gone, spawner_gone, remote_gone; /* since when; 0: present */
 
     struct table entries, dests, jobs, foreign, foreign_rcpts, recents;
+    struct link blocks; /* of entries, with room */
     struct entry **heap;
     size_t heap_n, heap_cap;
     struct fifo backlog;
@@ -303,6 +316,8 @@ int64_t sched_jitter(int64_t span, uint64_t salt);
 int64_t sched_expires(const struct sched *s, int64_t arrival, bool null_sender);
 struct status sched_keep_status(const struct status *st, char *text, size_t size);
 void sched_wake(struct sched *s, int64_t at, int64_t *next);
+
+void sched_entry_release(struct sched *s, struct entry *e); /* its memory only */
 
 /* sched_msg.c */
 struct entry *sched_entry(struct sched *s, struct qid id);

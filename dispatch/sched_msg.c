@@ -13,8 +13,36 @@ struct entry *sched_entry(struct sched *s, struct qid id) {
     return NULL;
 }
 
+static void block_new(struct sched *s) {
+    struct entry_block *b = xmalloc(sizeof *b);
+    for (size_t i = BLOCK_ENTRIES; i-- > 0;) {
+        b->v[i].at = (uint16_t)i;
+        b->v[i].node.next = (struct table_node *)(void *)b->free;
+        b->free = &b->v[i];
+    }
+    sched_link_append(&s->blocks, &b->link);
+}
+
+void sched_entry_release(struct sched *s, struct entry *e) {
+    struct entry_block *b = SCHED_OF(struct entry_block, v, e - e->at);
+    uint16_t at = e->at;
+    *e = (struct entry){.at = at, .node.next = (struct table_node *)(void *)b->free};
+    b->free = e;
+    if (!b->link.next) sched_link_append(&s->blocks, &b->link);
+    if (--b->used) return;
+    if (s->blocks.next == &b->link && s->blocks.prev == &b->link && !s->freeing) return; /* for the next one */
+    sched_link_remove(&b->link);
+    free(b);
+}
+
 static struct entry *entry_new(struct sched *s, struct qid id, int64_t arrival) {
-    struct entry *e = xmalloc(sizeof *e);
+    if (sched_link_empty(&s->blocks)) block_new(s);
+    struct entry_block *b = SCHED_OF(struct entry_block, link, s->blocks.next);
+    struct entry *e = b->free;
+    b->free = (struct entry *)(void *)e->node.next;
+    b->used++;
+    if (!b->free) sched_link_remove(&b->link);
+    e->node.next = NULL;
     e->id = id;
     e->arrival = arrival;
     table_add(&s->entries, &e->node, qid_hash(id));
@@ -43,7 +71,7 @@ static void entry_free(struct sched *s, struct entry *e) {
     sched_heap_remove(s, e);
     entry_let_go(s, e);
     table_remove(&s->entries, &e->node);
-    free(e);
+    sched_entry_release(s, e);
 }
 
 static void park(struct entry *e, struct fifo *f) {
@@ -549,7 +577,8 @@ static void due(struct sched *s, struct entry *e) {
         fetch(s, e);
     } else if (sched_dest_is_down(s, d)) {
         sched_heap_set(s, e, d->down_until + sched_jitter(s->c.retry_first / 8, qid_hash(e->id)));
-    } else if ((sched_dest_probing(s, d) && d->running + d->queued + d->recalled) || d->queued >= d->room / 2) {
+    } else if ((sched_dest_probing(s, d) && d->running + d->queued + d->recalled) ||
+               d->queued >= d->room / 2) {
         park(e, &d->parked);
     } else {
         recall(s, e);
