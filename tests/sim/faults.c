@@ -57,6 +57,7 @@ void power_cut(struct world *w) {
 static void on_disk_heals(struct world *w, void *ctx, uint64_t arg) {
     (void)ctx, (void)arg;
     if (w->ending) return;
+    w->reads_fail = false;
     disk_fake_fail_often(disk(w), 0, 0, 0);
     disk_fake_room(disk(w), UINT64_MAX / 2);
     STORY(w, "the disk is well again");
@@ -78,6 +79,7 @@ static void disk_trouble(struct world *w) {
         {"it is read-only", FAKE_CHANGES & ~FAKE_SYNCS, EROFS},
         {"names cannot be removed", FAKE_UNLINK | FAKE_RENAME, EIO},
         {"no descriptors left", FAKE_OPEN, EMFILE},
+        {"reads fail: EIO", FAKE_READ, EIO},
     };
     const struct trouble *t = &troubles[chance(w, sizeof troubles / sizeof troubles[0])];
     if (once_in(w, 4)) {
@@ -85,6 +87,7 @@ static void disk_trouble(struct world *w) {
         disk_fake_room(disk(w), 1000);
     } else {
         STORY(w, "the disk has trouble: %s", t->what);
+        w->reads_fail = (t->kinds & FAKE_READ) != 0;
         disk_fake_fail_often(disk(w), t->kinds, once_in(w, 3) ? 1 : 1 + chance(w, 20), t->error);
     }
     world_at(w, w->now + between(w, 0, 20 * NS_S), on_disk_heals, NULL, 0);

@@ -28,7 +28,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/world.h
 # The real shells, whose mains are called by another name, and whose calls to the outside end in shell.c and p_*.c.
 check_LIBRARIES += tests/sim/libshells.a
-tests_sim_libshells_a_SOURCES = queue/main.c queue/receive.c queue/feed.c queue/ctl.c queue/shell.h
+tests_sim_libshells_a_SOURCES = $(queue_queue_SOURCES)
 tests_sim_libshells_a_CPPFLAGS = $(AM_CPPFLAGS) -Dmain=queue_main
 tests_sim_libshells_a_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes
 tests_sim_sim_LDFLAGS = $(AM_LDFLAGS) \

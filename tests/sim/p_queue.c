@@ -103,6 +103,10 @@ enum store_outcome __wrap_store_mark(struct store *s, struct qid id, const struc
     uint32_t leaf;
     if (outcome == STORE_REFUSED || !store_begun(s) || faults_disk_dead(w) || m->state == 'L') return outcome;
     if (!oracle_named(w, id, m->index, &leaf)) return outcome;
+    if (outcome == STORE_UNKNOWN && w->reads_fail) { /* as ARCHITECTURE.md says */
+        oracle_excuse(w, leaf, "its control file could not be read when its mark came");
+        return outcome;
+    }
     /* Without a journal it was written at once; with one at the end of the round. */
     leaf_of(w, leaf)->teller = w->p[P_DISPATCH].life;
     oracle_stage(w, leaf, w->o.journal ? ST_TAKEN : ST_MARKED);

@@ -21,14 +21,22 @@
 enum {
     SMTPDS = 2, /* processes of each kind */
     REMOTES = 2,
-    LOCALS = 2, /* users with a mailbox here, and a worker each */
+    LOCALS = 2,   /* users with a mailbox here, and a worker each */
     CLIENTS = 24, /* sessions that bring mail at the same time */
     HOSTS = 12,   /* other mail hosts */
     DOMAINS = 16,
     LEAVES_MAX = 12, /* recipients of one message, aliases expanded */
 };
 
-enum { P_SMTPD, P_QUEUE = P_SMTPD + SMTPDS, P_DISPATCH, P_LOOKUP, P_REMOTE, P_LOCAL = P_REMOTE + REMOTES, PROGRAMS = P_LOCAL + LOCALS };
+enum {
+    P_SMTPD,
+    P_QUEUE = P_SMTPD + SMTPDS,
+    P_DISPATCH,
+    P_LOOKUP,
+    P_REMOTE,
+    P_LOCAL = P_REMOTE + REMOTES,
+    PROGRAMS = P_LOCAL + LOCALS
+};
 
 struct world;
 struct deferred;
@@ -180,8 +188,9 @@ struct world {
     size_t free_blob_n, free_blob_cap;
     struct sim_disk *disk; /* a struct disk of disk_fake.h */
     uint64_t disk_ends;    /* the operation at which it stops; 0 none */
-    bool disk_ends_all;    /* then the power fails; else only the queue is killed */
-    bool cutting;          /* in the middle of a power cut */
+    bool reads_fail;
+    bool disk_ends_all; /* then the power fails; else only the queue is killed */
+    bool cutting;       /* in the middle of a power cut */
     struct oracle *oracle;
     struct mailboxes *mailboxes;
     struct hosts *hosts;
