@@ -311,6 +311,26 @@ static bool offered(const struct auth *a, struct str mech) {
     return false;
 }
 
+/* Whether auth-mechanisms lets it be offered. */
+static bool wanted(const struct auth *a, struct str mech) {
+    const struct words *list = &a->me->config->auth_mechanisms;
+    for (size_t i = 0; i < list->n; i++)
+        if (str_eq_nocase(list->v[i], mech)) return true;
+    return list->n == 0;
+}
+
+static void keep_wanted(struct auth *a) {
+    char mem[sizeof a->offer];
+    struct buf b = BUF(mem);
+    struct str rest = str_of(a->offer), word;
+    while (str_word(&rest, '\0', &word)) {
+        if (!wanted(a, word)) continue;
+        if (b.n) buf_addc(&b, ' ');
+        buf_add(&b, word);
+    }
+    snprintf(a->offer, sizeof a->offer, "%s", buf_cstr(&b));
+}
+
 static bool client_of(const struct wire_auth_begin *m, struct ip *out) {
     size_t n = m->family == 4 ? 4 : m->family == 6 ? 16 : 0;
     *out = (struct ip){.family = m->family};
@@ -418,6 +438,7 @@ void offer_changed(struct auth *a) {
     if (a->jwt && !offered(a, STR("OAUTHBEARER"))) buf_adds(&b, b.n ? " OAUTHBEARER" : "OAUTHBEARER");
     if (a->jwt && !offered(a, STR("XOAUTH2"))) buf_adds(&b, " XOAUTH2");
     a->offer[b.n] = '\0';
+    keep_wanted(a);
     for (size_t i = 0; i < SMTPD_MAX; i++)
         if (a->smtpd[i]) send_offer(a, a->smtpd[i]);
 }

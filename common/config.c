@@ -590,6 +590,26 @@ static bool check_auth_source(const struct config *c, struct buf *why) {
     return false;
 }
 
+/* What Dovecot has is for Dovecot to say; a word that nobody has would only be seen when a login fails. */
+static bool check_auth_mechanisms(const struct config *c, struct buf *why) {
+    static const char *const known[] = {"PLAIN",    "LOGIN",       "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS",
+                                        "EXTERNAL", "OAUTHBEARER", "XOAUTH2",       NULL};
+    if (strcmp(c->auth_source, "dovecot") == 0) return true;
+    for (size_t i = 0; i < c->auth_mechanisms.n; i++) {
+        struct str word = c->auth_mechanisms.v[i];
+        const char *const *k = known;
+        while (*k && !str_eq_nocase(word, str_of(*k))) k++;
+        if (*k) continue;
+        const char *near = str_nearest(word, known);
+        buf_adds(why, "\"");
+        buf_add_escaped(why, str_sub(word, 0, SHOWN_MAX));
+        if (near) buf_addf(why, "\" is no mechanism; did you mean %s?", near);
+        else buf_adds(why, "\" is no mechanism that auth has: see postern-auth(8)");
+        return false;
+    }
+    return true;
+}
+
 static bool check_auth_file(const struct config *c, struct buf *why) {
     const char *slash = strrchr(c->auth_file, '/');
     if (!needs_path(c->auth_file, why)) return false;
@@ -629,6 +649,7 @@ static const struct check {
     {"system-mailbox", check_system_mailbox},
     {"recipient-delimiter", check_delimiter},
     {"auth-source", check_auth_source},
+    {"auth-mechanisms", check_auth_mechanisms},
     {"auth-file", check_auth_file},
     {"auth-socket", check_auth_socket},
     {"retry-max", check_retry},

@@ -40,12 +40,14 @@ static void has_defaults(void **state) {
 
 static void limits(void **state) {
     static const char *const wrong[] = {
-        "limit-connections = 1 2 3", "limit-connections = -1",       "limit-connections = 60001", "limit-prefix = 0",
-        "limit-messages = 10",       "limit-messages = 10/1m 5/1m x", "limit-messages = 0/1m",     "limit-messages = 10/",
-        "limit-messages = 10/100ms", "limit-messages = 10/2d",       "early-commands = maybe",
+        "limit-connections = 1 2 3", "limit-connections = -1", "limit-connections = 60001",
+        "limit-prefix = 0",          "limit-messages = 10",    "limit-messages = 10/1m 5/1m x",
+        "limit-messages = 0/1m",     "limit-messages = 10/",   "limit-messages = 10/100ms",
+        "limit-messages = 10/2d",    "early-commands = maybe",
     };
     struct config_error err;
-    struct config *c = good("limit-connections = 7\nlimit-messages = 10/2m 1000000/1d\nlimit-recipients = 5/1s\nlimit-errors = 0");
+    struct config *c = good("limit-connections = 7\nlimit-messages = 10/2m 1000000/1d\nlimit-recipients = "
+                            "5/1s\nlimit-errors = 0");
     (void)state;
     assert_int_equal(c->limit_connections.client, 7);
     assert_int_equal(c->limit_connections.network, 0);
@@ -178,6 +180,10 @@ static void says_what_is_wrong(void **state) {
         {"relay-domains = ..example", NULL},
         {"auth-source = shadow", "f:1: auth-source = shadow: must be file, pam, dovecot or none"},
         {"auth-file = /passwords", NULL},
+        {"auth-mechanisms = PLAIN SCRAM-SHA256",
+         "f:1: auth-mechanisms = PLAIN SCRAM-SHA256: \"SCRAM-SHA256\" is no mechanism; did you mean "
+         "SCRAM-SHA-256?"},
+        {"auth-mechanisms = CRAM-MD5", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config_error err;
@@ -246,11 +252,13 @@ static void knows_what_a_change_means(void **state) {
 
 static void keep_last(void *ctx, const char *name, struct str text, unsigned line) {
     char *out = ctx;
-    if (strcmp(name, "rule") == 0) snprintf(out + strlen(out), 200 - strlen(out), "%u:%.*s;", line, STR_ARGS(text));
+    if (strcmp(name, "rule") == 0)
+        snprintf(out + strlen(out), 200 - strlen(out), "%u:%.*s;", line, STR_ARGS(text));
 }
 
 static void keeps_rules_in_order(void **state) {
-    struct config *c = good("rule = mail  sender=<> accept\nerror-limit = 5\nrule = rcpt\n recipient=a@b\treject"),
+    struct config *c = good(
+                      "rule = mail  sender=<> accept\nerror-limit = 5\nrule = rcpt\n recipient=a@b\treject"),
                   *same = good("rule = mail sender=<> accept\n\nrule = rcpt recipient=a@b reject"),
                   *other = good("rule = rcpt recipient=a@b reject");
     struct config_error err;
@@ -262,8 +270,8 @@ static void keeps_rules_in_order(void **state) {
     assert_int_equal(config_change(c, other, ROLE_queue), 0);
     assert_int_equal(config_change(c, same, ROLE_queue), 0);
     assert_null(parse("rule = mail reject\nrule = mail sendr=x@y reject", &err));
-    assert_string_equal(err.text,
-                        "f:2: rule = mail sendr=x@y reject: \"sendr\": is no condition; did you mean \"sender\"?");
+    assert_string_equal(
+        err.text, "f:2: rule = mail sendr=x@y reject: \"sendr\": is no condition; did you mean \"sender\"?");
     assert_null(parse("rule =\n", &err));
     config_free(c), config_free(same), config_free(other);
 }
@@ -282,7 +290,8 @@ static void completes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(has_defaults),
-        cmocka_unit_test(keeps_values), cmocka_unit_test(limits),
+        cmocka_unit_test(keeps_values),
+        cmocka_unit_test(limits),
         cmocka_unit_test(counts_units),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(bounds_its_input),

@@ -481,6 +481,13 @@ def t_tls():
             same(Scram(user, password).run(s)[0], 235, f"{what}: without a binding")
     ok(all(b"with ESMTPSA" in m for m in mx.wait_mail("bob", 3)), "Received says ESMTPSA")
     exporter(mx, user, password)
+    mx.stop()
+    mx.write_config(auth_mechanisms="scram-sha-256 PLAIN")
+    mx.start()
+    with client_under_tls() as s:
+        ok("AUTH SCRAM-SHA-256 PLAIN" in s.offer.split("\n"), "auth-mechanisms: those are offered", s.offer)
+        same([s.cmd(f"AUTH {m}")[0] for m in ("LOGIN", "SCRAM-SHA-256-PLUS")], [504, 504], "and no others taken")
+        same(Scram(user, password, "y,,").run(s)[0], 235, "a client that was not shown -PLUS is right now")
 
 
 def t_external():
