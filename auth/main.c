@@ -71,11 +71,16 @@ static void exchange_free(struct exchange *x) {
     free(x);
 }
 
+static int64_t now_ms(const struct auth *a) {
+    return loop_now(a->me->loop) / 1000000;
+}
+
 static struct exchange *exchange_new(struct auth *a, struct channel *ch, uint32_t tag) {
     struct exchange *x = xmalloc(sizeof *x);
     do x->id = ++a->ids;
     while (!x->id || exchange_by_id(a, x->id) != NULL);
     x->a = a, x->ch = ch, x->tag = tag;
+    x->since_ms = now_ms(a);
     x->next_by_id = a->by_id[x->id % BUCKETS];
     a->by_id[x->id % BUCKETS] = x;
     x->next_by_tag = *tag_bucket(a, ch, tag);
@@ -86,14 +91,10 @@ static struct exchange *exchange_new(struct auth *a, struct channel *ch, uint32_
 
 /* ---- Limits ---- */
 
-static int64_t now_ms(const struct auth *a) {
-    return loop_now(a->me->loop) / 1000000;
-}
-
 static bool network_allowed(struct exchange *x) {
     const struct config *c = x->a->me->config;
+    /* No address is a network too: smtpd always has one to tell, and who owns it may not leave it out to escape. */
     x->network_key = tally_key(x->a->tally, TALLY_NETWORK, &x->ip, STR_NONE);
-    if (!x->ip.family) return true;
     x->by_network = tally_take(x->a->tally, x->network_key, now_ms(x->a), c->auth_failures_network,
                                (int64_t)c->auth_failure_window);
     return x->by_network;
@@ -142,15 +143,17 @@ static void after_delay(void *ctx) {
     tell(x, x->outcome, STR_NONE);
 }
 
-/* A failure, whichever, is told after the same time. Its mechanism's memory is wiped at once. */
+/* A failure, whichever, is told after the same time since the client spoke, however long its check took: logins may
+ * have verifiers of different cost. Its mechanism's memory is wiped at once. */
 static void fail(struct exchange *x, struct status s, const char *why) {
     log_failure(x, why);
     end_sasl(x);
     x->forwarded = x->checking = false;
     x->outcome = s;
     x->delay = (struct timer){.fn = after_delay, .ctx = x};
+    int64_t left = (int64_t)x->a->me->config->auth_failure_delay - (now_ms(x->a) - x->since_ms);
     if (!x->ch) exchange_free(x);
-    else loop_timer_in(x->a->me->loop, &x->delay, (int64_t)x->a->me->config->auth_failure_delay);
+    else loop_timer_in(x->a->me->loop, &x->delay, left > 0 ? left : 0);
 }
 
 void exchange_bad(struct exchange *x, struct str login, const char *why) {
@@ -175,13 +178,16 @@ void exchange_good(struct exchange *x, struct str login) {
     struct buf client = BUF(mem);
     give_back(x);
     set_login(x, login);
-    tally_remember(x->a->tally, x->known_key, now_ms(x->a), KNOWN_MS);
+    /* EXTERNAL is smtpd's word. Who owns smtpd must not make each network known by it, and guess passwords from there. */
+    if (sasl_named(str_of(x->mech)) != SASL_EXTERNAL)
+        tally_remember(x->a->tally, x->known_key, now_ms(x->a), KNOWN_MS);
     ip_format(&client, &x->ip);
     LOG(auth_good, .client = buf_str(&client), .mechanism = str_of(x->mech), .login = x->login);
     tell(x, status_make(235, "2.7.0", "Authentication successful"), x->login);
 }
 
 void exchange_challenge(struct exchange *x, struct str base64) {
+    x->asked = true;
     if (base64.n > CHALLENGE_MAX) exchange_later(x, "a challenge that is too long");
     else if (x->ch) SEND(x->ch, auth_challenge, .tag = x->tag, .challenge = base64);
 }
@@ -230,6 +236,7 @@ static void check_token(struct exchange *x) {
     if (good) set_login(x, buf_str(&login));
     enum sasl_result r = sasl_verdict(x->sasl, good, &challenge);
     if (!good) x->sasl->why = why;
+    x->guessed = !good;
     if (r == SASL_GOOD) exchange_good(x, x->login);
     else advance(x, r, &challenge);
 }
@@ -359,10 +366,24 @@ static void begin_own(struct exchange *x, const struct wire_auth_begin *m) {
 
 static void begin_forwarded(struct exchange *x, const struct wire_auth_begin *m) {
     x->forwarded = true;
+    x->guessed = m->given;
     if (!remote_auth(x->a, x, m->given, m->response)) {
         x->forwarded = false;
         exchange_later(x, "Dovecot cannot be asked");
     }
+}
+
+/* With half-open exchanges nobody may keep others from logging in: the oldest that waits for its client makes room. */
+static void make_room(struct auth *a) {
+    struct exchange *oldest = NULL;
+    if (a->count < EXCHANGES_MAX) return;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct exchange *x = a->by_id[i]; x; x = x->next_by_id)
+            if (x->asked && (!oldest || (int32_t)(x->id - oldest->id) < 0)) oldest = x;
+    if (!oldest) return;
+    if (oldest->forwarded) remote_cancel(a, oldest->id);
+    oldest->forwarded = false;
+    exchange_later(oldest, "it let us wait, and its place was needed");
 }
 
 static bool is_own(const struct auth *a, enum sasl_mech mech) {
@@ -376,6 +397,7 @@ static void on_auth_begin(void *ctx, struct channel *ch, const struct wire_auth_
     struct status s = status_make(454, "4.7.0", "Temporary authentication failure");
     (void)fd;
     if (by_tag(a, ch, m->tag)) return; /* one answer comes, to the first */
+    make_room(a);
     if (!client_of(m, &ip) || a->count >= EXCHANGES_MAX || !offered(a, m->mech)) {
         if (a->count < EXCHANGES_MAX && *a->offer)
             s = status_make(504, "5.5.4", "This mechanism is not offered");
@@ -403,12 +425,16 @@ static void on_auth_more(void *ctx, struct channel *ch, const struct wire_auth_m
     struct exchange *x = by_tag(a, ch, m->tag);
     (void)fd;
     if (!x || x->checking) return;
+    x->guessed = x->guessed || x->forwarded;
+    x->asked = false;
+    x->since_ms = now_ms(x->a);
     if (x->sasl) step(x, true, m->response);
     else if (x->forwarded && !remote_cont(a, x, m->response))
         fail(x, status_make(501, "5.5.2", "That is not base64"), "not base64");
 }
 
-/* A check that runs goes on, and counts when it fails; all else is forgotten as if it had not been. */
+/* A check that runs goes on, and counts when it fails; so does a secret whose fate only Dovecot knows by now, since a
+ * yes is quicker than a no: who hangs up in time would guess for free. All else is forgotten as if it had not been. */
 static void drop(struct exchange *x) {
     if (x->forwarded) remote_cancel(x->a, x->id);
     if (x->checking) {
@@ -416,7 +442,7 @@ static void drop(struct exchange *x) {
         return;
     }
     bool failed = x->delay.slot != 0;
-    if (!failed) give_back(x);
+    if (!failed && !x->guessed) give_back(x);
     exchange_free(x);
 }
 

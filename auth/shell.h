@@ -28,7 +28,10 @@ struct exchange {
     struct sasl *sasl; /* NULL: the mechanism is Dovecot's, or the exchange is over */
     bool forwarded;    /* Dovecot has it */
     bool checking;     /* a password of it is being checked: the try counts, whatever happens */
+    bool asked;        /* a challenge is with the client */
+    bool guessed;      /* a secret was tried that counts, unless it turns out to be right */
     bool by_network, by_login;
+    int64_t since_ms; /* the client spoke last */
     uint64_t network_key, login_key, known_key;
     char login_mem[LOGIN_MAX + 1];
     struct str login;

@@ -30,11 +30,15 @@ static bool ask_take(struct shell *sh, uint32_t tag, struct ask *out) {
 
 bool ask_rcpt(struct conn *c, uint32_t slot, const struct session_mail *m, const struct session_rcpt *rcpt) {
     static const struct ip ourselves = {0}; /* a rule chose the recipient */
-    static const struct ip nobody = {4, {255, 255, 255, 255}}; /* no client has this address, none may relay by it */
-    bool outsider = c->client.service == SERVICE_LMTP && !c->sh->me->config->lmtp_relay;
+    static const struct ip nobody = {
+        4, {255, 255, 255, 255}}; /* no client has this address, none may relay by it */
     struct shell *sh = c->sh;
+    const struct ip *client = &session_client_of(c->session)->ip;
+    /* XCLIENT may say that nobody knows where the client is: that makes it no user of this host. */
+    bool outsider =
+        c->client.service == SERVICE_LMTP ? !sh->me->config->lmtp_relay : !c->client.local && !client->family;
     if (!sh->lookup || channel_full(sh->lookup)) return false;
-    const struct ip *ip = rcpt->by_rule ? &ourselves : outsider ? &nobody : &session_client_of(c->session)->ip;
+    const struct ip *ip = rcpt->by_rule ? &ourselves : outsider ? &nobody : client;
     SEND(sh->lookup, rcpt_query, .tag = ask_new(c, slot), .family = ip->family,
          .ip = {(const char *)ip->b, ip->family == 4   ? 4
                                      : ip->family == 6 ? 16

@@ -25,7 +25,8 @@ static void forget(struct conn *c) {
 bool auth_begin(struct conn *c, const struct session_auth *a) {
     struct shell *sh = c->sh;
     const struct session_tls *tls = session_tls(c->session);
-    const struct ip *ip = &c->client.ip;
+    /* Failures are counted for the client that a proxy told of, not for all that come by the proxy. */
+    const struct ip *told = &session_client_of(c->session)->ip, *ip = told->family ? told : &c->client.ip;
     char exporter_mem[64], end_point_mem[64];
     struct buf exporter = BUF(exporter_mem), end_point = BUF(end_point_mem);
     if (!sh->auth || channel_full(sh->auth) || c->auth_tag) return false;

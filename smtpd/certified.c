@@ -60,13 +60,21 @@ static void go_on(struct conn *c) {
     conn_settle(c);
 }
 
+/* Handshakes that had to wait for room go on, as many as may have found some: each needs a job, or waits again. */
+static void feed(size_t n) {
+    struct conn *c;
+    while (n-- && (c = tls_starved())) go_on(c);
+}
+
 bool certified_peer_gone(struct shell *sh, struct channel *ch) {
     size_t i = 0;
     while (i < sh->keys_n && sh->keys[i] != ch) i++;
     if (i == sh->keys_n) return false;
     sh->keys[i] = sh->keys[--sh->keys_n];
     offer(sh);
-    for (struct conn *c; (c = tls_orphan((int)channel_instance(ch)));) go_on(c);
+    size_t failed = 0;
+    for (struct conn *c; (c = tls_orphan((int)channel_instance(ch))); failed++) go_on(c);
+    feed(failed);
     return true;
 }
 
@@ -103,7 +111,6 @@ void certified_ticket(void *ctx, struct channel *ch, const struct wire_ticket_ke
 
 void certified_signature(void *ctx, struct channel *ch, const struct wire_signature *m, int fd) {
     struct conn *c = tls_signed((int)channel_instance(ch), m->tag, m->octets);
-    if (!c) return;
-    go_on(c);
-    if ((c = tls_starved())) go_on(c);
+    if (c) go_on(c);
+    feed(1); /* also when who asked is gone: his job ended with him */
 }

@@ -15,7 +15,8 @@ bool auth_safe(const struct session *s) {
 
 static bool fits(const struct session *s, struct str mech) {
     if (str_ends_nocase(mech, STR("-PLUS"))) return s->tls.on;
-    return !str_eq(mech, STR("EXTERNAL")) || s->tls.client.n;
+    /* The certificate is that of who is connected: after XCLIENT a proxy's, not its client's. */
+    return !str_eq(mech, STR("EXTERNAL")) || (s->tls.client.n && !s->told);
 }
 
 /* What may be said to this client; empty: AUTH is not offered. plus: with -PLUS. */

@@ -262,6 +262,9 @@ static void forget_all(struct session *s) {
     s->esmtp = false;
     free((char *)(uintptr_t)s->login.p);
     s->login = STR_NONE;
+    free(s->told);
+    s->told = NULL;
+    s->client = s->real;
     s->state = AT_START;
     s->reader = (struct line_reader){.mended = s->client.mended};
 }
@@ -401,7 +404,9 @@ void session_challenge(struct session *s, struct session_now now, struct str bas
 void session_authenticated(struct session *s, struct session_now now, const struct status *st,
                            struct str login) {
     s->now = now;
-    if (s->over || s->auth == AUTH_NONE) return;
+    /* While the client is to speak it has no reply to come: it hears of the end behind its line (auth_response), which
+     * would be taken for a command otherwise. */
+    if (s->over || s->auth != AUTH_ASKED) return;
     s->moved = true;
     auth_ended(s, st, login);
     if (!s->over) go_on(s);

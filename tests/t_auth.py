@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import smtplib
+import struct
 
 from harness import *
 
@@ -551,6 +552,64 @@ def exporter(mx, user, password):
     same(cmd("")[0], "235", "tls-exporter: logged in")
 
 
+def t_half_open():
+    """Exchanges that strangers leave open do not keep others from logging in."""
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    mx = submission(auth_failures_network=0, smtpd_processes=2, limit_exempt="127.0.0.0/8")
+    crowd = []
+    for _ in range(4200):
+        s = Smtp(mx.address, mx.submission, greet=False)
+        s.raw("EHLO c.test\r\nAUTH LOGIN\r\n")
+        crowd.append(s)
+    first = crowd[0]
+    ok(wait_for(lambda: first.reply()[0] == 334, 60), "the first of many has a question open")
+    last = crowd[-1]
+    ok(wait_for(lambda: last.reply()[0] == 334, 60), "the last too")
+    with client(mx) as s:
+        same(login(s)[0], 235, "who has a password logs in all the same")
+        first.sock.settimeout(0.3)
+        try:
+            said = first.file.read(1)
+        except OSError:
+            said = b""
+        same(said, b"", "whose place was taken is not interrupted")
+    first.sock.settimeout(30)
+    first.file = first.sock.makefile("rb")
+    same(first.cmd(b64("alice"))[0], 454, "but told when it is its turn")
+    same(first.cmd("NOOP")[0], 250, "and its session goes on")
+    for s in crowd:
+        s.close()
+
+
+def t_auth_dies():
+    """auth is killed while clients have its question before them: each line gets one reply."""
+    mx = submission()
+    with client(mx) as s:
+        same(s.cmd("AUTH LOGIN")[0], 334, "a question")
+        before = mx.pids("auth")
+        os.kill(before[0], signal.SIGKILL)
+        ok(wait_for(lambda: (p := mx.pids("auth")) and p != before, 20), "auth is another")
+        s.raw(b64("alice") + "\r\nNOOP\r\n")
+        same([s.reply()[0] for _ in range(2)], [454, 250], "its answer is refused once, and not taken for a command")
+        ok(wait_for(lambda: login(s)[0] == 235, 20), "it may try again")
+
+
+def t_behind_a_proxy():
+    """Failures of a client that a proxy tells of are counted for it, not for all that the proxy brings."""
+    mx = submission(xclient_networks="127.0.0.1", auth_failures_network=1, auth_failures_login=0, auth_failure_window="1h")
+
+    def behind(address, password):
+        with client(mx) as s:
+            s.starttls()
+            s.cmd("EHLO proxy.test")
+            same(s.cmd("XCLIENT ADDR=" + address)[0], 220, address)
+            s.cmd("EHLO c.test")
+            return s.cmd("AUTH PLAIN " + plain("alice", password))[0]
+    same([behind("198.51.100.1", p) for p in ("wrong", "wrong")], [535, 421], "a guesser is shut out")
+    same(behind("203.0.113.1", PASSWORDS["alice"]), 235, "others behind the same proxy are not")
+
+
 class FakeDovecot:
     """A scripted stand-in for Dovecot's auth socket: one user, PLAIN and LOGIN."""
 
@@ -586,6 +645,8 @@ class FakeDovecot:
             self.lines.append(line)
             if line[0] == "AUTH" and line[2] == "PLAIN" and any(f.startswith("resp=") for f in line):
                 _, user, password = base64.b64decode(line[-1][5:]).decode().split("\0")
+                if password == "slow":
+                    continue
                 reply = {"right": f"OK\t{line[1]}\tuser={user}", "trouble": f"FAIL\t{line[1]}\tuser={user}\ttemp"}.get(password, f"FAIL\t{line[1]}\tuser={user}")
             elif line[0] == "AUTH":
                 reply = f"CONT\t{line[1]}\t{b64('Username:')}"
@@ -626,6 +687,26 @@ def t_dovecot():
     with client(mx) as s:
         ok(wait_for(lambda: "AUTH PLAIN LOGIN" in s.cmd("EHLO c.test")[1], 20), "a lost connection is made again")
         same(wait_for(lambda: s.cmd("AUTH PLAIN " + plain("alice", "right"))[0] == 235, 10), True, "and works")
+
+
+def t_dovecot_guesses():
+    """Dovecot's yes is quick, its no is slow: who hangs up before it has tried all the same."""
+    mx = submission(start=False, logins={}, auth_source="dovecot", auth_failures_network=3, auth_failure_window="1h")
+    path = mx.dir / "etc/dovecot.sock"
+    fake = FakeDovecot(path)
+    mx.write_config(auth_socket=path)
+    mx.start()
+    with client(mx) as s:
+        ok(wait_for(lambda: "AUTH PLAIN LOGIN" in s.cmd("EHLO c.test")[1], 20), "Dovecot is there")
+    for i in range(3):
+        with client(mx) as s:
+            s.raw("AUTH PLAIN " + plain("alice", "slow") + "\r\n")
+            ok(wait_for(lambda: len([x for x in fake.lines if x[0] == "AUTH"]) == i + 1, 20), "a guess is on its way")
+            s.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)) # a reset: the end is noticed at once
+        ok(wait_for(lambda: len([x for x in fake.lines if x[0] == "CANCEL"]) == i + 1, 20), "and given up")
+    with client(mx) as s:
+        r = s.cmd("AUTH PLAIN " + plain("alice", "right"))
+        ok(r[0] == 421 and "auth-failures-network" in r[1], "three were enough", r)
 
 
 DOVECOT = """base_dir = {dir}/run
@@ -746,4 +827,4 @@ def t_fail2ban():
 
 
 if __name__ == "__main__":
-    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_check, t_table, t_memory, t_restart, t_tokens, t_tls, t_external, t_dovecot, t_real_dovecot, t_pam, t_fail2ban)
+    main(t_mechanisms, t_order, t_limits, t_senders, t_fixups, t_clients, t_check, t_table, t_memory, t_restart, t_tokens, t_tls, t_external, t_half_open, t_auth_dies, t_behind_a_proxy, t_dovecot, t_dovecot_guesses, t_real_dovecot, t_pam, t_fail2ban)

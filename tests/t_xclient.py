@@ -30,6 +30,40 @@ def t_xclient():
         same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "who may not")
 
 
+def t_unknown_address():
+    """A client of whom nobody knows the address is a stranger, not one of this host's users."""
+    mx = Postern(xclient_networks="127.0.0.1", relay_networks="198.51.100.0/24")
+    for word in ("[UNAVAILABLE]", "[TEMPUNAVAIL]"):
+        with mx.smtp() as s:
+            s.cmd("EHLO proxy.test")
+            same(s.cmd(f"XCLIENT ADDR={word}")[0], 220, f"ADDR={word}")
+            s.cmd("EHLO client.test")
+            s.cmd("MAIL FROM:<a@b.test>")
+            same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "it may not relay")
+            same(s.cmd("RCPT TO:<alice@mx.test>")[0], 250, "mail for us is taken")
+
+
+def t_starttls_forgets():
+    """RFC 3207 4.2: what was told in the clear, maybe by somebody on the way, is not believed under TLS."""
+    mx = Postern(xclient_networks="127.0.0.1", relay_networks="198.51.100.0/24")
+    with mx.smtp() as s:
+        s.cmd("EHLO proxy.test")
+        same(s.cmd("XCLIENT ADDR=198.51.100.7 HELO=liar.test LOGIN=bob")[0], 220, "told in the clear")
+        s.cmd("EHLO proxy.test")
+        s.starttls()
+        s.cmd("EHLO proxy.test")
+        same(s.cmd("MAIL FROM:<a@b.test>")[0], 250, "a message under TLS")
+        same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "address and login are forgotten")
+        s.cmd("RSET")
+        same(s.message("a@b.test", ["alice@mx.test"], message())[0], 250, "mail for us")
+        got = mx.wait_mail("alice")
+        ok(got and b"from proxy.test ([127.0.0.1])" in got[0], "and so is the name", got)
+        same(s.cmd("XCLIENT ADDR=198.51.100.7")[0], 220, "under TLS it may be told again")
+        s.cmd("EHLO client.test")
+        s.cmd("MAIL FROM:<a@b.test>")
+        same(s.cmd("RCPT TO:<x@far.test>")[0], 250, "and is believed")
+
+
 def t_xforward():
     """A listed filter tells for the log; others may neither."""
     mx = Postern(xforward_networks="127.0.0.1")
@@ -45,4 +79,4 @@ def t_xforward():
         ok(e and e[0]["text"] == "name=c.test addr=198.51.100.7 helo=c", "the log the client", e)
 
 
-main(t_xclient, t_xforward)
+main(t_xclient, t_unknown_address, t_starttls_forgets, t_xforward)
