@@ -702,7 +702,7 @@ static bool marks_go_on(struct world *w, unsigned what) {
             if (!recover(w)) return false;
         }
         mark(w, &w->m[round % DEFERRED], 0, 'L');
-        struct message_model *m = &w->m[DEFERRED + round];
+        struct message_model *m = &w->m[round < ENDING ? DEFERRED + round : 0];
         for (uint32_t i = 0; round < ENDING && i < m->rcpts && m->acked; i++) mark(w, m, i, 'D');
         commit_all(w);
         good &= !store_unsynced(w->store) && store_marks_kept(w->store);
