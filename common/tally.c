@@ -17,6 +17,7 @@ struct entry {
 struct tally {
     uint64_t seed;
     struct entry v[SETS][WAYS];
+    struct entry remembered[SETS][WAYS]; /* apart: no flood of tries takes their places */
 };
 
 struct tally *tally_new(uint64_t seed) {
@@ -42,15 +43,14 @@ uint64_t tally_key(const struct tally *l, enum tally_kind kind, const struct ip 
     return key ? key : 1;
 }
 
-static struct entry *find(struct tally *l, uint64_t key, int64_t now) {
-    struct entry *set = l->v[key % SETS];
+static struct entry *find(struct entry set[WAYS], uint64_t key, int64_t now) {
     for (size_t i = 0; i < WAYS; i++)
         if (set[i].key == key && set[i].until > now) return &set[i];
     return NULL;
 }
 
-static struct entry *make(struct tally *l, uint64_t key, int64_t now) {
-    struct entry *set = l->v[key % SETS], *worst = &set[0];
+static struct entry *make(struct entry set[WAYS], uint64_t key, int64_t now) {
+    struct entry *worst = &set[0];
     for (size_t i = 0; i < WAYS; i++) {
         if (set[i].until <= now) {
             worst = &set[i];
@@ -64,11 +64,11 @@ static struct entry *make(struct tally *l, uint64_t key, int64_t now) {
 }
 
 bool tally_take(struct tally *l, uint64_t key, int64_t now_ms, uint64_t max, int64_t window_ms) {
-    struct entry *e = find(l, key, now_ms);
+    struct entry *e = find(l->v[key % SETS], key, now_ms);
     if (!max) return true;
     if (e && e->count >= max) return false;
     if (!e) {
-        e = make(l, key, now_ms);
+        e = make(l->v[key % SETS], key, now_ms);
         e->until = now_ms + window_ms;
     }
     e->count++;
@@ -76,17 +76,17 @@ bool tally_take(struct tally *l, uint64_t key, int64_t now_ms, uint64_t max, int
 }
 
 void tally_give_back(struct tally *l, uint64_t key, int64_t now_ms) {
-    struct entry *e = find(l, key, now_ms);
+    struct entry *e = find(l->v[key % SETS], key, now_ms);
     if (e && e->count) e->count--;
 }
 
 void tally_remember(struct tally *l, uint64_t key, int64_t now_ms, int64_t for_ms) {
-    struct entry *e = find(l, key, now_ms);
-    if (!e) e = make(l, key, now_ms);
+    struct entry *set = l->remembered[key % SETS], *e = find(set, key, now_ms);
+    if (!e) e = make(set, key, now_ms);
     e->until = now_ms + for_ms;
     e->count = 1;
 }
 
 bool tally_knows(const struct tally *l, uint64_t key, int64_t now_ms) {
-    return find((struct tally *)(uintptr_t)l, key, now_ms) != NULL;
+    return find(((struct tally *)(uintptr_t)l)->remembered[key % SETS], key, now_ms) != NULL;
 }

@@ -55,8 +55,19 @@ static void flood(void **state) {
     tally_free(l);
 }
 
+/* Nor do strangers who fail more than once make it forget who has logged in from where. */
+static void remembered(void **state) {
+    struct tally *l = tally_new(5);
+    (void)state;
+    tally_remember(l, 77, 0, 1000000);
+    for (uint64_t i = 1; i < 1000000; i++)
+        for (int k = 0; k < 2; k++) tally_take(l, i * 2654435761u + 1000, 1, 50, 1000000);
+    assert_true(tally_knows(l, 77, 2));
+    tally_free(l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(keys), cmocka_unit_test(counting),
-                                       cmocka_unit_test(flood)};
+                                       cmocka_unit_test(flood), cmocka_unit_test(remembered)};
     return cmocka_run_group_tests_name("common/tally", tests, NULL, NULL);
 }
