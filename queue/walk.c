@@ -122,7 +122,9 @@ static void look_at_data(struct store_walk *w, struct qid id) {
     int error = part_unlink(s, id, 'd');
     if (error && error != ENOENT)
         told_trouble(s, "cannot remove orphaned data of", str_of(qid_format(id).c), error);
-    else tell(w, FOUND_orphan, data.c, "data without a control file");
+    if (!error)
+        tell(w, FOUND_orphan, data.c,
+             "data without a control file"); /* else it was set aside with its pair */
     w->counts.orphans += !error;
 }
 
