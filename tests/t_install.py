@@ -199,6 +199,7 @@ def net():
 
 def tools():
     same(run("mailq", user="alice")[1], "Mail queue is empty\n", "mailq")
+    wait_for(lambda: run("postern", "queue", "list")[1].startswith("Mail"))  # mailboxes are synced a moment after they were filled
     same(run("postern", "queue", "list")[1], "Mail queue is empty\n", "postern queue list")
     code, out, _ = run("postern", "status")
     same((code, out.count("caged") >= 10, out.count("answers")), (0, True, 3), "postern status")
