@@ -33,7 +33,7 @@ tests_sim_libshells_a_CPPFLAGS = $(AM_CPPFLAGS) -Dmain=queue_main
 tests_sim_libshells_a_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes
 tests_sim_sim_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free \
-	-Wl,--wrap=open,--wrap=close,--wrap=fcntl,--wrap=fstat,--wrap=pread,--wrap=clock_gettime,--wrap=getrandom \
+	-Wl,--wrap=open,--wrap=close,--wrap=fcntl,--wrap=fstat,--wrap=pread,--wrap=__pread_chk,--wrap=clock_gettime,--wrap=getrandom \
 	-Wl,--wrap=disk_posix_new,--wrap=store_new,--wrap=store_commit_some,--wrap=store_rest,--wrap=store_push \
 	-Wl,--wrap=store_marks_kept,--wrap=store_mark
 tests_sim_sim_LDADD = tests/sim/libshells.a smtpd/libsmtpd.a deliver-smtp/libdeliver-smtp.a queue/libqueue.a \

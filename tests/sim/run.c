@@ -36,6 +36,7 @@ static const char *restless(const struct world *w) {
 static void on_look(struct world *w, void *ctx, uint64_t arg) {
     (void)ctx, (void)arg;
     if (w->ending) return;
+    if (!w->calm && w->now > 86400 * NS_S) world_fail(w, "after a day clients still have mail");
     if (!w->calm && clients_done(w)) {
         STORY(w, "all mail is in: no more faults");
         w->calm = true;
