@@ -90,11 +90,16 @@ static bool chunk_fit(int fd, uint32_t size) {
 }
 
 /* Asks for one octet more than there may be, which tells the length too. */
-static bool chunk_read(int fd, char bytes[CHUNK_MAX + 1], size_t n) {
-    ssize_t got;
-    do got = pread(fd, bytes, n + 1, 0);
-    while (got < 0 && errno == EINTR);
-    return got >= 0 && (size_t)got == n;
+static bool chunk_read(int fd, char *bytes, size_t n) {
+    size_t got = 0;
+    while (got <= n) {
+        ssize_t did = pread(fd, bytes + got, n + 1 - got, (off_t)got);
+        if (did < 0 && errno == EINTR) continue;
+        if (did < 0) return false;
+        got += (size_t)did;
+        if (did == 0 || got == n) break;
+    }
+    return got == n;
 }
 
 void on_mail_chunk(void *ctx, struct channel *ch, const struct wire_mail_chunk *m, int fd) {
