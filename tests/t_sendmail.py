@@ -70,6 +70,7 @@ def t_exit_codes():
     mails = mx.wait_mail("bob", 2)
     same(body_of(mails[-1]), b"one\n.\ntwo\n", "is kept")
     same(sendmail(mx, "-bp", user=None).returncode, 0, "-bp")
+    wait_for(lambda: mx.queue_count() == 0)
     r = sendmail(mx, program="submit/mailq") if (BUILD / "submit/mailq").exists() else sendmail(mx, "-bp", user=None)
     ok(b"empty" in r.stdout, "an empty queue is said in words", r.stdout)
 
