@@ -1,4 +1,5 @@
-/* STARTTLS (RFC 3207). */
+/* STARTTLS (RFC 3207). Without EHLO too: neither it nor RFC 5321 4.1.4 demands one, some clients (gsasl) say none, and
+ * all that was said before is forgotten anyway (4.2). */
 #include "smtpd/state.h"
 
 void cmd_starttls(struct session *s, struct str arg) {

@@ -17,6 +17,7 @@ EXTRA_DIST += tests/harness.py tests/tlstools.py tests/sink.py tests/dns.py test
 scenarios = \
 	tests/t_cages.py \
 	tests/t_check.py \
+	tests/t_clients.py \
 	tests/t_config.py \
 	tests/t_attack.py \
 	tests/t_auth.py \

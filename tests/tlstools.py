@@ -30,7 +30,7 @@ class Authority:
         openssl("genpkey", "-algorithm", algorithm, *(["-pkeyopt", option] if option else []), "-out", path)
         path.chmod(0o600)
 
-    def issue(self, file, kind, *names, email=None, key=None, days=20):
+    def issue(self, file, kind, *names, email=None, key=None, days=20, extensions=""):
         """FILE.pem with the chain and FILE.key; gives both, with a comma, as the setting wants them."""
         chain, own = self.dir / f"{file}.pem", key or self.dir / f"{file}.key"
         if not key:
@@ -39,7 +39,7 @@ class Authority:
         alternatives = ",".join([f"DNS:{n}" for n in names] + ([f"email:{email}"] if email else []))
         self.serial += 1
         ext = self.dir / "ext"
-        ext.write_text(f"subjectAltName={alternatives}\n")
+        ext.write_text(f"subjectAltName={alternatives}\n{extensions}")
         cert = openssl("x509", "-req", "-CA", self.cert, "-CAkey", self.key, "-set_serial", self.serial, "-days", days, "-extfile", ext, stdin=request)
         new = self.dir / f"{file}.new"
         new.write_bytes(cert + self.cert.read_bytes())

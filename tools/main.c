@@ -18,14 +18,14 @@
 #include <unistd.h>
 
 const struct command commands[] = {
-    {"queue", "list|summary|show|cat|hold|release|requeue|expire|flush|remove|redirect ...",
+    {"queue", "list|summary|show|cat|hold|release|requeue|expire|flush|remove|redirect|check ...",
      "look at queued mail, change it: by ids, by a selection, or --all; see postern(8)",
      NEEDS_CONFIG | TAKES_JSON | TAKES_SELECTION, 1, WORDS_MAX, run_queue},
     {"hosts", "[NAME]", "what is known of other hosts: the host capability table", NEEDS_CONFIG | TAKES_JSON,
      0, 1, run_hosts},
     {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log",
      NEEDS_CONFIG | TAKES_LOG, 1, 1, run_trace},
-    {"counters", "[--json]", "what each program has counted: CPU time, wake-ups, messages to its peers, events", NEEDS_CONFIG | TAKES_JSON, 0, 0, run_counters},
+    {"counters", "", "what each program has counted: CPU time, wake-ups, messages to its peers, events", NEEDS_CONFIG | TAKES_JSON, 0, 0, run_counters},
     {"status", "", "is the suite running, and which processes are at work", NEEDS_CONFIG, 0, 0, run_status},
     {"check", "[FILE]", "is the configuration right, and the machine ready for it", 0, 0, 1, run_check},
     {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults",
