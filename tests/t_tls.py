@@ -2,6 +2,7 @@
 """TLS at smtpd, from outside: STARTTLS and TLS from the start, certificates by name, tickets, changed files, client
 certificates, and what an attacker would try at each of them."""
 import ssl
+import struct
 import warnings
 
 from harness import *
@@ -370,6 +371,49 @@ def t_keys_ends():
     same(held.message("a@client.test", ["alice@mx.test"], message())[0], 250, "and the old session takes mail")
 
 
+def t_room_again():
+    """More handshakes wait for keys than there is room for, and then those who asked are gone: the next one goes on."""
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    port = free_port()
+    mx = Postern(smtpd_processes=1, limit_exempt="127.0.0.0/8", listen_submissions=f"127.0.0.1:{port}")
+    keys, smtpd = mx.pids("keys"), mx.pids("smtpd")[0]
+    for pid in keys:
+        os.kill(pid, signal.SIGSTOP)
+
+    def begin():
+        from_server, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        half = trusting().wrap_bio(from_server, to_server)
+        try:
+            half.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        s = socket.create_connection((mx.address, port))
+        s.sendall(to_server.read())
+        return s, half, from_server, to_server
+    crowd = [begin()[0] for _ in range(1030)]
+    s, tls, from_server, to_server = begin()
+    ok(wait_for(lambda: len(os.listdir(f"/proc/{smtpd}/fd")) > 1031, 30), "all have begun")
+    time.sleep(1)
+    for c in crowd:
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    ok(wait_for(lambda: len(os.listdir(f"/proc/{smtpd}/fd")) < 100, 30), "all but one are gone")
+    for pid in keys:
+        os.kill(pid, signal.SIGCONT)
+    s.settimeout(60)
+    done = False
+    while not done and (got := s.recv(65536)):
+        from_server.write(got)
+        try:
+            tls.do_handshake()
+            done = True
+        except ssl.SSLWantReadError:
+            pass
+        s.sendall(to_server.read())
+    ok(done, "it is served")
+
+
 def t_many_at_once():
     """Many handshakes in flight in one process, with two processes of keys."""
     ca = certificates()
@@ -400,4 +444,4 @@ def t_many_at_once():
 
 
 if __name__ == "__main__":
-    main(t_self_signed, t_names, t_tickets, t_changed_files, t_client_certificates, t_attacks, t_no_key_in_smtpd, t_keys_ends, t_many_at_once)
+    main(t_self_signed, t_names, t_tickets, t_changed_files, t_client_certificates, t_attacks, t_no_key_in_smtpd, t_keys_ends, t_room_again, t_many_at_once)
