@@ -346,8 +346,10 @@ void conn_settle(struct conn *c) {
     c->reading = c->reading || want;
     /* What OpenSSL has read already no socket tells: one that can be written wakes us too. */
     bool again = want && c->tls && tls_more(c->tls);
-    watch_set(c->watch,
-              (c->reading ? (uint32_t)EPOLLIN : 0u) | (c->blocked || again ? (uint32_t)EPOLLOUT : 0u));
+    /* A client that has its KeyUpdates answered and does not read the answers: its octets wake nobody until it does. */
+    bool stuck = want && c->tls && tls_stuck(c->tls);
+    watch_set(c->watch, (c->reading && !stuck ? (uint32_t)EPOLLIN : 0u) |
+                            (c->blocked || again || stuck ? (uint32_t)EPOLLOUT : 0u));
 }
 
 void conn_lost(struct conn *c, const char *why) {
@@ -417,7 +419,7 @@ static void on_ready(void *ctx, uint32_t ready) {
         conn_settle(c);
         return;
     }
-    bool more = c->tls && tls_more(c->tls);
+    bool more = c->tls && (tls_more(c->tls) || (ready & EPOLLOUT && tls_stuck(c->tls)));
     if ((ready & EPOLLOUT) && c->out && push(c) && c->session) session_resume(c->session, shell_now(c->sh));
     if ((ready & EPOLLIN || more) && wants_now(c)) {
         read_some(c);

@@ -278,6 +278,33 @@ static void key_updates_do_not_hold_us(void **state) {
     part(&b);
 }
 
+/* One that has its KeyUpdates answered and reads no answer: what it sends stays in the socket, which must not wake us
+ * (a loop without end), and we can tell why. */
+static void unread_answers_are_told(void **state) {
+    struct both b;
+    char text[8];
+    int left = 1;
+    meet(&b, NULL);
+    assert_true(shake(&b));
+    for (int round = 0; round < 100000 && !tls_stuck(b.tls); round++) {
+        if (SSL_key_update(b.client, SSL_KEY_UPDATE_REQUESTED) == 1) SSL_do_handshake(b.client);
+        assert_int_equal(tls_read(b.tls, text, sizeof text), 0);
+    }
+    assert_true(tls_stuck(b.tls));
+    assert_true(SSL_key_update(b.client, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(b.client) == 1);
+    assert_int_equal(tls_read(b.tls, text, sizeof text), 0);
+    assert_true(tls_stuck(b.tls));
+    assert_int_equal(ioctl(b.fd[0], FIONREAD, &left), 0);
+    assert_true(left > 0);
+    for (int round = 0; round < 1000 && (tls_stuck(b.tls) || left); round++) { /* it reads: all goes on */
+        SSL_read(b.client, text, sizeof text);
+        assert_int_equal(tls_read(b.tls, text, sizeof text), 0);
+        assert_int_equal(ioctl(b.fd[0], FIONREAD, &left), 0);
+    }
+    assert_false(tls_stuck(b.tls));
+    part(&b);
+}
+
 /* ---- Tickets ---- */
 
 static SSL_SESSION *kept;
@@ -469,6 +496,7 @@ int main(void) {
         cmocka_unit_test(binds),
         cmocka_unit_test(changes_sets),
         cmocka_unit_test(key_updates_do_not_hold_us),
+        cmocka_unit_test(unread_answers_are_told),
     };
     return cmocka_run_group_tests_name("tls", tests, begin, NULL);
 }

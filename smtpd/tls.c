@@ -39,7 +39,7 @@ struct tls {
     void *owner;
     struct certs *certs;       /* during the handshake */
     struct question *question; /* during the handshake */
-    bool done, failed, more, starved;
+    bool done, failed, more, stuck, starved;
     size_t budget; /* octets that this call may still take from the socket */
     const char *why;
     struct tls *next_starved;
@@ -400,6 +400,10 @@ const char *tls_why(const struct tls *t) {
     return t->why ? t->why : "TLS error";
 }
 
+bool tls_stuck(const struct tls *t) {
+    return t->stuck;
+}
+
 bool tls_more(const struct tls *t) {
     return t->more;
 }
@@ -411,8 +415,10 @@ ssize_t tls_read(struct tls *t, char *mem, size_t max) {
     t->budget = READ_BUDGET;
     int r = SSL_read_ex(t->ssl, mem, max, &n);
     t->more = r == 1 && SSL_has_pending(t->ssl);
+    t->stuck = false;
     if (r == 1) return (ssize_t)n;
     int error = SSL_get_error(t->ssl, r);
+    t->stuck = error == SSL_ERROR_WANT_WRITE;
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return 0;
     failed(t, error);
     return -1;
