@@ -28,8 +28,11 @@ def show(mx, name, sent):
 
 def run(once):
     title("Starting the suite")
-    mx = Postern("demo", users=("alice",))
-    print(f"  configuration {mx.config}\n  SMTP          127.0.0.1 port {mx.port}\n  log           {mx.dir}/log")
+    submission = free_port()
+    mx = Postern("demo", users=("alice",), listen_submission=f"127.0.0.1:{submission}", start=False)
+    mx.tool("passwd", "alice", stdin=b"wonderland\n")
+    mx.start()
+    print(f"  configuration {mx.config}\n  SMTP          127.0.0.1 port {mx.port}; for alice, password wonderland: port {submission}\n  log           {mx.dir}/log")
     if not ROOT:
         print("  (not root: all programs run under your own UID, inside seccomp and Landlock; run as root to see the real UIDs)")
     table(mx)
@@ -59,6 +62,7 @@ def run(once):
         return status
     title("The suite is running. Try it:")
     print(f"  swaks --server 127.0.0.1:{mx.port} --to alice@demo.test\n"
+          f"  swaks --server 127.0.0.1:{submission} -tls --auth-user alice --auth-password wonderland --from alice@demo.test --to alice@demo.test\n"
           f"  POSTERN_CONFIG={mx.config} {BUILD}/tools/postern queue list\n"
           f"  POSTERN_CONFIG={mx.config} {BUILD}/submit/sendmail alice < letter\n"
           f"  tail -f {mx.dir}/log\nCtrl-C stops it and removes {mx.dir}.")

@@ -65,6 +65,55 @@ def t_kill_each():
     ok(wait_for(lambda: mx.queue_count() == 0, 30), "the queue empties", mx.postern("queue", "list")[1][-2000:], mx.log()[-2000:])
 
 
+LINES = ("EHLO client.test", "MAIL FROM:<x@far.test>", "RCPT TO:<alice@mx.test>", "DATA", message("middle").decode() + ".")
+
+
+def session(mx, between=None, kill=None):
+    """The codes of one session, in which kill() was called behind the reply to line number between."""
+    codes = []
+    with mx.smtp() as s:
+        for n, line in enumerate(LINES):
+            try:
+                codes.append(s.cmd(line)[0])
+            except OSError:
+                codes.append(0)
+            if n == between: kill()
+            if not codes[-1] or codes[-1] >= 400: break
+    return codes
+
+
+def t_in_the_middle():
+    """kill -9 of each program between two lines of a client: it hears 4xx, or (smtpd) nothing; what got 250 arrives; the next client is served."""
+    mx = Postern(smtpd_processes=1, listen_submission=f"127.0.0.1:{free_port()}", start=False, auth_cleartext_networks="127.0.0.0/8")
+    mx.tool("passwd", "alice", stdin=b"wonderland\n")
+    mx.start()
+    taken = 0
+
+    def kill(program):
+        for pid in mx.pids(program):
+            os.kill(pid, signal.SIGKILL)
+
+    def served():
+        nonlocal taken
+        good = session(mx)[-1] == 250
+        taken += good
+        return good
+    for program in ("smtpd", "lookup", "queue", "dispatch", "keys", "auth"):
+        for n in range(len(LINES) - 1):
+            codes = session(mx, n, lambda: kill(program))
+            taken += len(codes) == len(LINES) and codes[-1] == 250
+            fine = [250, 250, 250, 354, 250][:len(codes) - 1] == codes[:-1] and (codes[-1] == 0 if program == "smtpd" else 200 <= codes[-1] < 500)
+            ok(fine and wait_for(served, 20, step=0.2), f"{program} is killed behind {LINES[n][:4]}: {codes}; the next client is served", codes, mx.log()[-2000:])
+    with Smtp(mx.address, int(mx.settings["listen-submission"].rpartition(":")[2])) as s:
+        s.cmd(LINES[0])
+        ok(wait_for(lambda: s.cmd("AUTH LOGIN")[0] == 334, 20, step=0.2), "an exchange begins")
+        kill("auth")
+        same([s.cmd("YWxpY2U=")[0], s.cmd("NOOP")[0]], [454, 250], "auth is killed in it: 454 to the client's next line, which is no command")
+        ok(wait_for(lambda: s.cmd("AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=")[0] == 235, 20, step=0.2), "the same session logs in a little later")
+    ok(wait_for(lambda: len(mx.maildir("alice")) >= taken), f"all of {taken} that got 250 arrive")
+    same(len(mx.maildir("alice")), taken, "and no other")
+
+
 def t_kill_supervisor():
     """posternd itself is killed: its children end by themselves, and the next start goes on."""
     mx = Postern()
@@ -87,4 +136,4 @@ def alive(pid):
 
 
 if __name__ == "__main__":
-    main(t_three_ways, t_kill_each, t_kill_supervisor)
+    main(t_three_ways, t_kill_each, t_in_the_middle, t_kill_supervisor)
