@@ -445,7 +445,8 @@ static void round_done(struct process *p) {
 
 static uint64_t room(const struct process *p) {
     const struct sched *s = ((const struct dispatch *)p->state)->sched;
-    return 131072 + sched_known(s) * UINT64_C(512) + sched_in_hand(s) * UINT64_C(4096);
+    enum { TABLES = 131072, BLOCK = 65536 }; /* the last block of entries is kept */
+    return TABLES + BLOCK + sched_known(s) * UINT64_C(512) + sched_in_hand(s) * UINT64_C(4096);
 }
 
 const struct program_kind kind_dispatch = {"dispatch", ROLE_dispatch, &handlers,  start, end,
