@@ -36,10 +36,11 @@ static struct peer *parse(struct session *s, struct str arg, bool xclient, const
     return NULL;
 }
 
-/* What this command does not tell stays as the last one told it; but a new address has other names. */
+/* What this command does not tell stays as the last one told it; but a new address has other names, and a login is
+ * never handed on to the next client (as Postfix does it). */
 static bool merge(struct peer *p, const struct peer *old) {
     for (int i = 0; old && i < PEER_ATTRIBUTES; i++) {
-        bool stale = p->state[PEER_ADDR] && (i == PEER_NAME || i == PEER_REVERSE_NAME);
+        bool stale = i == PEER_LOGIN || (p->state[PEER_ADDR] && (i == PEER_NAME || i == PEER_REVERSE_NAME));
         if (p->state[i] == PEER_NOT_GIVEN && !stale && !peer_copy(p, old, (enum peer_attribute)i))
             return false;
     }
@@ -70,7 +71,6 @@ void cmd_xclient(struct session *s, struct str arg) {
     if (!begin(s, session_may_xclient(s), "xclient")) return;
     struct peer *p = parse(s, arg, true, "xclient");
     if (!p) return;
-    bool login = p->state[PEER_LOGIN] != PEER_NOT_GIVEN;
     if (!merge(p, s->told)) {
         session_wrong(s, "xclient", 501, "5.5.4", "The attributes are too long all together");
         free(p);
@@ -80,7 +80,7 @@ void cmd_xclient(struct session *s, struct str arg) {
     s->told = p;
     s->client = s->real;
     take_names(&s->client, p);
-    if (login) take_login(s, p->text[PEER_LOGIN]);
+    take_login(s, p->text[PEER_LOGIN]);
     session_begin_anew(s);
 }
 

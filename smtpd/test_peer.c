@@ -147,6 +147,20 @@ static void rules_see_the_client(void **state) {
     arena_free(a);
 }
 
+static void no_login_for_the_next(void **state) {
+    static struct world w;
+    struct arena *a = arena_new(1 << 20);
+    struct rules r = {0};
+    char mem[400];
+    struct buf why = BUF(mem);
+    assert_true(rules_add(&r, STR("mail login=bob reject"), a, &why));
+    tell(&w, &r, true,
+         "XCLIENT ADDR=203.0.113.1 LOGIN=bob\r\nHELO a\r\nXCLIENT ADDR=203.0.113.2\r\nHELO a\r\n" FROM);
+    heard(&w, HI HI HELO_R HI HELO_R "250 2.1.0 Sender ok\r\n");
+    world_end(&w);
+    arena_free(a);
+}
+
 static void xforward_is_for_the_log(void **state) {
     static struct world w;
     tell(&w, NULL, true,
@@ -168,6 +182,7 @@ int main(void) {
         cmocka_unit_test(only_for_the_listed),
         cmocka_unit_test(begins_anew),
         cmocka_unit_test(rules_see_the_client),
+        cmocka_unit_test(no_login_for_the_next),
         cmocka_unit_test(xforward_is_for_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
