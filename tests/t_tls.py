@@ -171,6 +171,13 @@ def t_changed_files():
         same(pem_of(mx), third, "and the old pair stays")
     code, out, err = mx.postern("check")
     ok(code == 78 and "everyone may read it" in err, "postern check says so too", out + err)
+    other = ca.issue("wrong", "ecdsa", "mx.test").split(",")
+    for value, what in ((f"{other[0]},{ca.issue('right', 'rsa', 'mx.test').split(',')[1]}", "does not fit the key"), (other[0], "key"),
+                        (ca.issue("old", "ecdsa", "mx.test", days=0), "has expired")):
+        mx.write_config(certificates=value)
+        code, out, err = mx.postern("check")
+        ok(code == 78 and what in err and "certificates = " in err, f"and of a pair that keys would refuse: {what}", out + err)
+    mx.write_config(certificates=pair)
     mx.stop()
     mx.start()
     same(subject_names(pem_of(mx)), ["mx.test"], "started with bad files there is still the self-signed certificate")

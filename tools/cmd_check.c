@@ -5,6 +5,7 @@
 #include "common/addr.h"
 #include "common/arena.h"
 #include "common/cage.h"
+#include "keys/pair.h"
 #include "lookup/compile.h"
 #include "lookup/senders.h"
 #include "supervise/child.h"
@@ -239,10 +240,44 @@ static void check_ports(struct check *k) {
     listen_free(&fresh);
 }
 
+/* files_trouble has found that it can be opened. */
+static struct str read_pem(struct str path, char *mem, size_t max) {
+    char name[1100];
+    struct buf b = BUF(name);
+    buf_add(&b, path);
+    FILE *f = fopen(buf_cstr(&b), "re");
+    size_t n = f ? fread(mem, 1, max, f) : 0;
+    if (f) fclose(f);
+    return (struct str){mem, n};
+}
+
+/* keys would refuse such a pair, and the self-signed certificate would take its place. */
+static void check_pair(struct check *k, struct str word) {
+    enum { PEM_MAX = 256 * 1024 };
+    static char chain_mem[PEM_MAX], key_mem[PEM_MAX];
+    char why_mem[300], name_mem[1100];
+    struct buf why = BUF(why_mem), name = BUF(name_mem);
+    ptrdiff_t comma = str_chr(word, ',');
+    buf_add(&name, comma < 0 ? word : str_sub(word, 0, (size_t)comma));
+    struct str chain = read_pem(buf_str(&name), chain_mem, sizeof chain_mem);
+    struct str key =
+        comma < 0 ? chain : read_pem(str_sub(word, (size_t)comma + 1, word.n), key_mem, sizeof key_mem);
+    struct pair *p = pair_parse(chain, key, &why);
+    if (p && p->expired) buf_addf(&why, "has expired (%s): renew it", p->until);
+    if (why.n) problem(k, "certificates", buf_cstr(&name), buf_cstr(&why));
+    pair_free(p);
+    explicit_bzero(chain_mem, sizeof chain_mem);
+    explicit_bzero(key_mem, sizeof key_mem);
+}
+
 static void check_certificates(struct check *k) {
     char name_mem[1100], why_mem[300];
     struct buf name = BUF(name_mem), why = BUF(why_mem);
-    if (geteuid() != 0 || !files_trouble(k->c, &name, &why)) return; /* others may not read keys */
+    if (geteuid() != 0) return; /* others may not read keys */
+    if (!files_trouble(k->c, &name, &why)) {
+        for (size_t i = 0; i < k->c->certificates.n; i++) check_pair(k, k->c->certificates.v[i]);
+        return;
+    }
     const char *file = buf_cstr(&name);
     bool authorities = strcmp(file, k->c->client_authorities) == 0;
     problem(k, authorities ? "client-authorities" : "certificates", file, buf_cstr(&why));

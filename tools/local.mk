@@ -29,7 +29,7 @@ tools_postern_SOURCES = \
 	tools/main.c \
 	tools/spool.c \
 	tools/spool.h
-tools_postern_LDADD = tools/libtools.a queue/libqueue.a lookup/liblookup.a lookup/libtables.a supervise/libsupervise.a auth/libauth.a $(COMMON_LIBS) \
+tools_postern_LDADD = tools/libtools.a queue/libqueue.a lookup/liblookup.a lookup/libtables.a supervise/libsupervise.a auth/libauth.a keys/libkeys.a $(COMMON_LIBS) \
 	$(CRYPTO_LIBS) $(CRYPT_LIBS) $(UNISTRING_LIBS) $(CDB_LIBS) $(JANSSON_LIBS)
 dist_man_MANS += tools/postern.8
 
