@@ -110,7 +110,8 @@ void item_set(struct item *it, const void *bytes, size_t n, uint64_t at) {
     memcpy(it->bytes + at, bytes, n);
 }
 
-struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, int *error) {
+struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, uint64_t seq,
+                         int *error) {
     struct disk_info info;
     size_t got = 0;
     int file;
@@ -121,8 +122,9 @@ struct item *item_return(struct journal *j, int dir, const char *name, uint64_t 
     char *bytes = xmalloc(upto + 1);
     *error = BELOW(j, read, file, bytes, upto, 0, &got);
     BELOW(j, close, file);
-    struct item *it = *error ? NULL : item_add(j, dir, name, j->next_seq);
+    struct item *it = *error ? NULL : item_add(j, dir, name, seq);
     if (it) {
+        if (!j->returned || seq < j->returned_seq) j->returned_seq = seq;
         it->written = it->old = j->returned = true;
         item_set(it, bytes, got, 0);
         journal_log(j, RECORD_CREATE, dir, name, NULL, 0, 0);
@@ -275,7 +277,7 @@ static int handle_spills(struct journal *j, struct handle *h) {
 /* The disk below is full: the file comes back into the journal, whose segments are there already. */
 static int handle_returns(struct journal *j, struct handle *h, uint64_t upto) {
     int error;
-    struct item *it = item_return(j, h->dir, h->name, upto, &error);
+    struct item *it = item_return(j, h->dir, h->name, upto, j->next_seq, &error);
     if (!it) return error;
     BELOW(j, close, h->below);
     h->below = -1;

@@ -83,9 +83,10 @@ struct journal {
     struct disk *below;
     struct journal_config config;
     struct journal_user user;
-    bool opened, broken; /* broken: the last batch was not written */
-    bool returned;       /* a file came back from below since the last flush */
-    bool below_dirty;    /* names were changed below without a record */
+    bool opened, broken;   /* broken: the last batch was not written */
+    bool returned;         /* a file came back from below since the last flush, */
+    uint64_t returned_seq; /* the first of them as this batch: nothing from there on comes to rest */
+    bool below_dirty;      /* names were changed below without a record */
     struct item **table;
     size_t buckets, items;
     struct item *newest, *oldest, *gone;
@@ -127,9 +128,10 @@ void item_hide(struct journal *j, struct item *it); /* its name stands for it no
 void item_unlist(struct journal *j, struct item *it);
 void item_renew(struct journal *j, struct item *it, uint64_t seq);
 
-/* A control file of the disk below becomes an item again, and is logged whole up to upto: what does not fit there any
- * more fits into the journal. NULL: *error says why. */
-struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, int *error);
+/* A control file of the disk below becomes an item again, in its place by seq, and is logged whole up to upto: what
+ * does not fit there any more fits into the journal. NULL: *error says why. */
+struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, uint64_t seq,
+                         int *error);
 
 /* journal_log.c */
 void journal_again(struct journal *j, const char *records, size_t n); /* whole records as they were logged */

@@ -149,9 +149,10 @@ static int segment_read(struct replay *r, int i) {
 /* ---- Records ------------------------------------------------------------------------------------------- */
 
 /* It does not fit below any more: the file is one of the journal from here on. */
-static int write_returns(struct journal *j, const struct record *r, const char *name, const char *bytes) {
+static int write_returns(struct journal *j, const struct record *r, const char *name, const char *bytes,
+                         uint64_t seq) {
     int error;
-    struct item *it = item_return(j, r->dir, name, r->at, &error);
+    struct item *it = item_return(j, r->dir, name, r->at, seq, &error);
     if (!it) return error;
     item_set(it, bytes, r->n, r->at);
     journal_log(j, RECORD_WRITE, r->dir, name, bytes, r->n, r->at);
@@ -159,7 +160,8 @@ static int write_returns(struct journal *j, const struct record *r, const char *
 }
 
 /* Of a message whose file rests below already. */
-static int write_below(struct journal *j, const struct record *r, const char *name, const char *bytes) {
+static int write_below(struct journal *j, const struct record *r, const char *name, const char *bytes,
+                       uint64_t seq) {
     struct disk_info info;
     int file, error = BELOW(j, info, r->dir, name, &info);
     if (error == ENOENT || (!error && (!info.regular || !info.ours))) return 0; /* the walk will judge it */
@@ -167,7 +169,7 @@ static int write_below(struct journal *j, const struct record *r, const char *na
     if (error) return error;
     error = BELOW(j, write, file, bytes, r->n, r->at);
     BELOW(j, close, file);
-    return no_room(error) && j->config.segments ? write_returns(j, r, name, bytes) : error;
+    return no_room(error) && j->config.segments ? write_returns(j, r, name, bytes, seq) : error;
 }
 
 static int redo_record(struct journal *j, const struct record *r, const char *name, const char *bytes,
@@ -180,7 +182,7 @@ static int redo_record(struct journal *j, const struct record *r, const char *na
     int error;
     if (j->config.skip & skips[r->type]) return 0;
     if (r->type == RECORD_WRITE) {
-        if (!it) return write_below(j, r, name, bytes);
+        if (!it) return write_below(j, r, name, bytes, seq);
         item_set(it, bytes, r->n, r->at);
         return 0;
     }

@@ -95,6 +95,7 @@ static void items_forget(struct journal *j, uint64_t seq) {
 int rest_up_to(struct journal *j, uint64_t seq) {
     /* A file that came back from below stands there until the journal has it, durably. */
     if (seq > j->durable_seq) seq = j->durable_seq;
+    if (j->returned && seq >= j->returned_seq) seq = j->returned_seq - 1;
     bool items = j->oldest && j->oldest->seq <= seq;
     if (!items && !(j->redo && j->redo->seq <= seq)) return 0;
     int error = items_write(j, seq);
