@@ -590,6 +590,12 @@ static bool check_auth_source(const struct config *c, struct buf *why) {
     return false;
 }
 
+static bool check_spool_mode(const struct config *c, struct buf *why) {
+    if (strcmp(c->spool_mode, "journal") == 0 || strcmp(c->spool_mode, "direct") == 0) return true;
+    buf_adds(why, "must be journal or direct");
+    return false;
+}
+
 /* What Dovecot has is for Dovecot to say; a word that nobody has would only be seen when a login fails. */
 static bool check_auth_mechanisms(const struct config *c, struct buf *why) {
     static const char *const known[] = {"PLAIN",    "LOGIN",       "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS",
@@ -648,6 +654,7 @@ static const struct check {
     {"mailbox", check_mailbox},
     {"system-mailbox", check_system_mailbox},
     {"recipient-delimiter", check_delimiter},
+    {"spool-mode", check_spool_mode},
     {"auth-source", check_auth_source},
     {"auth-mechanisms", check_auth_mechanisms},
     {"auth-file", check_auth_file},

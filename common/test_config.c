@@ -178,6 +178,7 @@ static void says_what_is_wrong(void **state) {
         {"local-domains = .example", NULL},
         {"relay-domains = [192.0.2.1]", NULL},
         {"relay-domains = ..example", NULL},
+        {"spool-mode = jornal", "f:1: spool-mode = jornal: must be journal or direct"},
         {"auth-source = shadow", "f:1: auth-source = shadow: must be file, pam, dovecot or none"},
         {"auth-file = /passwords", NULL},
         {"auth-mechanisms = PLAIN SCRAM-SHA256",

@@ -159,11 +159,7 @@ static uint64_t secret(void) {
 }
 
 static struct journal_config journal_setting(const struct config *c) {
-    if (!str_eq(str_of(c->spool_mode), STR("journal"))) {
-        if (!str_eq(str_of(c->spool_mode), STR("direct")))
-            LOG_TROUBLE("spool-mode is \"%s\", neither journal nor direct; direct is used", c->spool_mode);
-        return (struct journal_config){0};
-    }
+    if (str_eq(str_of(c->spool_mode), STR("direct"))) return (struct journal_config){0};
     return (struct journal_config){.segments = JOURNAL_SEGMENTS,
                                    .segment_size = JOURNAL_SEGMENT,
                                    .large = JOURNAL_LARGE,
