@@ -22,16 +22,17 @@ static inline void step(struct client_text *t, char c) {
 /* The same for the n octets at p, which follow p[-1], behind the header: without a branch and in blocks of constant
  * size, so that compilers make vector instructions of it. Most of what is sent goes through here. */
 static void bulk(struct client_text *t, const unsigned char *p, size_t n) {
+    const unsigned char *before = p - 1; /* p[j - 1] with an unsigned j of 0 is not defined */
     unsigned char stray = 0, high = 0;
     size_t i = 0;
     for (; i + BLOCK <= n; i += BLOCK) {
         for (size_t j = i; j < i + BLOCK; j++) {
-            stray |= (unsigned char)(((p[j] == '\n') ^ (p[j - 1] == '\r')) | (p[j] == 0));
+            stray |= (unsigned char)(((p[j] == '\n') ^ (before[j] == '\r')) | (p[j] == 0));
             high |= p[j];
         }
     }
     for (; i < n; i++) {
-        stray |= (unsigned char)(((p[i] == '\n') ^ (p[i - 1] == '\r')) | (p[i] == 0));
+        stray |= (unsigned char)(((p[i] == '\n') ^ (before[i] == '\r')) | (p[i] == 0));
         high |= p[i];
     }
     t->stray |= stray != 0;
