@@ -127,8 +127,6 @@ struct item *item_return(struct journal *j, int dir, const char *name, uint64_t 
         if (!j->returned || seq < j->returned_seq) j->returned_seq = seq;
         it->written = it->old = j->returned = true;
         item_set(it, bytes, got, 0);
-        journal_log(j, RECORD_CREATE, dir, name, NULL, 0, 0);
-        journal_log(j, RECORD_WRITE, dir, name, bytes, got, 0);
     }
     free(bytes);
     return it;
@@ -279,6 +277,7 @@ static int handle_returns(struct journal *j, struct handle *h, uint64_t upto) {
     int error;
     struct item *it = item_return(j, h->dir, h->name, upto, j->next_seq, &error);
     if (!it) return error;
+    journal_log_whole(j, it);
     BELOW(j, close, h->below);
     h->below = -1;
     h->item = it;

@@ -44,10 +44,11 @@ struct item {
     size_t n, cap;
     int dir;
     bool listed;
-    bool gone;    /* unlinked; the record of that is not durable */
-    bool old;     /* found at the start: nobody is going to refuse it */
-    bool lent;    /* it lies below as it is, though not durably */
-    bool written; /* the disk below has something of this name */
+    bool gone;     /* unlinked; the record of that is not durable */
+    bool old;      /* found at the start: nobody is going to refuse it */
+    bool unlogged; /* it came back from below in a replay that is not over: then it is logged whole */
+    bool lent;     /* it lies below as it is, though not durably */
+    bool written;  /* the disk below has something of this name */
     char name[JOURNAL_NAME_MAX + 1];
 };
 
@@ -128,8 +129,8 @@ void item_hide(struct journal *j, struct item *it); /* its name stands for it no
 void item_unlist(struct journal *j, struct item *it);
 void item_renew(struct journal *j, struct item *it, uint64_t seq);
 
-/* A control file of the disk below becomes an item again, in its place by seq, and is logged whole up to upto: what
- * does not fit there any more fits into the journal. NULL: *error says why. */
+/* A control file of the disk below becomes an item again, up to upto and in its place by seq: what does not fit there
+ * any more fits into the journal. The caller logs it whole. NULL: *error says why. */
 struct item *item_return(struct journal *j, int dir, const char *name, uint64_t upto, uint64_t seq,
                          int *error);
 
@@ -137,6 +138,8 @@ struct item *item_return(struct journal *j, int dir, const char *name, uint64_t 
 void journal_again(struct journal *j, const char *records, size_t n); /* whole records as they were logged */
 void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
                  size_t n, uint64_t at);
+void journal_log_whole(struct journal *j,
+                       const struct item *it); /* what the journal said of it before is over */
 int journal_flush(struct journal *j);
 int journal_failed(struct journal *j,
                    int error); /* nothing of the current segment is to be believed; gives error */

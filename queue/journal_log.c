@@ -58,6 +58,11 @@ void journal_log(struct journal *j, enum record_type type, int dir, const char *
     j->logged++;
 }
 
+void journal_log_whole(struct journal *j, const struct item *it) {
+    journal_log(j, RECORD_CREATE, it->dir, it->name, NULL, 0, 0);
+    journal_log(j, RECORD_WRITE, it->dir, it->name, it->bytes, it->n, 0);
+}
+
 void journal_again(struct journal *j, const char *records, size_t n) {
     j->pending = xgrow(j->pending, &j->pending_cap, j->pending_n + n, 1);
     if (n) memcpy(j->pending + j->pending_n, records, n);

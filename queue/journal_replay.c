@@ -155,8 +155,17 @@ static int write_returns(struct journal *j, const struct record *r, const char *
     struct item *it = item_return(j, r->dir, name, r->at, seq, &error);
     if (!it) return error;
     item_set(it, bytes, r->n, r->at);
-    journal_log(j, RECORD_WRITE, r->dir, name, bytes, r->n, r->at);
+    it->unlogged = true;
     return 0;
+}
+
+/* Not before all batches are read: the CREATE would stand behind the writes that follow in durable ones, which are not
+ * logged again, and the next start would forget these; or behind an unlink, and what is over would be back. */
+static void log_returned(struct journal *j) {
+    for (struct item *it = j->oldest; it && j->returned; it = it->newer) {
+        if (it->unlogged) journal_log_whole(j, it);
+        it->unlogged = false;
+    }
 }
 
 /* Of a message whose file rests below already. */
@@ -337,6 +346,7 @@ static int replay(struct replay *r) {
     int error = foreign_aside(j);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) error = segment_read(r, i);
     if (!error) error = redo_batches(r);
+    if (!error) log_returned(j);
     if (!error) error = items_below(j);
     if (error) return error;
     j->written_seq = j->durable_seq = r->durable;
