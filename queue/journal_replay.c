@@ -159,8 +159,8 @@ static int write_returns(struct journal *j, const struct record *r, const char *
     return 0;
 }
 
-/* Not before all batches are read: the CREATE would stand behind the writes that follow in durable ones, which are not
- * logged again, and the next start would forget these; or behind an unlink, and what is over would be back. */
+/* Not before all batches are read: the CREATE would stand behind the writes, or the unlink, that follow in durable
+ * ones and are not logged again, and the next start would forget these. */
 static void log_returned(struct journal *j) {
     for (struct item *it = j->oldest; it && j->returned; it = it->newer) {
         if (it->unlogged) journal_log_whole(j, it);

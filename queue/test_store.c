@@ -754,6 +754,44 @@ static void full_disk_does_not_stop_marks(void **state) {
     if (!caught) fail_msg("the mutant that does not move what is alive was not caught");
 }
 
+/* Marks of a file that rests are in the journal; a power cut takes them from the file, and a start finds no room to write
+ * them there again: the file returns to the journal, with all that is durable. */
+static bool returned_file_violates(uint64_t seed, char out[256]) {
+    struct world w;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    do receive(&w, false);
+    while (w.m[w.n - 1].rcpts < 3);
+    struct message_model *m = &w.m[w.n - 1];
+    commit_all(&w);
+    for (int i = 0; i < 2; i++) store_rest(w.store, 1000);
+    for (uint32_t i = 0; i + 1 < m->rcpts; i++) mark(&w, m, i, 'D');
+    commit_all(&w);
+    receive(&w, false);
+    commit_all(&w); /* a batch that says that the marks are durable: they are not written again */
+    for (int i = 0; i < 2; i++) {
+        restart(&w);
+        full(&w, 1);
+        if (!recover(&w)) violated(&w, "a start on a full disk does not end", NULL);
+    }
+    check(&w);
+    bool bad = w.violation[0] != '\0';
+    if (bad) snprintf(out, 256, "seed %u: %.200s", (unsigned)seed, w.violation);
+    world_free(&w);
+    return bad;
+}
+
+static void returned_files_keep_all(void **state) {
+    struct journal_config was = journal_setting;
+    char what[256] = "";
+    (void)state;
+    journal_setting.segments = 5;
+    journal_setting.segment_size = 131072;
+    for (uint64_t seed = 1; seed <= 60; seed++)
+        if (returned_file_violates(seed, what)) fail_msg("%s", what);
+    journal_setting = was;
+}
+
 /* ---- A damaged journal --------------------------------------------------------------------------------- */
 
 /* Octets of a segment are changed; each message is a batch of its own. */
@@ -941,6 +979,7 @@ int main(void) {
         IN_JOURNAL(marks_of_an_earlier_life),
         IN_JOURNAL(messages_of_an_earlier_life),
         IN_JOURNAL(full_disk_does_not_stop_marks),
+        IN_JOURNAL(returned_files_keep_all),
         IN_JOURNAL(damage_is_set_aside),
         IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
