@@ -148,6 +148,7 @@ class Postern:
         Postern.base += 100
         self.user_uid = {}
         self.proc = None
+        self._log_at, self._parsed = 0, []
         self.make_users(users)
         for d in ("etc", "mail"):
             (self.dir / d).mkdir(exist_ok=True)
@@ -267,19 +268,30 @@ class Postern:
         except FileNotFoundError:
             return ""
 
+    def parsed(self):
+        """All events of the log so far; only what is new is read, since many tests ask many times a second."""
+        try:
+            with open(self.dir / "log", "rb") as f:
+                if os.fstat(f.fileno()).st_size < self._log_at:
+                    self._log_at, self._parsed = 0, []  # it was rotated
+                f.seek(self._log_at)
+                text = f.read()
+        except FileNotFoundError:
+            return []
+        text = text[:text.rfind(b"\n") + 1]
+        self._log_at += len(text)
+        for line in text.decode(errors="replace").splitlines():
+            m = re.match(r"\S+ \S+ (\S+)\[(\d+)\]: (?:([0-9A-Z]{20}): )?(\w+)((?: |$).*)", line)
+            if m:
+                e = {k: (v[1:-1] if v[:1] == '"' else v)
+                     for k, v in re.findall(r' (\w+)=("(?:[^"\\]|\\.)*"|\S*)', m.group(5))}
+                e.update(program=m.group(1), pid_of=int(m.group(2)), id=m.group(3))
+                self._parsed.append((m.group(4), e))
+        return self._parsed
+
     def events(self, name, **fields):
         """Log events of a name, as dicts; fields must match."""
-        found = []
-        for line in self.log().splitlines():
-            m = re.match(r"\S+ \S+ (\S+)\[(\d+)\]: (?:([0-9A-Z]{20}): )?(\w+)((?: |$).*)", line)
-            if not m or m.group(4) != name:
-                continue
-            e = {k: (v[1:-1] if v[:1] == '"' else v)
-                 for k, v in re.findall(r' (\w+)=("(?:[^"\\]|\\.)*"|\S*)', m.group(5))}
-            e.update(program=m.group(1), pid_of=int(m.group(2)), id=m.group(3))
-            if all(e.get(k) == str(v) for k, v in fields.items()):
-                found.append(e)
-        return found
+        return [dict(e) for n, e in self.parsed() if n == name and all(e.get(k) == str(v) for k, v in fields.items())]
 
     def wait_event(self, name, seconds=20, count=1, **fields):
         return wait_for(lambda: len(self.events(name, **fields)) >= count, seconds)
