@@ -268,14 +268,32 @@ static int segment_next(struct journal *j) {
 
 /* ---- Batches ------------------------------------------------------------------------------------------- */
 
-/* Whole records from at on, as many as a segment takes. */
+/* made: a CREATE. */
+static bool writes_into(const char *made, const char *record) {
+    struct record c, r;
+    if (!made) return false;
+    memcpy(&c, made, sizeof c);
+    memcpy(&r, record, sizeof r);
+    return r.type == RECORD_WRITE && r.dir == c.dir && r.name_n == c.name_n &&
+           memcmp(made + sizeof c, record + sizeof r, r.name_n) == 0;
+}
+
+/* Whole records from at on, as many as a segment takes. A CREATE is not cut off from the writes behind it: when the next
+ * batch is lost, a file that came back would stand there empty, instead of the whole one below. */
 static size_t take(const struct journal *j, size_t at) {
-    size_t room = j->config.segment_size - JOURNAL_BLOCK - sizeof(struct batch), n = 0; /* the first claims */
+    size_t room = j->config.segment_size - JOURNAL_BLOCK - sizeof(struct batch); /* the first claims */
+    size_t n = 0, whole = 0;
+    const char *made = NULL;
     struct record r;
     while (at + n < j->pending_n) {
-        memcpy(&r, j->pending + at + n, sizeof r);
+        const char *p = j->pending + at + n;
+        memcpy(&r, p, sizeof r);
         size_t need = sizeof r + r.name_n + r.n;
-        if (n + need > room) break;
+        if (!writes_into(made, p)) {
+            whole = n;
+            made = r.type == RECORD_CREATE ? p : NULL;
+        }
+        if (n + need > room) return whole ? whole : n;
         n += need;
     }
     return n;

@@ -684,7 +684,7 @@ static void messages_of_an_earlier_life(void **state) {
 
 /* ---- A full disk --------------------------------------------------------------------------------------- */
 
-enum { DEFERRED = 3, ENDING = 30, FULL_ROUNDS = 120 };
+enum { DEFERRED = 3, ENDING = 30, FULL_ROUNDS = 120, RETURNED = 60 };
 
 static void full(struct world *w, unsigned what) {
     disk_fake_full(w->disk, what & 1);
@@ -781,6 +781,34 @@ static bool returned_file_violates(uint64_t seed, char out[256]) {
     return bad;
 }
 
+/* Many at once, more than a segment takes; the start on the full disk is cut at one operation (0: at none). */
+static bool returned_files_violate(uint64_t seed, uint64_t op, uint64_t *ops, char out[256]) {
+    struct world w;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    for (unsigned i = 0; i < RETURNED; i++) receive(&w, false);
+    commit_all(&w);
+    for (int i = 0; i < 2; i++) store_rest(w.store, 1000);
+    for (unsigned i = 0; i < RETURNED; i++) mark(&w, &w.m[i], 0, 'L');
+    commit_all(&w);
+    receive(&w, false);
+    commit_all(&w);
+    restart(&w);
+    full(&w, 1);
+    uint64_t before = disk_fake_ops(w.disk);
+    if (op) disk_fake_crash_at(w.disk, before + op);
+    recover(&w);
+    *ops = disk_fake_ops(w.disk) - before;
+    restart(&w);
+    full(&w, 1);
+    recover(&w);
+    check(&w);
+    bool bad = w.violation[0] != '\0';
+    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
+    world_free(&w);
+    return bad;
+}
+
 static void returned_files_keep_all(void **state) {
     struct journal_config was = journal_setting;
     char what[256] = "";
@@ -789,6 +817,14 @@ static void returned_files_keep_all(void **state) {
     journal_setting.segment_size = 131072;
     for (uint64_t seed = 1; seed <= 60; seed++)
         if (returned_file_violates(seed, what)) fail_msg("%s", what);
+    journal_setting.segment_size = 16384;
+    journal_setting.segments = 16;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        uint64_t ops, n;
+        if (returned_files_violate(seed, 0, &n, what)) fail_msg("%s", what);
+        for (uint64_t op = 1; op <= n; op++)
+            if (returned_files_violate(seed, op, &ops, what)) fail_msg("%s", what);
+    }
     journal_setting = was;
 }
 
