@@ -216,7 +216,7 @@ static uint64_t room(const struct process *p) {
     uint64_t journal = p->w->o.journal ? 6 * 65536 * UINT64_C(2) : 0;
     uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
                     store_unsynced(q->store) * UINT64_C(1024);
-    return 131072 + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
+    return 196608 + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
 }
 
 const struct program_kind kind_queue = {"queue", ROLE_queue, NULL,       start, end,
