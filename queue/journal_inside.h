@@ -87,6 +87,7 @@ struct journal {
     bool opened, broken;   /* broken: the last batch was not written */
     bool returned;         /* a file came back from below since the last flush, */
     uint64_t returned_seq; /* the first of them as this batch: nothing from there on comes to rest */
+    bool removed;          /* the name of a segment is gone, and that is not durable */
     bool below_dirty;      /* names were changed below without a record */
     struct item **table;
     size_t buckets, items;
