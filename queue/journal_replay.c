@@ -241,12 +241,20 @@ static int by_seq(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* A newer batch follows one that is older than the one that v[i] follows: a start, or a flush after one that failed, did
+ * not have that one. So it was not durable, whatever newer batches say, and what follows it did not count then. */
+static bool given_up(const struct replay *r, size_t i) {
+    for (size_t c = i + 1; c < r->n; c++)
+        if (r->v[c].head.follows < r->v[i].head.follows) return true;
+    return false;
+}
+
 /* Batches between this one and the one before were written, and are not there. When they were durable that is damage;
  * else the power failed before their sync, and what was written after them does not count either. */
 static bool missing(struct replay *r, size_t i, uint64_t tail, uint64_t before, int before_in) {
     const struct batch *b = &r->v[i].head;
     if (b->follows < tail || b->follows <= before) return false;
-    if (b->follows > r->durable) return true;
+    if (b->follows > r->durable || given_up(r, i)) return true;
     told(r->j, "a batch of the journal is missing that was durable: what it held is lost, or lies in aside/");
     r->damaged[r->v[i].segment] = r->any_damage = true;
     if (before_in >= 0) r->damaged[before_in] = true;
