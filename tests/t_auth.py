@@ -370,6 +370,8 @@ def t_memory():
                         if not rights.startswith("rw") or "[v" in line:
                             continue
                         a, b = (int(x, 16) for x in span.split("-"))
+                        if b - a > 1 << 30:
+                            continue  # the sanitizers' shadow: terabytes
                         for at in range(a, b, 1 << 20):
                             try:
                                 mem.seek(at)
