@@ -95,6 +95,8 @@ static bool network_allowed(struct exchange *x) {
     const struct config *c = x->a->me->config;
     /* No address is a network too: smtpd always has one to tell, and who owns it may not leave it out to escape. */
     x->network_key = tally_key(x->a->tally, TALLY_NETWORK, &x->ip, STR_NONE);
+    /* Behind a webmail server's address are all of its users: one who guesses must not lock out the others. */
+    if (networks_have(&c->auth_failures_exempt, &x->ip)) return true;
     x->by_network = tally_take(x->a->tally, x->network_key, now_ms(x->a), c->auth_failures_network,
                                (int64_t)c->auth_failure_window);
     return x->by_network;

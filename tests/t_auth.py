@@ -194,6 +194,14 @@ def t_limits():
         r = login(s, "bob")
         ok(r[0] == 421 and "auth-failures-network" in r[1], "the seventh of the network hears 421", r)
         same(s.reply()[0], 0, "and the session is over")
+    mx = submission(auth_failures_network=1, auth_failures_login=3, auth_failures_exempt="127.0.0.0/8")
+    for who in ("bob", "bob", "bob", "alice"):
+        with client(mx) as s:
+            same(s.cmd("AUTH PLAIN " + plain(who, "no"))[0], 535, f"a webmail server's network: {who} may fail, it hears no 421")
+    with client(mx) as s:
+        same(login(s, "bob")[0], 454, "but the limit of each login stands")
+    with client(mx) as s:
+        same(login(s)[0], 235, "and its other users come in")
     mx = submission(auth_failures_network=1000, auth_failures_login=3)
     with client(mx) as s:
         same(login(s, "bob")[0], 235, "bob is known here")
