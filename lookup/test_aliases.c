@@ -1,6 +1,7 @@
 /* test_aliases.c: the language of alias tables, what mistakes say, and that a mistake keeps the old map. */
 #include "lookup/aliases.h"
 #include "lookup/compile.h"
+#include "lookup/testing.h"
 #include "lookup/values.h"
 
 #include <setjmp.h>
@@ -33,9 +34,7 @@ static bool print_entry(void *ctx, unsigned line, struct str key, struct str val
 }
 
 static void reads_the_language(void **state) {
-    static const struct {
-        const char *text, *entries;
-    } rows[] = {
+    static const struct good_text rows[] = {
         {"", ""},
         {"\n\n", ""},
         {"# only\n   # comments\n", ""},
@@ -67,23 +66,12 @@ static void reads_the_language(void **state) {
         {"a+x: b\n", "a+x=N:b;"},
         {"a: b-c.d_e\n", "a=N:b-c.d_e;"},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print_entry};
-        if (!aliases_parse(str_of(rows[i].text), &sink, &err))
-            fail_msg("row %zu: line %u: %s: %s\n%s", i, err.line, err.word, err.text, rows[i].text);
-        assert_string_equal(buf_cstr(&b), rows[i].entries);
-    }
+    (void)state;
+    texts_are_read(aliases_parse, print_entry, rows, sizeof rows / sizeof *rows);
 }
 
 static void names_mistakes(void **state) {
-    static const struct {
-        const char *text;
-        unsigned line;
-        const char *word, *says;
-    } rows[] = {
+    static const struct bad_text rows[] = {
         {"a b\n", 1, "a b", "colon"},
         {"ok: x\n\nbad\n", 3, "bad", "colon"},
         {"a:\n", 1, "a", "stands for nothing"},
@@ -110,16 +98,8 @@ static void names_mistakes(void **state) {
         {"a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", 1,
          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "63"},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print_entry};
-        if (aliases_parse(str_of(rows[i].text), &sink, &err)) fail_msg("taken: %s", rows[i].text);
-        if (err.line != rows[i].line || strcmp(err.word, rows[i].word) != 0 ||
-            !strstr(err.text, rows[i].says))
-            fail_msg("row %zu: line %u: \"%s\": %s\nfor: %s", i, err.line, err.word, err.text, rows[i].text);
-    }
+    (void)state;
+    texts_are_refused(aliases_parse, print_entry, rows, sizeof rows / sizeof *rows);
 }
 
 static void refuses_damaged_values(void **state) {

@@ -1,5 +1,6 @@
 /* test_routes.c: the language of route tables, and what mistakes say. */
 #include "lookup/routes.h"
+#include "lookup/testing.h"
 #include "lookup/values.h"
 
 #include <setjmp.h>
@@ -26,9 +27,7 @@ static bool print_entry(void *ctx, unsigned line, struct str key, struct str val
 }
 
 static void reads_the_language(void **state) {
-    static const struct {
-        const char *text, *entries;
-    } rows[] = {
+    static const struct good_text rows[] = {
         {"# nothing\n\n", ""},
         {"Example.ORG smtp:MX.example.org\n", "example.org=M:mx.example.org;"},
         {"example.org\tsmtp:mx.example.org:2525 # there\n", "example.org=M:mx.example.org:2525;"},
@@ -47,23 +46,12 @@ static void reads_the_language(void **state) {
         {"x@example.org error:550 gone\n", "x@example.org=E:550 5.1.1 550 gone;"},
         {"[192.0.2.9] smtp:[192.0.2.1]\n", "[192.0.2.9]=H:[192.0.2.1];"},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print_entry};
-        if (!routes_parse(str_of(rows[i].text), &sink, &err))
-            fail_msg("row %zu: line %u: %s: %s\n%s", i, err.line, err.word, err.text, rows[i].text);
-        assert_string_equal(buf_cstr(&b), rows[i].entries);
-    }
+    (void)state;
+    texts_are_read(routes_parse, print_entry, rows, sizeof rows / sizeof *rows);
 }
 
 static void names_mistakes(void **state) {
-    static const struct {
-        const char *text;
-        unsigned line;
-        const char *word, *says;
-    } rows[] = {
+    static const struct bad_text rows[] = {
         {"example.org\n", 1, "example.org", "no route"},
         {"\n\nexample.org uucp:x\n", 3, "uucp:x", "a route is"},
         {"example.org localhost\n", 1, "localhost", "a route is"},
@@ -85,16 +73,8 @@ static void names_mistakes(void **state) {
         {"example.org error:2.1.1 fine\n", 1, "2.1.1", "begins with 4"},
         {"example.org error:\x01\n", 1, "\\x01", "printable"},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print_entry};
-        if (routes_parse(str_of(rows[i].text), &sink, &err)) fail_msg("taken: %s", rows[i].text);
-        if (err.line != rows[i].line || strcmp(err.word, rows[i].word) != 0 ||
-            !strstr(err.text, rows[i].says))
-            fail_msg("row %zu: line %u: \"%s\": %s\nfor: %s", i, err.line, err.word, err.text, rows[i].text);
-    }
+    (void)state;
+    texts_are_refused(routes_parse, print_entry, rows, sizeof rows / sizeof *rows);
 }
 
 static void refuses_damaged_values(void **state) {
