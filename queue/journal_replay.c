@@ -321,10 +321,7 @@ static int segments_remove(struct journal *j) {
 static int rest_all(struct replay *r) {
     struct journal *j = r->j;
     if (j->returned) return 0; /* there is no room anyway */
-    j->durable_seq =
-        UINT64_MAX; /* it does not matter whether they are: nothing of them is needed afterwards */
-    int error = j->oldest ? rest_up_to(j, UINT64_MAX) : j->below->ops->sync_all(j->below);
-    j->durable_seq = j->written_seq;
+    int error = rest_everything(j);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) {
         bool unread = r->any_damage && j->segments[i].exists && !j->segments[i].last;
         if (r->damaged[i] || unread)

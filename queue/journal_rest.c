@@ -1,6 +1,7 @@
 /* journal_rest.c: what does not leave soon is written to the disk below, many files with one sync. */
 #include "queue/journal_inside.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,12 +93,7 @@ static void items_forget(struct journal *j, uint64_t seq) {
     }
 }
 
-int rest_up_to(struct journal *j, uint64_t seq) {
-    /* A file that came back from below stands there until the journal has it, durably. */
-    if (seq > j->durable_seq) seq = j->durable_seq;
-    if (j->returned && seq >= j->returned_seq) seq = j->returned_seq - 1;
-    bool items = j->oldest && j->oldest->seq <= seq;
-    if (!items && !(j->redo && j->redo->seq <= seq)) return 0;
+static int rest(struct journal *j, uint64_t seq) {
     int error = items_write(j, seq);
     if (!error) error = redo_all(j);
     if (error) return error;
@@ -111,4 +107,17 @@ int rest_up_to(struct journal *j, uint64_t seq) {
     items_forget(j, seq);
     redo_clear(j);
     return 0;
+}
+
+int rest_up_to(struct journal *j, uint64_t seq) {
+    /* A file that came back from below stands there until the journal has it, durably. */
+    if (seq > j->durable_seq) seq = j->durable_seq;
+    if (j->returned && seq >= j->returned_seq) seq = j->returned_seq - 1;
+    bool items = j->oldest && j->oldest->seq <= seq;
+    return items || (j->redo && j->redo->seq <= seq) ? rest(j, seq) : 0;
+}
+
+int rest_everything(struct journal *j) {
+    assert(!j->returned);
+    return rest(j, UINT64_MAX);
 }

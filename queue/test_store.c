@@ -828,6 +828,60 @@ static void returned_files_keep_all(void **state) {
     journal_setting = was;
 }
 
+/* ---- Starts that fail in the middle --------------------------------------------------------------------- */
+
+static int sound_sync_all(struct disk *d) {
+    (void)d;
+    return 0; /* nothing was changed below */
+}
+
+static int failing_sync_all(struct disk *d);
+static struct disk_ops two_syncs, failing_syncs;
+
+/* The first sync of all works, the others do not. */
+static int sync_all_once(struct disk *d) {
+    d->ops = &failing_syncs;
+    return sound_sync_all(d);
+}
+
+static int failing_sync_all(struct disk *d) {
+    (void)d;
+    return EIO;
+}
+
+/* A start that has no room for its batch writes all into files instead, and the sync of that fails too: the batch waits
+ * in memory, and what comes later is durable when it is synced and not before. */
+static void start_without_room_or_sync(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world w;
+        world_new(&w, seed);
+        leased(&w, 1700000000000);
+        receive(&w, false);
+        commit_all(&w); /* one batch, that no other says to be durable: its segment is not gone on with */
+        store_free(w.store);
+        disk_fake_reopen(w.disk);
+        const struct disk_ops *ops = w.disk->ops;
+        two_syncs = failing_syncs = *ops;
+        two_syncs.sync_all = sync_all_once;
+        failing_syncs.sync_all = failing_sync_all;
+        w.disk->ops = &two_syncs;
+        disk_fake_fail_at(w.disk, disk_fake_ops(w.disk) + 1, ENOSPC); /* another segment cannot be made */
+        store_begins(&w);
+        leased(&w, 1700000000000);
+        assert_ptr_equal(w.disk->ops, &failing_syncs);
+        w.disk->ops = ops;
+        for (int i = 0; i < 3; i++) {
+            receive(&w, false);
+            commit_all(&w);
+            assert_true(w.m[w.n - 1].acked);
+        }
+        check(&w);
+        if (w.violation[0]) fail_msg("seed %u: %s", (unsigned)seed, w.violation);
+        world_free(&w);
+    }
+}
+
 /* ---- A damaged journal --------------------------------------------------------------------------------- */
 
 /* Octets of a segment are changed; each message is a batch of its own. */
@@ -1016,6 +1070,7 @@ int main(void) {
         IN_JOURNAL(messages_of_an_earlier_life),
         IN_JOURNAL(full_disk_does_not_stop_marks),
         IN_JOURNAL(returned_files_keep_all),
+        IN_JOURNAL(start_without_room_or_sync),
         IN_JOURNAL(damage_is_set_aside),
         IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
