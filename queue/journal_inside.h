@@ -160,7 +160,9 @@ void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const 
               uint64_t at);
 int item_write(struct journal *j, struct item *it);
 int rest_up_to(struct journal *j, uint64_t seq); /* afterwards nothing up to batch seq is needed any more */
-int rest_everything(struct journal *j); /* durable or not: when no segment is to be needed any more. Nothing may have returned */
+int rest_everything(
+    struct journal
+        *j); /* durable or not: when no segment is to be needed any more. Nothing may have returned */
 void redo_clear(struct journal *j);
 
 #endif

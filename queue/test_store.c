@@ -882,9 +882,9 @@ static void start_without_room_or_sync(void **state) {
     }
 }
 
-/* ---- A damaged journal --------------------------------------------------------------------------------- */
+/* ---- What a power cut leaves of segments ---------------------------------------------------------------- */
 
-/* Octets of a segment are changed; each message is a batch of its own. */
+/* Octets of a segment are changed, durably: as when the write of that block had not reached the disk. */
 static void spoil(struct world *w, const char *name, size_t at) {
     static char bytes[65536];
     size_t got;
@@ -897,6 +897,95 @@ static void spoil(struct world *w, const char *name, size_t at) {
     disk_fake_plant(w->disk, DISK_ROOT, name, bytes, got);
 }
 
+/* The program ends, not the machine. */
+static void another_life(struct world *w) {
+    store_free(w->store);
+    disk_fake_reopen(w->disk);
+    store_begins(w);
+    for (size_t i = 0; i < w->n; i++) w->m[i].found = false;
+    assert_true(recover(w));
+}
+
+static void receive_small(struct world *w) {
+    do receive(w, false);
+    while (w->m[w->n - 1].size > 400 && w->n--);
+}
+
+/* Of two batches without a sync the second is there and the first is not. Neither counts; nor later, when newer batches
+ * have made all before them durable, does the second. */
+static void given_up_stays_so(void **state) {
+    struct journal_config was = journal_setting;
+    struct world w;
+    (void)state;
+    journal_setting.segment_size = 65536;
+    world_new(&w, 3);
+    leased(&w, 1700000000000);
+    for (int i = 0; i < 3; i++) { /* each is a batch of one block */
+        receive_small(&w);
+        commit_all(&w);
+    }
+    mark(&w, &w.m[0], 0, 'L');
+    store_push(w.store);
+    mark(&w, &w.m[1], 0, 'L');
+    store_push(w.store);
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    spoil(&w, "journal.00", 3 * JOURNAL_BLOCK + 80);
+    store_begins(&w);
+    assert_true(recover(&w));
+    for (int i = 0; i < 2; i++) {
+        w.m[i].rcpt[0].now = 'N'; /* so they are not told as marked */
+        receive_small(&w);
+        commit_all(&w);
+    }
+    another_life(&w);
+    assert_int_equal(w.troubles, 0);
+    assert_int_equal(w.asides, 0);
+    check(&w);
+    assert_string_equal(w.violation, "");
+    world_free(&w);
+    journal_setting = was;
+}
+
+/* Segments that are not needed are made anew one after the other while their syncs fail; then the power. Whichever
+ * names come back, no older one does without the newer, whose marks are of the same files. */
+static bool removed_segments_violate(uint64_t seed, char out[256]) {
+    struct world w;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    for (int i = 0; i < 4; i++) receive(&w, false);
+    commit_all(&w);
+    for (int round = 0; round < 30; round++) { /* marks of the same files in all segments */
+        mark(&w, &w.m[round % 4], 0, 'L');
+        commit_all(&w);
+    }
+    for (int i = 0; i < 2; i++) store_rest(w.store, 1000); /* all is in files, and no batch says so */
+    disk_fake_fail_kinds(w.disk, FAKE_SYNC_JOURNAL | FAKE_SYNC_ROOT, EIO);
+    for (int i = 0; i < 12; i++) {
+        mark(&w, &w.m[i % 4], 0, 'L');
+        commit_all(&w);
+        store_heal(w.store);
+    }
+    check(&w);
+    bool bad = w.violation[0] != '\0';
+    if (bad) snprintf(out, 256, "seed %u: %.200s", (unsigned)seed, w.violation);
+    world_free(&w);
+    return bad;
+}
+
+static void segments_go_in_order(void **state) {
+    struct journal_config was = journal_setting;
+    char what[256];
+    (void)state;
+    journal_setting.segments = 6;
+    for (uint64_t seed = 1; seed <= 300; seed++)
+        if (removed_segments_violate(seed, what)) fail_msg("%s", what);
+    journal_setting = was;
+}
+
+/* ---- A damaged journal --------------------------------------------------------------------------------- */
+
+/* Each message is a batch of its own. */
 static void damage_is_set_aside(void **state) {
     struct journal_config was = journal_setting;
     struct world w;
@@ -1071,6 +1160,8 @@ int main(void) {
         IN_JOURNAL(full_disk_does_not_stop_marks),
         IN_JOURNAL(returned_files_keep_all),
         IN_JOURNAL(start_without_room_or_sync),
+        IN_JOURNAL(given_up_stays_so),
+        IN_JOURNAL(segments_go_in_order),
         IN_JOURNAL(damage_is_set_aside),
         IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
