@@ -20,11 +20,12 @@ static struct {
     bool syslog;
     char program[48], host[80];
     pid_t pid; /* 0: not asked yet in this process */
-    char pending[PENDING_MAX];
-    size_t n;
+    size_t n;  /* octets in pending */
     void (*capture)(void *ctx, struct str line);
     void *capture_ctx;
 } out = {.fd = 2, .program = "postern", .host = "-"};
+static char pending
+    [PENDING_MAX]; /* apart: what has an initial value lies in the program file, and in memory all of it */
 
 static void forget_pid(void) {
     out.pid = 0;
@@ -53,7 +54,7 @@ void log_capture(void (*fn)(void *ctx, struct str line), void *ctx) {
 void log_flush(void) {
     size_t done = 0;
     while (done < out.n) {
-        ssize_t k = write(out.fd, out.pending + done, out.n - done);
+        ssize_t k = write(out.fd, pending + done, out.n - done);
         if (k < 0 && errno == EINTR) continue;
         if (k <= 0) break; /* a log that cannot be written must not stop mail */
         done += (size_t)k;
@@ -111,7 +112,7 @@ static void emit(struct buf *b) {
     buf_addc(b, '\n');
     if (b->failed) b->p[b->n - 1] = '\n';
     if (out.n + b->n > PENDING_MAX) log_flush();
-    memcpy(out.pending + out.n, b->p, b->n);
+    memcpy(pending + out.n, b->p, b->n);
     out.n += b->n;
 }
 

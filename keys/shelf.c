@@ -127,7 +127,7 @@ static void forget_before(struct shelf *s) {
 
 void shelf_change(struct shelf *s) {
     forget_before(s);
-    memcpy(s->before, s->now, sizeof s->now);
+    memcpy(s->before, s->now, s->now_n * sizeof s->now[0]);
     s->before_n = s->now_n;
     s->now_n = 0;
     for (size_t i = 0; s->slots && i < SHELF_MAX; i++) {
