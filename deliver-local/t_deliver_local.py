@@ -11,6 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.environ.get("srcdir", "."), "tests"))
 from harness import ROOT, Postern, main, message, ok, same, wait_for  # noqa: E402
+from load import Load, Verdict, of_maildir  # noqa: E402
 from play import Program, sealed  # noqa: E402
 
 MAIL = 8  # UID and GID of mail, in the harness's passwd file and in Debian
@@ -47,6 +48,22 @@ def t_unfit():
     same(target.read_text(), "", "nothing went through the link")
     (mx.dir / "mail/alice").unlink()
     ok(mx.wait_event("delivered", seconds=30), "delivered after the link was removed")
+
+
+def t_backlog():
+    """Thousands come while no worker can be had; most are put aside until it is their turn. When one works, that is soon."""
+    mx = Postern(retry_first="5m", retry_max="1h", behind_limit=20000)
+    spawner = mx.pids("deliver-local")[0]
+    os.kill(spawner, signal.SIGSTOP)
+    load = Load(mx, [["alice@mx.test"]], senders=8, sizes=(100, 200))
+    ok(wait_for(lambda: len(load.acked) > 2600, 60), "2,600 messages are taken", len(load.acked), load.replies)
+    load.end()
+    os.kill(spawner, signal.SIGCONT)
+    new = mx.dir / "home/alice/Maildir/new"
+    want = len(load.acked)
+    wait_for(lambda: new.is_dir() and len(os.listdir(new)) >= want, 40, step=0.1)
+    v = Verdict(load.sent, load.acked, of_maildir(new.parent, "alice@mx.test"))
+    ok(v and not v.twice, f"{v}", v.story()[:2000])
 
 
 class Spawner:
@@ -163,4 +180,4 @@ def t_worker():
         ok(wait_for(lambda: "makes no sense" in s.program.lines(), 5), "the log says that dispatch is wrong")
 
 
-main(t_spool, t_unfit, t_refusals, t_worker)
+main(t_spool, t_unfit, t_backlog, t_refusals, t_worker)

@@ -99,9 +99,11 @@ int64_t sched_jitter(int64_t span, uint64_t salt) {
     return span > 0 ? (int64_t)((salt >> 32) % (uint64_t)(span + 1)) : 0;
 }
 
-/* After the attempts-th attempt: retry-first, doubled each time up to retry-max, and up to an eighth more. */
-int64_t sched_backoff(const struct sched *s, unsigned attempts, uint64_t salt) {
-    int64_t d = s->c.retry_first;
+/* After the attempts-th attempt: retry-first, doubled each time up to retry-max, and up to an eighth more. For a mailbox it
+ * begins with seconds: what is wrong there is often over soon (a home that is being moved, a lock, a disk that was full), and
+ * no other host is bothered by the question. */
+int64_t sched_backoff(const struct sched *s, bool local, unsigned attempts, uint64_t salt) {
+    int64_t d = local && s->c.retry_first > SOON ? SOON : s->c.retry_first;
     for (unsigned i = 1; i < attempts && d < s->c.retry_max; i++) d *= 2;
     if (d > s->c.retry_max) d = s->c.retry_max;
     return d + sched_jitter(d / 8, salt + attempts);

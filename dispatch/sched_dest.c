@@ -109,7 +109,7 @@ void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, s
     d->room = ROOM_FIRST;
     d->misses = 0;
     d->proven = false;
-    d->down_until = s->now + sched_backoff(s, d->failures, d->node.hash);
+    d->down_until = s->now + sched_backoff(s, d->kind == KIND_LOCAL, d->failures, d->node.hash);
     d->down_status = sched_keep_status(st, d->down_text, sizeof d->down_text);
     struct sched_event ev = {.what = SCHED_HOST_DOWN,
                              .to = {d->name, d->name_n},
@@ -120,12 +120,16 @@ void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, s
     sched_dest_update(s, d);
 }
 
+void sched_dest_grow(struct dest *d) {
+    if (d->room < ROOM_MAX) d->room++;
+}
+
 void sched_dest_ok(struct sched *s, struct dest *d) {
     d->failures = d->misses = 0;
     d->proven = true;
     d->down_until = 0;
     if (d->window < s->c.concurrency) d->window++;
-    if (d->room < ROOM_MAX) d->room++;
+    sched_dest_grow(d);
     sched_dest_update(s, d);
 }
 

@@ -12,6 +12,8 @@ enum {
     ABSENT_PATIENCE =
         5 * SCHED_SECOND,     /* how long work waits for a program that is away before it is deferred */
     SOON = 10 * SCHED_SECOND, /* until the next try of what an absent program or a dead worker delayed */
+    PARKED =
+        60 * SCHED_SECOND, /* what waits for its turn is looked at again, if that was forgotten with us */
     START_PATIENCE = 2 * SCHED_SECOND,  /* how long all deliver-smtp may take to report what they still run */
     DUE_SLACK = SCHED_SECOND / 2,       /* recipients due this soon are taken along */
     DUE_GRAIN = SCHED_SECOND / 4,       /* and what waits is looked at no more often */
@@ -34,6 +36,7 @@ enum {
     DEST_IDLE_MAX = 10000, /* destinations remembered without work */
     WINDOW_FIRST = 5,
     WINDOW_LOCAL = 500, /* a worker reports many jobs after one sync: more than it has in one batch */
+    DEATHS_MAX = 6,     /* after so many the wait for the next try, doubled each time, grows no more */
     DEPTH_MAX = 20,     /* aliases of aliases */
     EXPANSION_MAX = 50000,
     RCPTS_MAX = 100000,
@@ -56,12 +59,12 @@ struct entry { /* any message that is known */
     struct table_node node;
     struct qid id;
     int64_t arrival, next;
-    struct dest *dest; /* all its recipients wait for this destination; else NULL */
-    struct message *m; /* in hand */
-    uint32_t slot;     /* place in the heap + 1 */
-    uint16_t at;       /* place in its block */
-    uint8_t state;
-    bool force; /* an administrator wants it tried now */
+    struct dest *dest;     /* all its recipients wait for this destination; else NULL */
+    struct message *m;     /* in hand */
+    uint32_t slot;         /* place in the heap + 1 */
+    uint16_t at;           /* place in its block */
+    uint8_t state, deaths; /* of deliverers over it */
+    bool force;            /* an administrator wants it tried now */
     bool null_sender;
     bool unmarked; /* parked without telling queue, which thinks that it is in hand */
     bool recalled; /* fetched because dest has room; counted there */
@@ -99,7 +102,7 @@ struct rcpt {
     struct str text, orcpt;
     uint32_t index, parent, attempts;
     uint32_t next_in_slice, parent_at; /* positions + 1; 0: the last, not known here */
-    uint8_t state, notify, depth, deaths;
+    uint8_t state, notify, depth;
     uint8_t ended;  /* the final mark that queue was told, or told us, or 0 */
     uint8_t action; /* FAILED, REPORTING: what is to be told (enum sched_action) */
     uint64_t hash;
@@ -311,7 +314,7 @@ void sched_heap_set(struct sched *s, struct entry *e, int64_t next);
 void sched_heap_remove(struct sched *s, struct entry *e);
 void sched_fifo_push(struct fifo *f, struct qid id);
 bool sched_fifo_pop(struct fifo *f, struct qid *id);
-int64_t sched_backoff(const struct sched *s, unsigned attempts, uint64_t salt);
+int64_t sched_backoff(const struct sched *s, bool local, unsigned attempts, uint64_t salt);
 int64_t sched_jitter(int64_t span, uint64_t salt);
 int64_t sched_expires(const struct sched *s, int64_t arrival, bool null_sender);
 struct status sched_keep_status(const struct status *st, char *text, size_t size);
@@ -372,6 +375,7 @@ struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t po
 void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl);
 void sched_dest_update(struct sched *s, struct dest *d); /* after any change: its place in the lists */
 void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, struct str host);
+void sched_dest_grow(struct dest *d); /* it answers: more may be in hand for it */
 void sched_dest_ok(struct sched *s, struct dest *d);
 void sched_dest_miss(struct sched *s, struct dest *d, const struct status *st, struct str host);
 bool sched_dest_is_down(const struct sched *s, const struct dest *d);

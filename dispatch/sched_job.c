@@ -230,7 +230,8 @@ static bool is_miss(const struct status *st) {
            (!st->remote && st->detail[1] == 4 && (st->detail[2] == 1 || st->detail[2] == 2));
 }
 
-static void feedback(struct sched *s, struct job *j) {
+/* What its destination learns from a job. False: not every result has come. */
+static bool feedback(struct sched *s, struct job *j) {
     size_t told = 0, missed = 0;
     const struct outcome *last = NULL;
     for (size_t i = 0; i < j->n; i++) {
@@ -239,9 +240,11 @@ static void feedback(struct sched *s, struct job *j) {
         last = &j->v[i];
         missed += is_miss(&last->status);
     }
-    if (j->to.local || !told) return;
-    if (missed == told) sched_dest_miss(s, j->d, &last->status, last->host);
+    if (!told) return false;
+    if (j->to.local) sched_dest_grow(j->d);
+    else if (missed == told) sched_dest_miss(s, j->d, &last->status, last->host);
     else sched_dest_ok(s, j->d);
+    return told == j->n;
 }
 
 static void outcome_of_foreign(struct sched *s, struct message *m, struct rcpt *r, const struct status *st,
@@ -261,9 +264,7 @@ static void outcome_of_foreign(struct sched *s, struct message *m, struct rcpt *
 /* A worker or deliver-smtp that died over it: soon again, but not at once for ever. */
 static void died(struct sched *s, struct message *m, struct rcpt *r) {
     struct status st = status_make(451, "4.3.0", "the program that was delivering it ended");
-    int64_t wait = (int64_t)SCHED_SECOND << (r->deaths < 6 ? r->deaths : 6);
-    if (r->deaths < 6) r->deaths++;
-    sched_defer(s, m, r, &st, STR_NONE, false, s->now + wait);
+    sched_defer(s, m, r, &st, STR_NONE, false, s->now + ((int64_t)SCHED_SECOND << m->e->deaths));
 }
 
 static void apply(struct sched *s, struct job *j, struct outcome *o, const struct wire_job_done *w) {
@@ -298,8 +299,9 @@ static void job_over(struct sched *s, struct job *j, const struct wire_job_done 
     struct dest *d = j->d;
     d->running--;
     if (!j->to.local && j->to.id < s->remote_cap && s->remotes[j->to.id].jobs) s->remotes[j->to.id].jobs--;
-    feedback(s, j);
+    bool whole = feedback(s, j);
     for (size_t i = 0; i < j->n; i++) apply(s, j, &j->v[i], w);
+    if (!whole && m->e->deaths < DEATHS_MAX) m->e->deaths++;
     job_free(s, j);
     sched_dest_update(s, d);
     sched_settle(s, m);
@@ -399,7 +401,8 @@ static uint64_t rcpt_hash(struct qid id, struct str rcpt) {
 }
 
 /* The one of which this deliverer speaks. */
-static struct foreign *foreign_of(struct sched *s, unsigned remote, uint32_t job, struct qid id, uint32_t index) {
+static struct foreign *foreign_of(struct sched *s, unsigned remote, uint32_t job, struct qid id,
+                                  uint32_t index) {
     for (struct table_node *n = table_first(&s->foreign, foreign_hash(id, index)); n; n = table_next(n)) {
         struct foreign *f = (struct foreign *)n;
         if (f->remote == remote && f->job == job && f->index == index && qid_eq(f->id, id)) return f;
@@ -412,7 +415,8 @@ static struct foreign *foreign_of(struct sched *s, unsigned remote, uint32_t job
 static struct foreign *foreign_for(struct sched *s, struct qid id, const struct rcpt *r) {
     struct foreign *best = NULL;
     int most = -1;
-    for (struct table_node *n = table_first(&s->foreign_rcpts, rcpt_hash(id, r->text)); n; n = table_next(n)) {
+    for (struct table_node *n = table_first(&s->foreign_rcpts, rcpt_hash(id, r->text)); n;
+         n = table_next(n)) {
         struct foreign *f = SCHED_OF(struct foreign, by_rcpt, n);
         int fits = 2 * (f->index == r->index) + f->have;
         if (fits <= most || !qid_eq(f->id, id) || !str_eq(f->rcpt, r->text)) continue;

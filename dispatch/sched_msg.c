@@ -30,7 +30,8 @@ void sched_entry_release(struct sched *s, struct entry *e) {
     b->free = e;
     if (!b->link.next) sched_link_append(&s->blocks, &b->link);
     if (--b->used) return;
-    if (s->blocks.next == &b->link && s->blocks.prev == &b->link && !s->freeing) return; /* for the next one */
+    if (s->blocks.next == &b->link && s->blocks.prev == &b->link && !s->freeing)
+        return; /* for the next one */
     sched_link_remove(&b->link);
     free(b);
 }
@@ -230,6 +231,7 @@ static struct message *told(struct sched *s, struct qid id) {
     return e && e->m && !e->m->complete ? e->m : NULL;
 }
 
+/* What waited for its turn (m->claim) is due when that has come, whatever time stands on its record. */
 void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     struct message *m = told(s, w->id);
     const struct entry *e = m ? NULL : sched_entry(s, w->id);
@@ -263,7 +265,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     } else if (sched_is_foreign(s, m, r)) {
         r->state = RCPT_FOREIGN;
         m->running++;
-    } else if (w->next > s->now + DUE_SLACK && !m->force && !m->expired) {
+    } else if (w->next > s->now + DUE_SLACK && !m->force && !m->expired && !m->claim) {
         r->state = RCPT_LATER;
     }
 }
@@ -493,7 +495,7 @@ void sched_defer(struct sched *s, struct message *m, struct rcpt *r, const struc
         expire(s, m, r, st, host);
         return;
     }
-    int64_t next = counted ? s->now + sched_backoff(s, r->attempts, salt) : not_before;
+    int64_t next = counted ? s->now + sched_backoff(s, r->local != NULL, r->attempts, salt) : not_before;
     if (next < not_before) next = not_before;
     if (next > over) next = over; /* the last try, and the end */
     if (next < s->now + 100) next = s->now + 100;
@@ -522,7 +524,7 @@ void sched_park(struct sched *s, struct message *m, struct rcpt *r, struct dest 
         status_make(450, "4.3.2", "waits for its turn: many messages go to this destination");
     r->state = RCPT_LATER;
     r->parked = true;
-    r->next = s->now + s->c.retry_first;
+    r->next = s->now + (s->c.retry_first < PARKED ? s->c.retry_first : PARKED);
     r->dest = d;
     d->refs++;
     if (s->unmarked < UNMARKED_MAX) return;

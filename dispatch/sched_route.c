@@ -196,6 +196,7 @@ static void to_host(struct sched *s, struct route *q, const struct wire_route_an
         sched_soon(s, q->m, r, "lookup named no next hop");
         return;
     }
+    r->local = NULL; /* the route may be another than last time */
     tell_routed(s, q->m, r, w->how == 'M' ? STR("mx") : STR("host"), w->nexthop);
     join(q->m, q->rcpt, sched_dest(s, (char)w->how, w->nexthop, port, 0, 0));
 }

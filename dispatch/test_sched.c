@@ -796,6 +796,44 @@ static void stuck_mail_does_not_slow_fresh_mail(void **state) {
     end(w);
 }
 
+/* Of thousands for one destination most wait in queue, with a mark and its time on record. Their turn is when there is room,
+ * not when that time has come. */
+static void turn_comes_before_time(void **state) {
+    (void)state;
+    static const char *const to[] = {"a@x.test", "1@local.test"};
+    enum { MANY = 3000 };
+    for (size_t k = 0; k < 2; k++) {
+        struct world *w = world();
+        w->quiet = true;
+        for (uint32_t i = 1; i <= MANY; i++) {
+            READY(w, i, to[k]);
+            flow(w);
+        }
+        assert_true(w->marks > 500);
+        sched_worker_up(w->s, 1001);
+        sched_run(w->s);
+        for (size_t i = 0; i < w->job_n; i++) {
+            finish(w, &w->jobs[i], sent());
+            size_t n = w->asked_n;
+            w->asked_n = 0;
+            for (size_t a = 0; a < n; a++) {
+                w->open_fds++;
+                sched_ready(w->s,
+                            &(struct wire_ready){
+                                .id = w->asked[a], .arrival = NOW0, .sender = STR("s@s.test"), .rcpts = 1},
+                            w->next_fd++);
+                ready_rcpt(w, w->asked[a].serial, 0, to[k], 0, w->now + 60000);
+                sched_ready_end(w->s, w->asked[a]);
+            }
+            sched_run(w->s);
+            flow(w);
+        }
+        assert_int_equal(w->job_n, MANY);
+        assert_int_equal(sched_known(w->s), 0);
+        end(w);
+    }
+}
+
 static void windows(void **state) {
     (void)state;
     struct world *w = world();
@@ -1158,11 +1196,14 @@ static void ended_is_told(void **state) {
         w->s,
         &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 3},
         w->next_fd++);
-    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
-                               .id = mid(1), .rcpt = STR("a@x.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'D'});
+    sched_ready_rcpt(
+        w->s, &(struct wire_ready_rcpt){
+                  .id = mid(1), .rcpt = STR("a@x.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'D'});
     ready_rcpt(w, 1, 1, "list@local.test", 0, 0);
-    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
-                               .id = mid(1), .index = 2, .rcpt = STR("b@y.test"), .parent = 1, .attempts = 1, .state = 'F'});
+    sched_ready_rcpt(
+        w->s,
+        &(struct wire_ready_rcpt){
+            .id = mid(1), .index = 2, .rcpt = STR("b@y.test"), .parent = 1, .attempts = 1, .state = 'F'});
     sched_ready_end(w->s, mid(1));
     flow(w);
     SAW(w, "mark 1/1 S 2000000\nexpanded 1 list@local.test\n");
@@ -1176,9 +1217,12 @@ static void ended_is_told(void **state) {
         w->s,
         &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 2},
         w->next_fd++);
+    sched_ready_rcpt(
+        w->s,
+        &(struct wire_ready_rcpt){
+            .id = mid(1), .rcpt = STR("ping@local.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'S'});
     sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){
-                               .id = mid(1), .rcpt = STR("ping@local.test"), .parent = UINT32_MAX, .attempts = 1, .state = 'S'});
-    sched_ready_rcpt(w->s, &(struct wire_ready_rcpt){.id = mid(1), .index = 1, .rcpt = STR("pong@local.test"), .state = 'N'});
+                               .id = mid(1), .index = 1, .rcpt = STR("pong@local.test"), .state = 'N'});
     sched_ready_end(w->s, mid(1));
     flow(w);
     for (int i = 0; i < 10; i++) at(w, 1000);
@@ -1392,8 +1436,8 @@ static void a_result_waits_for_queue(void **state) {
 
     w = world(); /* and of a message that rests for another hour */
     runs(w, 77, 1, 0, "a@x.test");
-    sched_waiting(w->s,
-                  &(struct wire_waiting){.id = mid(1), .arrival = w->now, .next = w->now + 3600000, .rcpts = 2});
+    sched_waiting(
+        w->s, &(struct wire_waiting){.id = mid(1), .arrival = w->now, .next = w->now + 3600000, .rcpts = 2});
     result(w, &old, 0, sent());
     at(w, 1);
     SAW(w, "fetch 1\n");
@@ -1455,6 +1499,44 @@ static void workers(void **state) {
     sched_worker_down(w->s, 1004, &refused);
     sched_run(w->s);
     SAW(w, "mark 4/0 L 4003000\ndeferred 4 4@local.test\n");
+    end(w);
+}
+
+/* What a mailbox refuses is tried again after seconds, then ever more slowly; what its worker died of likewise, also when
+ * queue had to be asked for the message again. */
+static void mailbox_trouble_is_short(void **state) {
+    (void)state;
+    static const int64_t refused[] = {10000, 20000, 40000, 80000, 160000, 320000},
+                         died[] = {1000, 2000, 4000, 8000, 16000, 32000, 64000, 64000};
+    struct world *w = world();
+    w->quiet = true;
+    READY(w, 1, "1@local.test");
+    flow(w);
+    sched_worker_up(w->s, 1001);
+    sched_run(w->s);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        finish(w, last(w), grey());
+        at(w, refused[i] - 1);
+        assert_int_equal(w->fetches, i);
+        at(w, refused[i] / 8 + 300);
+        assert_int_equal(w->fetches, i + 1);
+        tell_again(w, 1, "1@local.test", (uint32_t)i + 1, NOW0);
+        sched_worker_up(w->s, 1001); /* it was idle for too long */
+        sched_run(w->s);
+    }
+    w->fetches = 0;
+    for (size_t i = 0; i < sizeof died / sizeof *died; i++) {
+        sched_worker_down(w->s, 1001, NULL);
+        at(w, died[i] - 1);
+        assert_int_equal(w->fetches, i);
+        at(w, 300);
+        assert_int_equal(w->fetches, i + 1);
+        tell_again(w, 1, "1@local.test", 6, NOW0);
+        sched_worker_up(w->s, 1001);
+        sched_run(w->s);
+    }
+    finish(w, last(w), sent());
+    assert_int_equal(sched_known(w->s), 0);
     end(w);
 }
 
@@ -1544,6 +1626,7 @@ int main(void) {
         cmocka_unit_test(dead_host_is_left_alone),
         cmocka_unit_test(flush_tries_now),
         cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail),
+        cmocka_unit_test(turn_comes_before_time),
         cmocka_unit_test(windows),
         cmocka_unit_test(turns),
         cmocka_unit_test(spread),
@@ -1568,6 +1651,7 @@ int main(void) {
         cmocka_unit_test(a_result_waits_for_queue),
         cmocka_unit_test(patience_with_deliverers_ends),
         cmocka_unit_test(workers),
+        cmocka_unit_test(mailbox_trouble_is_short),
         cmocka_unit_test(removed),
         cmocka_unit_test(a_million),
         cmocka_unit_test(too_much_in_hand),
