@@ -10,6 +10,9 @@ const struct token_reason token_reasons[] = {
     {"user",
      "The domain is ours, but no alias and no account has this name. Look into the alias file and passwd(5).",
      {"local-domains", "alias-file", "passwd-file", "recipient-delimiter"}},
+    {"sender",
+     "The sender is neither the login's own address nor one that sender-file lists for the login.",
+     {"local-domains", "sender-file", "recipient-delimiter"}},
     {"literal", "The address is an address literal that no host has.", {NULL}},
 };
 const size_t token_reason_count = sizeof token_reasons / sizeof token_reasons[0];

@@ -11,6 +11,7 @@
 #include "common/channel.h"
 #include "common/program.h"
 #include "common/tally.h"
+#include "common/token.h"
 #include "lookup/address.h"
 #include "lookup/tables.h"
 
@@ -66,15 +67,23 @@ static bool counted(struct self *me, char what, struct str login) {
     return tally_take(l->tally, key, l->now / 1000000, max, (int64_t)me->config->login_rate_window);
 }
 
+static struct status not_yours(char *mem, size_t size) {
+    struct buf b = buf_on(mem, size);
+    buf_adds(&b, "This address is not yours to send from");
+    token_add(&b, token_of(STR("reason"), STR("sender")), 0);
+    return status_make(553, "5.7.1", buf_cstr(&b));
+}
+
 static void on_sender_query(void *ctx, struct channel *ch, const struct wire_sender_query *m, int fd) {
     struct lookup *l = state_of(ctx);
     struct addr sender;
     struct status s = status_make(250, "2.1.0", "Sender ok");
     const char *why;
+    char mem[80];
     (void)fd;
     if (!m->login.n || !addr_parse(m->sender, ADDR_NULL | ADDR_UTF8, l->arena, &sender, &why)) s = bad_address();
     else if (!sender_allowed(l->rules, tables_senders(l->tables), m->login, &sender, l->arena))
-        s = status_make(553, "5.7.1", "This address is not yours to send from");
+        s = not_yours(mem, sizeof mem);
     else if (!counted(ctx, LOGIN_MESSAGE, m->login))
         s = status_make(450, "4.7.1", "Too many messages of this login, try again later (login-message-rate)");
     SEND(ch, rcpt_answer, .tag = m->tag, WIRE_STATUS(s));

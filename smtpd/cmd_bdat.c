@@ -32,17 +32,22 @@ static const struct chunk_refusal *refusal(struct session *s) {
     return data_start(s, true) ? NULL : &not_now;
 }
 
+/* In LMTP the last chunk has a reply for each recipient that was accepted (RFC 2033 4.2, 4.3). */
+static void refuse(struct session *s, const struct chunk_refusal *r) {
+    struct status st = r == &by_rule ? s->chunk_status : status_make(r->code, r->detail, r->text);
+    uint32_t more =
+        s->client.service == SERVICE_LMTP && s->chunk_last && s->tx && s->tx->taken ? s->tx->taken - 1 : 0;
+    session_forget(s);
+    while (more--) session_reply(s, &st);
+    session_refuse(s, "bdat", &st, STR_NONE);
+}
+
 static void chunk_end(struct session *s) {
     const struct chunk_refusal *r = s->chunk_refused;
     s->chunking = false;
     s->chunk_refused = NULL;
-    if (!r) {
-        data_chunk_end(s, s->chunk_last);
-        return;
-    }
-    session_forget(s);
-    if (r == &by_rule) session_refuse(s, "bdat", &s->chunk_status, STR_NONE);
-    else session_wrong(s, "bdat", r->code, r->detail, r->text);
+    if (r) refuse(s, r);
+    else data_chunk_end(s, s->chunk_last);
 }
 
 void chunk_take(struct session *s, struct str *in) {
@@ -55,13 +60,17 @@ void chunk_take(struct session *s, struct str *in) {
     if (!s->chunk_left) chunk_end(s);
 }
 
+void chunk_unreadable(struct session *s) {
+    session_end(s, "4.7.0", "BDAT needs a size; what follows cannot be told from commands", "bad BDAT");
+}
+
 void cmd_bdat(struct session *s, struct str arg) {
     struct str size, end = STR_NONE, more;
     uint64_t n;
     bool fit = str_word(&arg, '\0', &size) && size.n <= 20 && str_to_u64(size, INT64_MAX, &n);
     bool last = str_word(&arg, '\0', &end) && str_eq_nocase(end, STR("LAST"));
     if (!fit || (end.n && !last) || str_word(&arg, '\0', &more)) {
-        session_end(s, "4.7.0", "BDAT needs a size; what follows cannot be told from commands", "bad BDAT");
+        chunk_unreadable(s);
         return;
     }
     s->chunking = true;

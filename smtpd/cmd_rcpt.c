@@ -112,6 +112,14 @@ static void ask(struct session *s, struct waiting *w) {
     if (w->answered) w->rcpt = NULL;
 }
 
+/* The same address a thousand times, and refused ones, count for no limit but this. */
+static bool memory_left(struct transaction *tx, struct status *st) {
+    enum { RCPT_MEMORY = 4096 }; /* of one, at its longest */
+    if (arena_used(tx->arena) + RCPT_MEMORY <= tx->rcpt_memory) return true;
+    *st = status_make(452, "4.5.3", "Too many recipients; send them the message separately");
+    return false;
+}
+
 void cmd_rcpt(struct session *s, struct str arg) {
     struct transaction *tx = s->tx;
     tx->tried = true;
@@ -128,7 +136,8 @@ void cmd_rcpt(struct session *s, struct str arg) {
     }
     w->slot = tx->next_slot++;
     w->answered = true;
-    if (session_allows(s, SESSION_USE_MEMORY, &w->st) && session_allows(s, SESSION_USE_RECIPIENT, &w->st)) {
+    if (memory_left(tx, &w->st) && session_allows(s, SESSION_USE_MEMORY, &w->st) &&
+        session_allows(s, SESSION_USE_RECIPIENT, &w->st)) {
         w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
         w->to = str_dup(tx->arena, arg);
         if (parse(s, arg, w) && permitted(s, w)) ask(s, w);

@@ -383,8 +383,10 @@ static void read_tls(struct conn *c, size_t want) {
         k = tls_read(c->tls, c->sh->read_mem + n, want - n);
         if (k > 0) n += (size_t)k;
     } while (k > 0 && n < want && (tls_more(c->tls) || session_in_data(c->session)));
+    bool closed = k < 0 && tls_closed(c->tls);
     if (n) take(c, n);
-    if (k < 0) conn_lost(c, tls_why(c->tls));
+    /* Who says goodbye behind its last command hears the replies (RFC 8446 6.1): the end is read again, after them. */
+    if (k < 0 && (!n || !closed)) conn_lost(c, tls_why(c->tls));
 }
 
 static void read_some(struct conn *c) {

@@ -10,9 +10,9 @@
 #include "common/str.h"
 
 enum {
-    /* 4.5.3.1.4: 512 octets with CR LF; NOTIFY and ORCPT add 530 to RCPT (RFC 3461 5.4). What SIZE, BODY,
-     * ENVID, RET and SMTPUTF8 add to MAIL is less. */
-    LINE_COMMAND_MAX = 512 + 530,
+    /* 4.5.3.1.4: 512 octets with CR LF. To MAIL add SIZE 26 (RFC 1870), BODY 17 (6152), SMTPUTF8 10 (6531), RET and
+     * ENVID 116 (3461), AUTH 500 (4954), HOLDUNTIL 34 (4865), REQUIRETLS 11 (8689); to RCPT less, NOTIFY and ORCPT 530. */
+    LINE_COMMAND_MAX = 512 + 26 + 17 + 10 + 116 + 500 + 34 + 11,
     LINE_AUTH_MAX = 12288, /* RFC 4954 4: an AUTH command, and the responses in its exchange */
 };
 

@@ -63,15 +63,48 @@ static bool is_type(struct str s) {
     return s.n > 0;
 }
 
+/* One character of UTF-8 above U+009F, the shortest form only (RFC 3629); 0: there is none. */
+static size_t utf8_char(struct str s, uint32_t *point) {
+    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
+    unsigned char c = s.n ? (unsigned char)s.p[0] : 0;
+    size_t n = c >= 0xf0 && c < 0xf8 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc0 && c < 0xe0 ? 2 : 0;
+    if (!n || s.n < n) return 0;
+    *point = c & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if (((unsigned char)s.p[i] & 0xc0) != 0x80) return 0;
+        *point = *point << 6 | ((unsigned char)s.p[i] & 0x3f);
+    }
+    return *point >= least[n] && *point <= 0x10ffff && (*point < 0xd800 || *point > 0xdfff) ? n : 0;
+}
+
+/* RFC 6533 3: in its address octets above 0x7e may stand as they are. What is kept is the form that is ASCII. */
+static bool add_unitext(struct buf *b, struct str value) {
+    uint32_t point;
+    while (value.n) {
+        size_t n = 1;
+        if (!((unsigned char)value.p[0] & 0x80)) buf_addc(b, value.p[0]);
+        else if ((n = utf8_char(value, &point))) buf_addf(b, "\\x{%02X}", (unsigned)point);
+        else return false;
+        value = str_sub(value, n, value.n);
+    }
+    return !b->failed;
+}
+
 bool param_orcpt(struct session *s, struct transaction *tx, struct str value, struct status *st) {
     static const char *const text = "ORCPT is type;xtext of at most 500 characters";
     ptrdiff_t semi = str_chr(value, ';');
     (void)s;
     if (semi < 0 || value.n > ORCPT_MAX || !is_type(str_sub(value, 0, (size_t)semi))) return wrong(st, text);
-    struct buf b = buf_in(tx->arena, ORCPT_MAX);
-    buf_add(&b, str_sub(value, 0, (size_t)semi + 1));
-    size_t type = b.n;
-    if (!xtext_decode(&b, str_sub(value, (size_t)semi + 1, value.n)) || b.n == type) return wrong(st, text);
+    char mem[ORCPT_MAX];
+    struct buf b = buf_in(tx->arena, ORCPT_MAX), ascii = BUF(mem);
+    struct str type = str_sub(value, 0, (size_t)semi), address = str_sub(value, type.n + 1, value.n);
+    if ((tx->mail.body & SESSION_SMTPUTF8) && str_eq_nocase(type, STR("utf-8"))) {
+        if (!add_unitext(&ascii, address)) return wrong(st, text);
+        address = buf_str(&ascii);
+    }
+    buf_add(&b, type);
+    buf_addc(&b, ';');
+    if (!address.n || !xtext_decode(&b, address)) return wrong(st, text);
     tx->parsing->orcpt = buf_str(&b);
     return true;
 }

@@ -25,11 +25,11 @@ static bool set(const struct session *s, struct transaction *tx, int64_t after, 
     return true;
 }
 
-/* 1*9DIGIT seconds */
+/* 3: %x31-39 *8DIGIT seconds */
 bool param_holdfor(struct session *s, struct transaction *tx, struct str value, struct status *st) {
     uint64_t seconds;
     if (refused(s, tx, st)) return false;
-    if (!value.n || value.n > 9 || !str_to_u64(value, 999999999, &seconds)) {
+    if (!value.n || value.n > 9 || value.p[0] == '0' || !str_to_u64(value, 999999999, &seconds)) {
         *st = status_make(501, "5.5.4", "HOLDFOR needs a number of seconds");
         return false;
     }

@@ -10,6 +10,10 @@ static void add_from(struct buf *b, const struct session *s) {
     if (s->client.service == SERVICE_LOCAL || (s->login.n && s->host->hide_client)) return;
     buf_adds(b, "from ");
     buf_add(b, s->helo);
+    if (!s->client.local && !s->client.ip.family) { /* XCLIENT says that nobody knows it */
+        buf_adds(b, " (unknown)\r\n\t");
+        return;
+    }
     buf_adds(b, " (");
     if (s->client.local) {
         buf_adds(b, "userid ");

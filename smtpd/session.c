@@ -49,14 +49,17 @@ void session_free(struct session *s) {
 }
 
 struct transaction *transaction_new(uint32_t rcpt_limit) {
-    /* Enough for every recipient at its longest, and as much again for refused ones. */
-    struct arena *a = arena_new(65536 + (size_t)rcpt_limit * 2048);
+    enum { DATA_MEMORY = 65536 };
+    /* Enough for every recipient, long ones and some that are refused. */
+    size_t rcpt_memory = 65536 + (size_t)rcpt_limit * 2048;
+    struct arena *a = arena_new(DATA_MEMORY + rcpt_memory);
     struct transaction *tx = ARENA_NEW(a, struct transaction);
     if (!tx) {
         arena_free(a);
         return NULL;
     }
     tx->arena = a;
+    tx->rcpt_memory = rcpt_memory;
     tx->last = &tx->mail.rcpts;
     tx->waiting_last = &tx->waiting;
     return tx;
@@ -108,14 +111,22 @@ bool session_offers_tls(const struct session *s) {
     return s->host->tls && !s->tls.on && !s->client.local;
 }
 
-/* RFC 2920 3.1: the reply to these must be awaited before anything else is sent; and the reply to every command, by who
- * was never told of PIPELINING. What such a client sends is right all the same, so by default it is only noted. True:
- * it was ended. */
+/* RFC 2920 3.1. TURN is not here, and what follows QUIT is not read. */
+static bool ends_group(const struct session_verb *v) {
+    static session_command *const last[] = {cmd_ehlo, cmd_helo, cmd_data, cmd_vrfy,
+                                            cmd_expn, cmd_noop, cmd_etrn};
+    for (size_t i = 0; i < sizeof last / sizeof last[0]; i++)
+        if (v->fn == last[i]) return true;
+    return false;
+}
+
+/* The reply to these must be awaited before anything else is sent; and the reply to every command, by who was never
+ * told of PIPELINING. What such a client sends is right all the same, so by default it is only noted. True: it was
+ * ended. */
 static bool too_early(struct session *s, const struct session_verb *v) {
-    bool hello = v->fn == cmd_ehlo || v->fn == cmd_helo;
     if (!s->behind || s->told_early || s->host->early == SESSION_EARLY_IGNORE || s->client.local)
         return false;
-    if (s->esmtp && !hello && v->fn != cmd_data) return false;
+    if (s->esmtp && !ends_group(v)) return false;
     s->told_early = true;
     if (s->host->early == SESSION_EARLY_REFUSE) {
         session_wrong(s, "order", 554, "5.5.1", "You sent on where a reply must be awaited (early-commands)");
@@ -150,8 +161,16 @@ static void command(struct session *s, struct str line) {
         run_verb(s, &session_verbs[i], arg);
         return;
     }
-    if (word.n == 0) session_wrong(s, "command", 500, "5.5.2", "A command was expected");
+    if (s->sized) chunk_unreadable(s);
+    else if (word.n == 0) session_wrong(s, "command", 500, "5.5.2", "A command was expected");
     else session_wrong(s, "command", 500, "5.5.1", "Command not known; HELP lists those that are");
+}
+
+/* Also where white space or NUL hides it, which should not be there. */
+static bool begins_bdat(struct str in) {
+    size_t i = 0;
+    while (i < in.n && i < 64 && (in.p[i] == ' ' || in.p[i] == '\t' || !in.p[i])) i++;
+    return str_starts_nocase(str_sub(in, i, in.n), STR("BDAT"));
 }
 
 /* What is to be read next may be a line of AUTH, which is longer than others. */
@@ -163,6 +182,7 @@ static bool long_line(const struct session *s, struct str in) {
 static bool take_command(struct session *s, struct str *in) {
     struct str line = STR_NONE;
     s->reader.max = long_line(s, *in) ? LINE_AUTH_MAX : LINE_COMMAND_MAX;
+    if (!s->reader.skipping) s->sized = begins_bdat(*in);
     enum line_what what = line_command(&s->reader, in, &line);
     if (what == LINE_MORE) return false;
     s->commands++;
@@ -170,6 +190,7 @@ static bool take_command(struct session *s, struct str *in) {
     s->behind = in->n;
     if (s->auth == AUTH_RESPONSE) auth_response(s, what, line);
     else if (what == LINE_READY) command(s, line);
+    else if (s->sized) chunk_unreadable(s);
     else if (what == LINE_LONG) session_wrong(s, "line", 500, "5.5.2", "Line too long");
     else session_wrong(s, "line", 500, "5.5.2", "Bare CR, bare LF or NUL in a command");
     return true;

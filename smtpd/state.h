@@ -64,6 +64,7 @@ struct transaction {
     struct policy_effects effects; /* of rules */
     bool tried;                    /* a RCPT was seen */
     uint32_t taken;                /* RCPT commands answered with 250 */
+    size_t rcpt_memory;            /* what RCPT commands may use of the arena: the data needs the rest */
     struct data_phase *data;       /* from DATA on */
 };
 
@@ -98,6 +99,7 @@ struct session {
     char *held;       /* input that waits: an unfinished line, or what is behind an open question */
     size_t held_n;
     size_t behind; /* octets that had come behind the command that runs */
+    bool sized;    /* the line at hand begins as BDAT does: what is behind it may be no command */
     struct transaction *tx;
     struct session_now now;
     char policy_text[RULE_TEXT_MAX + 32]; /* of the last refusal by a rule */
@@ -205,6 +207,7 @@ void data_done(struct session *s, const struct status *st); /* the answer to com
 
 /* cmd_bdat.c: the octets of a chunk */
 void chunk_take(struct session *s, struct str *in);
+void chunk_unreadable(struct session *s); /* a BDAT that says no size: the end */
 
 /* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE:
  * full. */

@@ -7,6 +7,7 @@
 
 #include "smtpd/testing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +126,7 @@ static void early(void **state) {
     }
     begin(&w);
     w.host.early = SESSION_EARLY_REFUSE;
-    hears(&w, "NOOP\r\nNOOP\r\n", "250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n");
+    hears(&w, "RSET\r\nNOOP\r\n", "250 2.0.0 Forgotten\r\n250 2.0.0 Ok\r\n");
     hears(&w, FROM TO "DATA\r\n",
           "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n354 End the message with a line that is one "
           "dot\r\n");
@@ -133,6 +134,15 @@ static void early(void **state) {
     hears(&w, FROM TO "DATA\r\nx\r\n.\r\n", "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n" EARLY);
     assert_true(w.closed);
     world_end(&w);
+    static const char *const last[] = {"NOOP", "VRFY x", "EXPN x", "ETRN x.test"};
+    for (size_t i = 0; i < sizeof last / sizeof last[0]; i++) {
+        char text[60];
+        begin(&w);
+        w.host.early = SESSION_EARLY_REFUSE;
+        snprintf(text, sizeof text, "RSET\r\n%s\r\nRSET\r\n", last[i]);
+        hears(&w, text, "250 2.0.0 Forgotten\r\n" EARLY);
+        world_end(&w);
+    }
 }
 
 static void turned_away(void **state) {

@@ -348,6 +348,7 @@ static void local_user(void **state) {
 }
 
 #define LHLO_R  EHLO_R
+#define NOT_NOW "451 4.3.0 No mail can be taken now, try again later\r\n"
 #define DROPPED "500 5.5.1 This is LMTP, not SMTP: say LHLO\r\n"
 
 static void lmtp(void **state) {
@@ -388,6 +389,18 @@ static void lmtp(void **state) {
             world_end(&w);
         }
     }
+    world_begin_as(&w, "mx.test", &client); /* the last chunk is refused: for each too */
+    say(&w, "LHLO a.test\r\n" FROM TO TO);
+    w.out_n = 0;
+    w.no_queue = true;
+    say(&w, "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n");
+    heard(&w, NOT_NOW NOT_NOW "250 2.0.0 Ok\r\n");
+    say(&w, FROM TO TO);
+    w.out_n = 0;
+    say(&w, "BDAT 6\r\nQUIT\r\nBDAT 0 LAST\r\n");
+    heard(&w, NOT_NOW "503 5.5.1 MAIL comes first\r\n");
+    w.no_queue = false;
+    world_end(&w);
     world_begin_as(&w, "mx.test", &client);
     say(&w, "LHLO a.test\r\n" FROM TO "DATA\r\nSubject: x\r\n\r\n.\r\n");
     w.prefix[w.prefix_n] = '\0';
@@ -450,6 +463,7 @@ static void future_release(void **state) {
         {SERVICE_SUBMISSION, " HOLDFOR=86401", NO("That is longer than mail may be held here"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=1234567890", NO("HOLDFOR needs a number of seconds"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=-1", NO("HOLDFOR needs a number of seconds"), 0},
+        {SERVICE_SUBMISSION, " HOLDFOR=0", NO("HOLDFOR needs a number of seconds"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=", NO("HOLDFOR needs a number of seconds"), 0},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22T01:00:00Z", FROM_R, 3600},
         {SERVICE_SUBMISSION, " holduntil=2026-11-22t03:00:00.25+02:00", FROM_R, 3600},
@@ -589,6 +603,97 @@ static void long_line(void **state) {
     say(&w, "\r\nNOOP\r\n");
     heard(&w, "500 5.5.2 Line too long\r\n250 2.0.0 Ok\r\n");
     world_end(&w);
+}
+
+#define UNREADABLE "421 4.7.0 mx.test BDAT needs a size; what follows cannot be told from commands\r\n"
+
+/* Octets of a chunk may follow a BDAT however it is spelled: when its size cannot be read, nothing is read any more. */
+static void chunk_unreadable_line(void **state) {
+    static char overlong[64 + 5000] = "BDAT 6 LAST ";
+    memset(overlong + 12, 'x', 5000);
+    memcpy(overlong + 5012, "\r\n", 3);
+    const struct str lines[] = {str_of(overlong),      STR("BDAT 6\0\r\n"),  STR("BDAT\t6\r\n"),
+                                STR(" BDAT 6\r\n"),    STR("\0\tbdat 6\r\n"), STR("bdat 6\rx\r\n"),
+                                STR("BDAT 6\n LAST\r\n"), STR("BDAT6\r\n"),       STR("BDAT\r\n")};
+    static struct world w;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        for (size_t piece = 1; piece < 6000; piece = piece * 7 + 3) {
+            world_begin(&w, "mx.test");
+            say(&w, EHLO FROM TO);
+            w.out_n = 0;
+            for (size_t at = 0; at < lines[i].n; at += piece) world_feed(&w, str_sub(lines[i], at, at + piece));
+            say(&w, "RSET\r\n" FROM);
+            heard(&w, UNREADABLE);
+            assert_true(w.closed);
+            world_end(&w);
+        }
+    }
+    world_begin(&w, "mx.test"); /* a line of white space is none, whatever comes behind it */
+    say(&w, EHLO FROM TO);
+    w.out_n = 0;
+    say(&w, " \r\nBDAT 3 LAST\r\nx\r\n");
+    heard(&w, "500 5.5.2 A command was expected\r\n" OK1);
+    world_end(&w);
+}
+
+/* The same recipient over and over counts for no limit; the memory for the data is kept all the same. */
+static void recipient_memory(void **state) {
+    static struct world w;
+    char line[600] = "RCPT TO:<r@mx.test> ORCPT=rfc822;";
+    size_t at = strlen(line), taken = 0, refused = 0;
+    memset(line + at, 'a', 490);
+    memcpy(line + at + 490, "\r\n", 3);
+    world_begin(&w, "mx.test");
+    say(&w, EHLO FROM);
+    for (int i = 0; i < 500; i++) {
+        w.out_n = 0;
+        say(&w, line);
+        bool yes = str_eq(world_said(&w), STR(TO_R));
+        if (!yes) heard(&w, "452 4.5.3 Too many recipients; send them the message separately\r\n");
+        assert_true(!yes || !refused);
+        *(yes ? &taken : &refused) += 1;
+    }
+    assert_true(taken > 100 && refused > 100);
+    w.out_n = 0;
+    say(&w, "DATA\r\nx\r\n.\r\n");
+    heard(&w, DATA_R OK1);
+    world_end(&w);
+}
+
+/* RFC 6533 3: in the address of type utf-8, octets above 0x7e as they are; it is kept in ASCII. */
+static void unitext(void **state) {
+    static const struct {
+        const char *params, *orcpt, *kept; /* NULL: refused */
+    } rows[] = {
+        {" SMTPUTF8", "utf-8;j\xc3\xb6rg@\xe4\xbe\x8b.test", "utf-8;j\\x{F6}rg@\\x{4F8B}.test"},
+        {" SMTPUTF8", "UTF-8;\xf0\x9f\x90\xb4@a.test", "UTF-8;\\x{1F434}@a.test"},
+        {" SMTPUTF8", "utf-8;j\\x{F6}rg@a.test", "utf-8;j\\x{F6}rg@a.test"},
+        {"", "utf-8;j\\x{F6}rg@a.test", "utf-8;j\\x{F6}rg@a.test"},
+        {"", "utf-8;j\xc3\xb6rg@a.test", NULL},
+        {" SMTPUTF8", "rfc822;j\xc3\xb6rg@a.test", NULL},
+        {" SMTPUTF8", "utf-8;j\xc3@a.test", NULL},
+        {" SMTPUTF8", "utf-8;j\xc3", NULL},
+        {" SMTPUTF8", "utf-8;\xc0\xaf@a.test", NULL},
+        {" SMTPUTF8", "utf-8;\xed\xa0\x80@a.test", NULL},
+        {" SMTPUTF8", "utf-8;\xf4\x90\x80\x80@a.test", NULL},
+        {" SMTPUTF8", "utf-8;\xc2\x85@a.test", NULL},
+        {" SMTPUTF8", "utf-8;\xff@a.test", NULL},
+        {" SMTPUTF8", "utf-8;a\x7f@a.test", NULL},
+    };
+    static struct world w;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[300];
+        world_begin(&w, "mx.test");
+        say(&w, EHLO);
+        w.out_n = 0;
+        snprintf(text, sizeof text, "MAIL FROM:<s@a.test>%s\r\nRCPT TO:<r@mx.test> ORCPT=%s\r\n", rows[i].params,
+                 rows[i].orcpt);
+        say(&w, text);
+        heard(&w, rows[i].kept ? FROM_R TO_R : FROM_R NO(ORCPT_R));
+        say(&w, TO "DATA\r\n.\r\n");
+        assert_string_equal(w.first_orcpt, rows[i].kept ? rows[i].kept : "");
+        world_end(&w);
+    }
 }
 
 /* Trouble inside is told as 4xx, and never costs the session. */
@@ -771,6 +876,9 @@ int main(void) {
         cmocka_unit_test(size_limit),
         cmocka_unit_test(hop_limit),
         cmocka_unit_test(long_line),
+        cmocka_unit_test(chunk_unreadable_line),
+        cmocka_unit_test(recipient_memory),
+        cmocka_unit_test(unitext),
         cmocka_unit_test(trouble_inside),
         cmocka_unit_test(gone),
         cmocka_unit_test(timeouts),

@@ -39,7 +39,7 @@ struct tls {
     void *owner;
     struct certs *certs;       /* during the handshake */
     struct question *question; /* during the handshake */
-    bool done, failed, more, stuck, starved;
+    bool done, failed, closed, more, stuck, starved; /* closed: the client has said all, and may still listen */
     size_t budget; /* octets that this call may still take from the socket */
     const char *why;
     struct tls *next_starved;
@@ -400,6 +400,10 @@ const char *tls_why(const struct tls *t) {
     return t->why ? t->why : "TLS error";
 }
 
+bool tls_closed(const struct tls *t) {
+    return t->closed;
+}
+
 bool tls_stuck(const struct tls *t) {
     return t->stuck;
 }
@@ -420,7 +424,9 @@ ssize_t tls_read(struct tls *t, char *mem, size_t max) {
     int error = SSL_get_error(t->ssl, r);
     t->stuck = error == SSL_ERROR_WANT_WRITE;
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return 0;
-    failed(t, error);
+    t->closed = t->more = error == SSL_ERROR_ZERO_RETURN;
+    if (t->closed) t->why = "client closed";
+    else failed(t, error);
     return -1;
 }
 

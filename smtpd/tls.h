@@ -44,6 +44,7 @@ const char *tls_why(const struct tls *t); /* after TLS_FAILED or -1 */
 ssize_t tls_read(struct tls *t, char *mem, size_t max);
 bool tls_stuck(
     const struct tls *t); /* to read on it must first write (RFC 8446 4.6.3): the socket has to take that */
+bool tls_closed(const struct tls *t); /* after -1: the client has only said that it will say no more */
 bool tls_more(const struct tls *t); /* there may be more to read already, without the socket being ready */
 ssize_t tls_write(struct tls *t, struct str bytes); /* octets taken; 0: not now; -1: the end */
 void tls_bye(struct tls *t);                        /* our close_notify */

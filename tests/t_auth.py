@@ -223,6 +223,9 @@ def t_senders():
                              ("x@alice.example", 250), ("bob@mx.test", 553), ("alice@elsewhere.test", 553), ("postmaster@mx.test", 553)):
             same(s.cmd(f"MAIL FROM:<{sender}>")[0], code, f"alice as <{sender}>: {code}")
             s.cmd("RSET")
+        text = s.cmd("MAIL FROM:<bob@mx.test>")[1]
+        out = mx.postern("explain", text[text.rindex("["):])[1]
+        ok("sender-file" in out and f"{mx.dir}/etc/senders" in out, "the refusal can be explained", text, out)
     with client(mx) as s:
         login(s, "carol@other.test")
         same(s.cmd("MAIL FROM:<carol@other.test>")[0], 250, "a login that is an address is its own")

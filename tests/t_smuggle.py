@@ -65,6 +65,11 @@ def t_swallowed():
         same([s.reply()[0] for _ in range(4)], [500, 500, 500, 250], "LF, CR and NUL within commands")
         s.raw(b"BDAT 99999999999999999999\r\nMAIL FROM:<evil@client.test>\r\n")
         same((s.reply()[0], s.reply()[0]), (421, 0), "a size that is none: nobody knows where commands begin")
+    for line in (b"BDAT %d LAST " + b"x" * 1300, b"BDAT %d\0", b"BDAT\t%d", b" BDAT %d", b"BDAT %d\rLAST"):
+        with mx.smtp() as s:
+            begin(s)
+            s.raw(line.replace(b"%d", b"%d" % len(EVIL)) + b"\r\n" + EVIL + b"NOOP\r\n")
+            same((s.reply()[0], s.reply()[0]), (421, 0), f"nor when its line cannot be read: {line[:12]!r}")
     for verb in ("GET / HTTP/1.1", "POST / HTTP/1.1", "PUT / HTTP/1.1", "OPTIONS * HTTP/1.1", "CONNECT x:25 HTTP/1.1"):
         with mx.smtp() as s:
             s.raw(verb.encode() + b"\r\nHost: mx\r\n\r\n" + EVIL)

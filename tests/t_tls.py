@@ -281,6 +281,26 @@ def t_attacks():
         ok(b"220" not in s.sock.recv(1000), "the clear is not spoken where TLS begins at once")
     except ConnectionResetError:
         ok(True, "the clear is not spoken where TLS begins at once")
+    # Who has said all may still listen (RFC 8446 6.1).
+    from_server, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    s = mx.smtp()
+    s.cmd("STARTTLS")
+    raw = s.sock
+    half = trusting().wrap_bio(from_server, to_server)
+    heard = through(half, half.do_handshake, raw, from_server, to_server) and b""
+    half.write(b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<bob@mx.test>\r\nBDAT 14 LAST\r\nSubject: x\r\n\r\n")
+    try:
+        half.unwrap()
+    except ssl.SSLWantReadError:
+        pass
+    raw.sendall(to_server.read())
+    raw.shutdown(socket.SHUT_WR)
+    try:
+        while chunk := through(half, lambda: half.read(4000), raw, from_server, to_server):
+            heard += chunk
+    except OSError:
+        pass
+    ok(b"Accepted as" in heard, "a client that closes its half behind a message hears that it was accepted", heard)
     # The end of the connection is not the end of a message.
     with starttls(mx) as s:
         for line in ("MAIL FROM:<a@client.test>", "RCPT TO:<alice@mx.test>", "DATA"):
@@ -293,6 +313,21 @@ def t_attacks():
         same(s.message("a@client.test", ["alice@mx.test"], message(subject="whole"))[0], 250, "all goes on")
     mails = mx.wait_mail("alice")
     ok(len(mails) == 1 and b"whole" in mails[0], "and only the whole message was taken", mails)
+
+
+def through(half, fn, raw, from_server, to_server):
+    """Runs fn of a TLS object until it has what it wants."""
+    while True:
+        try:
+            done = fn()
+            raw.sendall(to_server.read())
+            return done if done is not None else True
+        except ssl.SSLWantReadError:
+            raw.sendall(to_server.read())
+            if got := raw.recv(65536):
+                from_server.write(got)
+            else:
+                from_server.write_eof()
 
 
 def refused(fn, name):

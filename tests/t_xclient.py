@@ -41,6 +41,10 @@ def t_unknown_address():
             s.cmd("MAIL FROM:<a@b.test>")
             same(s.cmd("RCPT TO:<x@far.test>")[0], 554, "it may not relay")
             same(s.cmd("RCPT TO:<alice@mx.test>")[0], 250, "mail for us is taken")
+            s.cmd("DATA")
+            s.raw(message() + b".\r\n")
+            same(s.reply()[0], 250, "whole")
+    ok(all(b"from client.test (unknown)" in m for m in mx.wait_mail("alice", 2)), "Received does not say that it was local", mx.maildir("alice"))
 
 
 def t_starttls_forgets():
