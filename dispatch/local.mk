@@ -24,7 +24,12 @@ dispatch_libhosts_a_SOURCES = \
 	dispatch/hostdb.h
 
 pkglibexec_PROGRAMS += dispatch/dispatch
-dispatch_dispatch_SOURCES = dispatch/main.c
+dispatch_dispatch_SOURCES = \
+	dispatch/events.c \
+	dispatch/main.c \
+	dispatch/orders.c \
+	dispatch/report.c \
+	dispatch/shell.h
 dispatch_dispatch_LDADD = dispatch/libhosts.a dispatch/libdispatch.a $(COMMON_LIBS) $(DB_LIBS)
 dist_man_MANS += dispatch/postern-dispatch.8
 

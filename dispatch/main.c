@@ -8,79 +8,29 @@
  * is being delivered, and ask for workers of local users to write into their mailboxes; it cannot read the
  * queue, and cannot talk to the world.
  *
- * This file is the shell: channels, descriptors, timers, the log. What to do is decided in sched*.c. */
+ * This file is the shell: what the others tell, channels, timers. What to do is decided in sched*.c. */
 #include "build-config.h"
 
 #include "common/arena.h"
-#include "common/program.h"
-#include "dispatch/bounce.h"
-#include "dispatch/hostdb.h"
-#include "dispatch/sched.h"
+#include "dispatch/shell.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    REMOTES_MAX = 64,
     JOBS_PER_REMOTE = 500,
     WORKERS_MAX = 100,
     IN_HAND_MAX = 20000, /* descriptors: RLIMIT_NOFILE of roles.def, twice over for jobs */
     IN_HAND_MIN = 20,
-    OTHER_FILES = 300, /* workers, tools, what one packet brings, our own */
-    OWN_MAX = 256,
-    CHUNK_MAX = 1024 * 1024,
+    OTHER_FILES = 300,     /* workers, tools, what one packet brings, our own */
     FLUSH_AFTER_MS = 3000, /* the host table is written that long after the first change */
 };
-
-struct worker {
-    struct worker *next;
-    struct channel *ch;
-    uint32_t uid, tag;
-    bool up;
-};
-
-struct reported { /* a failure report that queue has not answered yet */
-    struct qid id, about;
-};
-
-struct shell {
-    struct self *me;
-    struct sched *sched;
-    struct hosttable *table;
-    struct hostdb *db;
-    struct channel *queue, *lookup, *resolve, *spawner, *remotes[REMOTES_MAX];
-    struct worker *workers;
-    uint32_t next_tag;
-    uint64_t lease;
-    uint32_t serial;
-    struct reported *reported;
-    size_t reported_n, reported_cap;
-    struct lost {
-        struct sched_source to;
-        uint32_t job;
-    } * lost; /* jobs that could not be sent */
-    size_t lost_n, lost_cap;
-    struct ip interfaces[OWN_MAX];
-    size_t interface_n;
-    struct sched_own own[OWN_MAX];
-    struct timer wake, flush;
-    struct deferred round;
-    struct watch *control;
-    int control_fd;
-    dev_t state_dev;
-    ino_t state_ino;
-};
-
-static struct shell *shell_of(struct self *me) {
-    return me->state;
-}
 
 /* What every handler begins with: the scheduler knows the time, and will run once when all inputs were
  * taken. */
@@ -90,349 +40,6 @@ static struct sched *sched_of(void *ctx) {
     loop_defer(sh->me->loop, &sh->round);
     return sh->sched;
 }
-
-/* --- orders of the scheduler: queue --- */
-
-static void op_fetch(void *ctx, struct qid id) {
-    struct shell *sh = ctx;
-    if (sh->queue) SEND(sh->queue, fetch, .id = id);
-}
-
-static void op_mark(void *ctx, const struct wire_mark *m) {
-    struct shell *sh = ctx;
-    if (sh->queue) channel_send_mark(sh->queue, m, -1);
-}
-
-static void op_split(void *ctx, const struct wire_split *m) {
-    struct shell *sh = ctx;
-    if (sh->queue) channel_send_split(sh->queue, m, -1);
-}
-
-static void op_put_down(void *ctx, struct qid id) {
-    struct shell *sh = ctx;
-    if (sh->queue) SEND(sh->queue, put_down, .id = id);
-}
-
-/* The header of the message, read into mem: never more than BOUNCE_HEADER_MAX. */
-static struct str read_header(int fd, char *mem, bool *cut) {
-    size_t n = 0;
-    ssize_t k;
-    *cut = true;
-    while (n < BOUNCE_HEADER_MAX) {
-        k = pread(fd, mem + n, BOUNCE_HEADER_MAX - n, (off_t)n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) break;
-        n += (size_t)k;
-        size_t length = bounce_header_length((struct str){mem, n}, cut);
-        if (!*cut) return (struct str){mem, length};
-    }
-    bool whole = n < BOUNCE_HEADER_MAX; /* no empty line at all: a message that is only a header */
-    size_t length = bounce_header_length((struct str){mem, n}, cut);
-    *cut = !whole;
-    return (struct str){mem, length};
-}
-
-/* RET=FULL (RFC 3461 4.3): all of it, when it is of a size that one report can carry. */
-static bool read_full(const struct sched_mail *mail, char *mem, struct str *out) {
-    if (mail->size > BOUNCE_FULL_MAX) return false;
-    size_t n = 0;
-    while (n < mail->size) {
-        ssize_t k = pread(mail->fd, mem + n, mail->size - n, (off_t)n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
-        n += (size_t)k;
-    }
-    *out = (struct str){mem, n};
-    return true;
-}
-
-static int sealed_memfd(struct str s) {
-    int fd = memfd_create("report", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    while (fd >= 0 && s.n) {
-        ssize_t k = write(fd, s.p, s.n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) {
-            close(fd);
-            return -1;
-        }
-        s = str_sub(s, (size_t)k, s.n);
-    }
-    if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static bool send_chunks(struct shell *sh, struct qid id, struct str text) {
-    while (text.n) {
-        struct str part = str_sub(text, 0, CHUNK_MAX);
-        int fd = sealed_memfd(part);
-        if (fd < 0) return false;
-        SEND_FD(sh->queue, fd, mail_chunk, .id = id, .size = (uint32_t)part.n);
-        text = str_sub(text, part.n, text.n);
-    }
-    return true;
-}
-
-static bool send_report(struct shell *sh, const struct bounce *b, struct str text, bool eight) {
-    char mem[1024];
-    struct buf trace = BUF(mem);
-    buf_addf(&trace, "Received: by %.*s (Postern) with dispatch\r\n\tid %s; ", STR_ARGS(b->hostname),
-             qid_format(b->id).c);
-    bounce_date(&trace, b->now);
-    buf_adds(&trace, "\r\n");
-    if (trace.failed) trace.n = 0;
-    SEND(sh->queue, mail_begin, .id = b->id, .arrival = b->now, .sender = STR_NONE,
-         .body = (uint8_t)(eight | (b->utf8 ? 2 : 0) | (b->require_tls ? 4 : 0)), .origin = STR("failure report"), .about = b->about);
-    SEND(sh->queue, mail_rcpt, .id = b->id, .index = 0, .rcpt = b->sender);
-    if (!send_chunks(sh, b->id, text)) {
-        SEND(sh->queue, mail_abort, .id = b->id);
-        return false;
-    }
-    SEND(sh->queue, mail_end, .id = b->id, .rcpts = 1, .size = text.n, .prefix = buf_str(&trace));
-    sh->reported = xgrow(sh->reported, &sh->reported_cap, sh->reported_n + 1, sizeof *sh->reported);
-    sh->reported[sh->reported_n++] = (struct reported){b->id, b->about};
-    return true;
-}
-
-static bool op_bounce(void *ctx, const struct sched_mail *mail, const struct sched_failed *v, size_t n,
-                      struct qid *id) {
-    struct shell *sh = ctx;
-    bool eight, ok = false;
-    if (!sh->queue || !sh->lease || sh->serial == UINT32_MAX) return false;
-    /* RFC 8689 5: what must only travel under TLS is not sent back whole, and its report asks for the same. */
-    bool require_tls = mail->body & 4;
-    bool full = mail->ret == 1 && !require_tls && v[0].action == SCHED_HAS_FAILED;
-    char *header = xmalloc(full ? BOUNCE_FULL_MAX : BOUNCE_HEADER_MAX);
-    struct bounce b = {.hostname = str_of(sh->me->config->hostname),
-                       .id = {sh->lease, ++sh->serial},
-                       .about = mail->id,
-                       .now = loop_wall_ms(sh->me->loop),
-                       .arrival = mail->arrival,
-                       .sender = mail->sender,
-                       .prefix = mail->prefix,
-                       .envid = mail->envid,
-                       .utf8 = mail->body & 2,
-                       .require_tls = require_tls,
-                       .failed = v,
-                       .count = n};
-    b.full = full && read_full(mail, header, &b.header);
-    if (!b.full) b.header = read_header(mail->fd, header, &b.cut);
-    size_t room = bounce_room(&b);
-    char *text = xmalloc(room);
-    struct buf out = buf_on(text, room);
-    if (bounce_build(&out, &b, &eight)) ok = send_report(sh, &b, buf_str(&out), eight);
-    else LOG_TROUBLE("a failure report did not fit into %zu octets", room);
-    *id = b.id;
-    free(text);
-    free(header);
-    return ok;
-}
-
-/* --- orders: lookup, resolve, deliverers --- */
-
-static void op_route_query(void *ctx, uint32_t tag, struct str rcpt) {
-    struct shell *sh = ctx;
-    if (sh->lookup) SEND(sh->lookup, route_query, .tag = tag, .rcpt = str_sub(rcpt, 0, 400));
-}
-
-static void op_host_query(void *ctx, uint32_t tag, struct str domain, bool mx) {
-    struct shell *sh = ctx;
-    if (sh->resolve) SEND(sh->resolve, host_query, .tag = tag, .domain = str_sub(domain, 0, 260), .mx = mx);
-}
-
-static struct worker *worker_of(struct shell *sh, uint32_t uid) {
-    for (struct worker *w = sh->workers; w; w = w->next)
-        if (w->uid == uid) return w;
-    return NULL;
-}
-
-static struct worker *worker_at(struct shell *sh, const struct channel *ch) {
-    for (struct worker *w = sh->workers; w; w = w->next)
-        if (w->ch == ch) return w;
-    return NULL;
-}
-
-static void worker_free(struct shell *sh, struct worker *w) {
-    struct worker **at = &sh->workers;
-    while (*at != w) at = &(*at)->next;
-    *at = w->next;
-    free(w);
-}
-
-static void send_remote(struct channel *ch, const struct sched_job *j, int fd) {
-    const struct sched_mail *m = j->mail;
-    SEND_FD(ch, fd, job, .job = j->job, .id = m->id, .sender = m->sender, .body = m->body,
-            .size = m->size + m->prefix.n, .prefix = m->prefix, .destination = j->destination,
-            .hosts = (uint32_t)j->host_count, .rcpts = (uint32_t)j->rcpt_count, .ret = m->ret,
-            .envid = m->envid);
-    for (size_t i = 0; i < j->host_count; i++) {
-        const struct sched_host *h = &j->hosts[i];
-        SEND(ch, job_host, .job = j->job, .name = str_sub(h->name, 0, 260), .family = h->ip.family,
-             .ip = {(const char *)h->ip.b, h->ip.family == 4 ? 4 : 16}, .port = h->port, .known = h->caps);
-    }
-}
-
-static void send_local(struct channel *ch, const struct sched_job *j, int fd) {
-    const struct sched_mail *m = j->mail;
-    SEND_FD(ch, fd, local_job, .job = j->job, .id = m->id, .arrival = m->arrival, .sender = m->sender,
-            .size = m->size, .prefix = m->prefix, .user = j->user, .home = j->home, .mailbox = j->mailbox,
-            .rcpts = (uint32_t)j->rcpt_count);
-}
-
-static void op_job(void *ctx, const struct sched_job *j) {
-    struct shell *sh = ctx;
-    struct worker *w = j->local ? worker_of(sh, j->uid) : NULL;
-    struct channel *ch = j->local ? (w ? w->ch : NULL) : sh->remotes[j->remote];
-    int fd = ch ? fcntl(j->mail->fd, F_DUPFD_CLOEXEC, 10) : -1;
-    if (fd < 0) { /* told in the next round: orders do not call back */
-        sh->lost = xgrow(sh->lost, &sh->lost_cap, sh->lost_n + 1, sizeof *sh->lost);
-        sh->lost[sh->lost_n++] = (struct lost){{j->local, j->local ? j->uid : j->remote}, j->job};
-        loop_defer(sh->me->loop, &sh->round);
-        return;
-    }
-    if (j->local) send_local(ch, j, fd);
-    else send_remote(ch, j, fd);
-    for (size_t i = 0; i < j->rcpt_count; i++)
-        SEND(ch, job_rcpt, .job = j->job, .index = j->rcpts[i].index, .rcpt = j->rcpts[i].rcpt,
-             .orcpt = j->rcpts[i].orcpt, .notify = j->rcpts[i].notify);
-}
-
-static void op_worker_start(void *ctx, uint32_t uid, uint32_t gid) {
-    struct shell *sh = ctx;
-    int pair[2];
-    if (worker_of(sh, uid)) return;
-    struct worker *w = xmalloc(sizeof *w);
-    w->uid = uid;
-    w->tag = ++sh->next_tag;
-    w->next = sh->workers;
-    sh->workers = w;
-    if (sh->spawner && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
-        w->ch = program_channel(sh->me, pair[0], ROLE_local);
-        SEND_FD(sh->spawner, pair[1], spawn, .tag = w->tag, .uid = uid, .gid = gid);
-        return;
-    }
-    loop_defer(sh->me->loop, &sh->round); /* a worker without a channel: reported there as failed */
-}
-
-static void op_worker_stop(void *ctx, uint32_t uid) {
-    struct shell *sh = ctx;
-    struct worker *w = worker_of(sh, uid);
-    if (!w) return;
-    if (w->ch) channel_close(w->ch);
-    worker_free(sh, w);
-}
-
-/* --- orders: the shell's own --- */
-
-static void op_release(void *ctx, int fd) {
-    (void)ctx;
-    if (fd >= 0) close(fd);
-}
-
-static void op_facts(void *ctx, const struct ip *ip, uint16_t port, struct sched_facts *out) {
-    struct shell *sh = ctx;
-    struct hosttable_facts f = hosttable_facts(sh->table, ip, port, loop_wall_ms(sh->me->loop));
-    *out = (struct sched_facts){.caps = f.caps, .down = f.down, .retry_at = f.retry_at};
-}
-
-static void op_timer(void *ctx, int64_t at) {
-    struct shell *sh = ctx;
-    int64_t delay = at - loop_wall_ms(sh->me->loop);
-    loop_timer_in(sh->me->loop, &sh->wake, delay > 0 ? delay : 1);
-}
-
-struct event_text { /* texts that the log line of an event needs */
-    char dsn[24], delays[100], status[1100];
-};
-
-static struct str dsn_of(const struct sched_event *e, struct event_text *t) {
-    struct buf b = BUF(t->dsn);
-    buf_addf(&b, "%u.%u.%u", e->status.detail[0], e->status.detail[1], e->status.detail[2]);
-    return buf_str(&b);
-}
-
-static struct str status_of(const struct sched_event *e, struct event_text *t) {
-    struct buf b = BUF(t->status);
-    status_format(&b, &e->status);
-    return buf_str(&b);
-}
-
-static uint64_t not_negative(int64_t v) {
-    return v > 0 ? (uint64_t)v : 0;
-}
-
-static void log_routed(const struct sched_event *e, struct event_text *t) {
-    (void)t;
-    LOG(routed, .id = e->id, .to = e->to, .route = e->route, .nexthop = e->nexthop);
-}
-
-static void log_delivered(const struct sched_event *e, struct event_text *t) {
-    struct buf delays = BUF(t->delays);
-    buf_addf(&delays, "%llu/%llu/%llu/%llu", (unsigned long long)not_negative(e->a),
-             (unsigned long long)not_negative(e->b), (unsigned long long)not_negative(e->c),
-             (unsigned long long)not_negative(e->d));
-    LOG(delivered, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
-        .delays = buf_str(&delays), .dsn = dsn_of(e, t), .status = status_of(e, t));
-}
-
-static void log_deferred(const struct sched_event *e, struct event_text *t) {
-    LOG(deferred, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
-        .attempts = e->attempts, .next_s = not_negative(e->next_ms) / 1000, .dsn = dsn_of(e, t),
-        .status = status_of(e, t));
-}
-
-static void log_reported(const struct sched_event *e, struct event_text *t) {
-    static const char *const words[] = {"failed", "delivered", "relayed", "expanded"};
-    struct qid_text id = qid_format(e->bounce);
-    (void)t;
-    LOG(reported, .id = e->id, .to = e->to, .action = str_of(words[e->action]), .bounce = str_of(id.c));
-}
-
-static void log_bounced(const struct sched_event *e, struct event_text *t) {
-    bool none = qid_eq(e->bounce, QID_NONE);
-    struct qid_text id = qid_format(e->bounce);
-    LOG(bounced, .id = e->id, .to = e->to, .relay = e->relay, .delay = not_negative(e->delay),
-        .dsn = dsn_of(e, t), .status = status_of(e, t), .bounce = none ? STR_NONE : str_of(id.c));
-}
-
-static void log_expanded(const struct sched_event *e, struct event_text *t) {
-    (void)t;
-    LOG(expanded, .id = e->id, .to = e->to, .into = e->into);
-}
-
-static void log_host_down(const struct sched_event *e, struct event_text *t) {
-    LOG(host_down, .host = e->to, .again_s = not_negative(e->next_ms) / 1000, .status = status_of(e, t));
-}
-
-static void op_event(void *ctx, const struct sched_event *e) {
-    static void (*const writers[])(const struct sched_event *, struct event_text *) = {
-        [SCHED_ROUTED] = log_routed,       [SCHED_DELIVERED] = log_delivered, [SCHED_DEFERRED] = log_deferred,
-        [SCHED_BOUNCED] = log_bounced,     [SCHED_REPORTED] = log_reported,   [SCHED_EXPANDED] = log_expanded,
-        [SCHED_HOST_DOWN] = log_host_down,
-    };
-    struct event_text t;
-    (void)ctx;
-    writers[e->what](e, &t);
-}
-
-static const struct sched_ops ops = {
-    .fetch = op_fetch,
-    .mark = op_mark,
-    .split = op_split,
-    .put_down = op_put_down,
-    .bounce = op_bounce,
-    .route_query = op_route_query,
-    .host_query = op_host_query,
-    .job = op_job,
-    .worker_start = op_worker_start,
-    .worker_stop = op_worker_stop,
-    .release = op_release,
-    .facts = op_facts,
-    .timer = op_timer,
-    .event = op_event,
-};
 
 /* --- a round --- */
 
@@ -660,7 +267,7 @@ static void on_spawned(void *ctx, struct channel *ch, const struct wire_spawned 
     buf_addf(&why, "no delivery with the rights of UID %u: %s", uid,
              strerrordesc_np((int)m->error) ? strerrordesc_np((int)m->error) : "refused");
     struct status st = status_make(451, "4.3.0", buf_cstr(&why));
-    op_worker_stop(sh, uid);
+    worker_stop(sh, uid);
     sched_worker_down(sched_of(ctx), uid, &st);
 }
 
@@ -894,7 +501,7 @@ static void begin(struct self *me) {
     sh->table = hosttable_new();
     sh->db = hostdb_open(chrooted ? "" : me->config->state_directory, sh->table, now, note);
     struct sched_config c = sched_settings(sh);
-    sh->sched = sched_new(&c, &ops, sh, now);
+    sh->sched = sched_new(&c, &dispatch_orders, sh, now);
     sh->round = (struct deferred){.fn = on_round, .ctx = sh};
     sh->wake = (struct timer){.fn = on_wake, .ctx = sh};
     sh->flush = (struct timer){.fn = on_flush, .ctx = sh};
