@@ -60,16 +60,6 @@ static bool moody(struct visit *v, unsigned factor) {
            once_in(v->w, v->w->hosts->temper[v->host] * factor);
 }
 
-static uint32_t leaf_in_bounce(struct str data) {
-    struct str rest = str_sub(data, 8, data.n);
-    uint64_t n = UINT32_MAX;
-    ptrdiff_t end = str_chr(rest, '\r');
-    if (!str_starts_nocase(data, STR("X-Leaf: ")) || end < 0 ||
-        !str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
-        return UINT32_MAX;
-    return (uint32_t)n;
-}
-
 static void settle(struct visit *v);
 
 struct later { /* an answer on its way */
@@ -156,8 +146,8 @@ static void each_leaf(struct visit *v, const struct session_mail *m,
                       void (*fn)(struct visit *v, uint32_t leaf)) {
     uint32_t leaf;
     for (const struct session_rcpt *r = m->rcpts; r; r = r->next) {
-        if (!leaf_at_address(v->w, r->text, &leaf)) leaf = leaf_in_bounce((struct str){v->data, v->n});
-        if (leaf != UINT32_MAX) fn(v, leaf);
+        if (leaf_at_address(v->w, r->text, &leaf) || leaf_in_bounce((struct str){v->data, v->n}, &leaf))
+            fn(v, leaf);
         else world_fail(v->w, "mail for %.*s that is no bounce", STR_ARGS(r->text));
     }
 }

@@ -208,8 +208,8 @@ static void handle(struct process *p, struct link *l, struct packet *k) {
                   process_name(&w->p[l->p[!side_of(l, p->number)]]), STR_ARGS(str_sub(buf_str(&b), 0, 300)));
         }
         int handle = k->fds[fd++];
-        enum wire_verdict v =
-            wire_deliver(m.type, m.payload, handle, p->handlers, p->ctx, (struct channel *)(void *)l);
+        struct channel *ch = p->kind->channel ? p->kind->channel(p, l) : (struct channel *)(void *)l;
+        enum wire_verdict v = wire_deliver(m.type, m.payload, handle, p->handlers, p->ctx, ch);
         if (v != WIRE_OK) {
             blob_put(w, handle);
             world_fail(w, "%s does not take %s from %s", process_name(p), wire_table[m.type].name,

@@ -158,6 +158,18 @@ bool text_is_of(struct world *w, struct str data, uint32_t sub) {
     return memcmp(tail.p, want.p, want.n) == 0 && (!front || data.p[front - 1] == '\n');
 }
 
+bool leaf_in_bounce(struct str text, uint32_t *leaf) {
+    static const char mark[] = "X-Leaf: ";
+    const char *at = text.n ? memmem(text.p, text.n, mark, sizeof mark - 1) : NULL;
+    uint64_t n;
+    if (!at || (at > text.p && at[-1] != '\n')) return false;
+    struct str rest = str_sub(text, (size_t)(at - text.p) + sizeof mark - 1, text.n);
+    ptrdiff_t end = str_chr(rest, '\r');
+    if (end < 0 || !str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n)) return false;
+    *leaf = (uint32_t)n;
+    return true;
+}
+
 /* ---- Names --------------------------------------------------------------------------------------------- */
 
 static struct name *name_slot(struct oracle *o, struct qid id, uint32_t index) {
@@ -323,14 +335,16 @@ static void check_origin(struct world *w, uint32_t leaf) {
 }
 
 static void serve_bounce(struct world *w, struct leaf *l, struct str data) {
+    const struct str field =
+        STR("Final-Recipient: rfc822; "); /* RFC 3464 2.3.2, as dispatch/bounce.c writes it */
     uint32_t failed;
     struct str rest = data;
     ptrdiff_t end;
     (void)l;
     for (; (end = str_chr(rest, '\n')) >= 0; rest = str_sub(rest, (size_t)end + 1, rest.n)) {
         struct str line = str_trim(str_sub(rest, 0, (size_t)end));
-        if (!str_starts_nocase(line, STR("Failed: "))) continue;
-        if (!leaf_at_address(w, str_sub(line, 8, line.n), &failed))
+        if (!str_starts_nocase(line, field)) continue;
+        if (!leaf_at_address(w, str_sub(line, field.n, line.n), &failed))
             world_fail(w, "a bounce for an unknown recipient");
         else if (!leaf_of(w, failed)->never)
             world_fail(w, "recipient %u was bounced, and no host had said 5xx", failed);

@@ -244,8 +244,15 @@ static uint64_t room(const struct process *p) {
 
 static const struct wire_handlers handlers = {.local_job = on_local_job, .job_rcpt = on_job_rcpt};
 
-const struct program_kind kind_local = {"worker", ROLE_local, &handlers,  start, end,
-                                        peer,     peer_gone,  round_done, room};
+const struct program_kind kind_local = {.name = "worker",
+                                        .role = ROLE_local,
+                                        .handlers = &handlers,
+                                        .start = start,
+                                        .free = end,
+                                        .peer = peer,
+                                        .peer_gone = peer_gone,
+                                        .round = round_done,
+                                        .room = room};
 
 bool local_idle(const struct process *p) {
     const struct worker *l = p->state;

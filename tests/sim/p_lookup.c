@@ -150,5 +150,5 @@ static const struct wire_handlers handlers = {
     .host_query = on_host_query,
 };
 
-const struct program_kind kind_lookup = {"lookup", ROLE_lookup, &handlers, start, start,
-                                         NULL,     NULL,        NULL,      NULL};
+const struct program_kind kind_lookup = {
+    .name = "lookup", .role = ROLE_lookup, .handlers = &handlers, .start = start, .free = start};

@@ -113,13 +113,6 @@ enum store_outcome __wrap_store_mark(struct store *s, struct qid id, const struc
     return outcome;
 }
 
-static void on_log(void *ctx, struct str line) {
-    (void)ctx;
-    struct world *w = shell_world();
-    if (str_starts_nocase(line, STR("intake_stopped"))) oracle_sync_failed(w);
-    STORY(w, "queue: %.*s", STR_ARGS(line));
-}
-
 /* ---- Life ---------------------------------------------------------------------------------------------- */
 
 static void start(struct process *p) {
@@ -131,7 +124,6 @@ static void start(struct process *p) {
     config.message_size_limit = 4 << 20;
     config.recipient_limit = 1000;
     config.behind_limit = p->w->o.seed % 4 == 3 ? 20 : 1000;
-    log_capture(on_log, NULL);
     p->state = a;
     p->handlers = program->handlers;
     p->ctx = &a->me;
@@ -219,8 +211,14 @@ static uint64_t room(const struct process *p) {
     return 196608 + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
 }
 
-const struct program_kind kind_queue = {"queue", ROLE_queue, NULL,       start, end,
-                                        peer,    peer_gone,  round_done, room};
+const struct program_kind kind_queue = {.name = "queue",
+                                        .role = ROLE_queue,
+                                        .start = start,
+                                        .free = end,
+                                        .peer = peer,
+                                        .peer_gone = peer_gone,
+                                        .round = round_done,
+                                        .room = room};
 
 const char *queue_busy(const struct world *w) {
     const struct process *p = &w->p[P_QUEUE];

@@ -386,16 +386,10 @@ static void on_job_host(void *ctx, struct channel *ch, const struct wire_job_hos
 /* Which leaf the recipient is: by its address, or for a bounce by what stands in the text. */
 static uint32_t leaf_for(struct remote *r, struct job *j, struct str rcpt) {
     struct world *w = r->p->w;
-    struct str data = blob_str(w, j->blob), rest = str_sub(data, 8, data.n);
     uint32_t leaf = 0;
-    uint64_t n;
-    ptrdiff_t end = str_chr(rest, '\r');
-    if (leaf_at_address(w, rcpt, &leaf)) return leaf;
-    if (str_starts_nocase(data, STR("X-Leaf: ")) && end > 0 &&
-        str_to_u64(str_sub(rest, 0, (size_t)end), UINT32_MAX, &n))
-        return (uint32_t)n;
-    world_fail(w, "a job for %.*s, whom nobody knows", STR_ARGS(rcpt));
-    return 0;
+    if (!leaf_at_address(w, rcpt, &leaf) && !leaf_in_bounce(blob_str(w, j->blob), &leaf))
+        world_fail(w, "a job for %.*s, whom nobody knows", STR_ARGS(rcpt));
+    return leaf;
 }
 
 static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcpt *m, int fd) {
@@ -472,8 +466,14 @@ static uint64_t room(const struct process *p) {
     return n;
 }
 
-const struct program_kind kind_remote = {"remote", ROLE_remote, &handlers, start, end,
-                                         peer,     peer_gone,   NULL,      room};
+const struct program_kind kind_remote = {.name = "remote",
+                                         .role = ROLE_remote,
+                                         .handlers = &handlers,
+                                         .start = start,
+                                         .free = end,
+                                         .peer = peer,
+                                         .peer_gone = peer_gone,
+                                         .room = room};
 
 bool remote_idle(const struct process *p) {
     const struct remote *r = p->state;

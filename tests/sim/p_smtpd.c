@@ -424,5 +424,10 @@ static uint64_t room(const struct process *p) {
     return 16384 + ((const struct smtpd *)p->state)->count * UINT64_C(49152);
 }
 
-const struct program_kind kind_smtpd = {"smtpd", ROLE_smtpd, &handlers, start, end,
-                                        NULL,    peer_gone,  NULL,      room};
+const struct program_kind kind_smtpd = {.name = "smtpd",
+                                        .role = ROLE_smtpd,
+                                        .handlers = &handlers,
+                                        .start = start,
+                                        .free = end,
+                                        .peer_gone = peer_gone,
+                                        .room = room};

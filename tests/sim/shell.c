@@ -4,9 +4,11 @@
 #include "tests/sim/shell.h"
 
 #include "common/arena.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +35,15 @@ int program_main(const struct program *p, int argc, char **argv) {
     return 0;
 }
 
+static void on_log(void *ctx, struct str line) {
+    const struct process *p = shell_process();
+    (void)ctx;
+    if (str_starts_nocase(line, STR("intake_stopped"))) oracle_sync_failed(p->w);
+    STORY(p->w, "%s: %.*s", process_name(p), STR_ARGS(line));
+}
+
 const struct program *shell_program(int (*main)(int argc, char **argv)) {
+    log_capture(on_log, NULL);
     main(0, NULL);
     return captured;
 }
@@ -48,8 +58,11 @@ void program_end(struct self *me) {
     world_at(p->w, p->w->now + NS_MS, on_end, p, p->life);
 }
 
+/* Few now and then, by the seed, so that they run out. */
 unsigned program_files(void) {
-    return 20000;
+    const struct process *p = shell_process();
+    static const unsigned files[] = {20000, 900, 400};
+    return p->number == P_QUEUE ? files[0] : files[mix(p->w->o.seed + 17) % 3];
 }
 
 bool program_admin(const struct self *me, const struct channel *ch) {
@@ -60,6 +73,82 @@ bool program_admin(const struct self *me, const struct channel *ch) {
 struct channel *program_tool(struct self *me, int listener, bool *more) {
     (void)me, (void)listener, (void)more;
     abort(); /* there are no tools here */
+}
+
+/* ---- Doors ---------------------------------------------------------------------------------------------- */
+
+enum { DOORS = 64 };
+
+static struct door {
+    bool used;
+    unsigned owner, to; /* P_*, or NOBODY */
+    enum role role;
+} doors[DOORS];
+
+static struct door *door_of(const struct channel *ch) {
+    uintptr_t at = (uintptr_t)ch, first = (uintptr_t)doors;
+    return at >= first && at < first + sizeof doors ? &doors[(at - first) / sizeof *doors] : NULL;
+}
+
+static struct channel *channel_of(struct door *d) {
+    return (struct channel *)(void *)d;
+}
+
+static struct door *door_new(const struct process *p) {
+    size_t i = 0;
+    while (i < DOORS && doors[i].used) i++;
+    if (i == DOORS) abort();
+    doors[i] = (struct door){.used = true, .owner = p->number, .to = NOBODY};
+    return &doors[i];
+}
+
+struct channel *shell_door(struct process *p, enum role role, unsigned to) {
+    struct door *d = door_new(p);
+    d->role = role;
+    d->to = to;
+    return channel_of(d);
+}
+
+/* Descriptors of socket pairs are negative, so that no blob has their number, and -1 stays what it is. */
+static int fd_of(const struct door *d) {
+    return -(int)(d - doors) - 2;
+}
+
+struct channel *shell_door_at(const struct process *p, int fd) {
+    size_t i = (size_t)(-fd - 2);
+    return fd < -1 && i < DOORS && doors[i].used && doors[i].owner == p->number ? channel_of(&doors[i])
+                                                                                : NULL;
+}
+
+void shell_door_leads(struct channel *door, unsigned to) {
+    door_of(door)->to = to;
+}
+
+struct channel *shell_door_to(const struct process *p, enum role role, unsigned to) {
+    for (size_t i = 0; i < DOORS; i++)
+        if (doors[i].used && doors[i].owner == p->number && doors[i].role == role && doors[i].to == to)
+            return channel_of(&doors[i]);
+    return NULL;
+}
+
+void shell_door_close(struct channel *door) {
+    door_of(door)->used = false;
+}
+
+unsigned shell_to(const struct process *p, const struct channel *ch) {
+    const struct door *d = door_of(ch);
+    return d ? d->to : link_peer(ch, p);
+}
+
+struct channel *program_channel(struct self *me, int fd, enum role expect) {
+    struct channel *ch = shell_door_at(process_of(me->loop), fd);
+    door_of(ch)->role = expect;
+    return ch;
+}
+
+void channel_close(struct channel *ch) {
+    if (door_of(ch)) door_of(ch)->used = false;
+    else abort(); /* none does that to its peers */
 }
 
 /* ---- Timers -------------------------------------------------------------------------------------------- */
@@ -140,14 +229,24 @@ void shell_round(struct process *p) {
 void shell_forget(struct process *p) {
     p->deferred = NULL;
     p->full = 0;
+    for (size_t i = 0; i < DOORS; i++)
+        if (doors[i].owner == p->number) doors[i].used = false;
 }
 
 /* ---- Channels ------------------------------------------------------------------------------------------ */
 
 void channel_send(struct channel *ch, enum wire_type type, const void *m, int fd) {
     struct process *p = shell_process();
-    if (faults_disk_dead(p->w)) blob_put(p->w, fd); /* it is dead and does not know it yet */
-    else link_send(p, link_peer(ch, p), type, m, fd);
+    unsigned to = shell_to(p, ch);
+    if (p->number == P_QUEUE && faults_disk_dead(p->w))
+        blob_put(p->w, fd); /* dead, and does not know it yet */
+    else if (p->kind->send) p->kind->send(p, ch, type, m, fd);
+    else if (to != NOBODY) link_send(p, to, type, m, fd);
+    else blob_put(p->w, fd);
+}
+
+void channel_drain(struct channel *ch) {
+    (void)ch;
 }
 
 struct drain {
@@ -162,7 +261,8 @@ static void on_drained(struct world *w, void *ctx, uint64_t peer) {
     if (w->ending || !p->alive || p->life != d.life) return;
     p->full &= ~(1u << peer);
     struct self *me = p->ctx;
-    if (p->links[peer]) me->program->drained(me, (struct channel *)(void *)p->links[peer]);
+    if (p->links[peer] && me->program->drained)
+        me->program->drained(me, (struct channel *)(void *)p->links[peer]);
     if (p->alive) p->kind->round(p);
 }
 
@@ -180,8 +280,15 @@ bool channel_full(struct channel *ch) {
 }
 
 enum role channel_peer(const struct channel *ch) {
-    struct process *p = shell_process();
-    return p->w->p[link_peer(ch, p)].kind->role;
+    const struct process *p = shell_process();
+    const struct door *d = door_of(ch);
+    return d ? d->role : p->w->p[link_peer(ch, p)].kind->role;
+}
+
+unsigned channel_instance(const struct channel *ch) {
+    const struct process *p = shell_process();
+    unsigned to = shell_to(p, ch);
+    return to == NOBODY ? 0 : p->w->p[to].instance;
 }
 
 uid_t channel_uid(const struct channel *ch) {
@@ -195,6 +302,12 @@ int __wrap_open(const char *path, int flags, ...);
 int __wrap_close(int fd);
 int __wrap_fcntl(int fd, int what, ...);
 int __wrap_fstat(int fd, struct stat *st);
+int __wrap_stat(const char *path, struct stat *st);
+int __wrap_socketpair(int domain, int type, int protocol, int pair[2]);
+int __wrap_getifaddrs(struct ifaddrs **list);
+int __wrap_memfd_create(const char *name, unsigned flags);
+ssize_t __real_write(int fd, const void *bytes, size_t n);
+ssize_t __wrap_write(int fd, const void *bytes, size_t n);
 ssize_t __wrap_pread(int fd, void *bytes, size_t n, off_t at);
 ssize_t __wrap___pread_chk(int fd, void *bytes, size_t n, off_t at, size_t room);
 ssize_t __wrap_getrandom(void *bytes, size_t n, unsigned flags);
@@ -212,8 +325,41 @@ int __wrap_close(int fd) {
 }
 
 int __wrap_fcntl(int fd, int what, ...) {
-    (void)fd;
+    if (what == F_DUPFD_CLOEXEC) return blob_dup(shell_world(), fd);
+    if (what == F_ADD_SEALS) return 0;
     return what == F_GET_SEALS ? F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW : -1;
+}
+
+int __wrap_socketpair(int domain, int type, int protocol, int pair[2]) {
+    (void)domain, (void)type, (void)protocol;
+    pair[0] = pair[1] = fd_of(door_new(shell_process()));
+    return 0;
+}
+
+int __wrap_getifaddrs(struct ifaddrs **list) {
+    *list = NULL;
+    return -1;
+}
+
+int __wrap_stat(const char *path, struct stat *st) {
+    (void)path;
+    memset(st, 0, sizeof *st);
+    return 0;
+}
+
+int __wrap_memfd_create(const char *name, unsigned flags) {
+    char *bytes;
+    (void)name, (void)flags;
+    return blob_new(shell_world(), 0, &bytes);
+}
+
+/* To a memfd; short now and then. */
+ssize_t __wrap_write(int fd, const void *bytes, size_t n) {
+    if (mem_owner() == MEM_WORLD) return __real_write(fd, bytes, n);
+    if (n > 1 && faults_on(shell_world()) && once_in(shell_world(), 100))
+        n = 1 + chance(shell_world(), (uint32_t)n - 1);
+    blob_add(shell_world(), fd, (struct str){bytes, n});
+    return (ssize_t)n;
 }
 
 int __wrap_fstat(int fd, struct stat *st) {

@@ -152,6 +152,15 @@ int blob_new(struct world *w, size_t n, char **bytes) {
     return h;
 }
 
+void blob_add(struct world *w, int handle, struct str more) {
+    AS(MEM_WORLD);
+    struct blob *b = realloc(w->blobs[handle], sizeof *b + w->blobs[handle]->n + more.n);
+    if (!b || b->refs != 1) abort();
+    if (more.n) memcpy(b->bytes + b->n, more.p, more.n);
+    b->n += more.n;
+    w->blobs[handle] = b;
+}
+
 int blob_dup(struct world *w, int handle) {
     if (handle < 1) return handle;
     w->blobs[handle]->refs++;

@@ -161,6 +161,10 @@ struct program_kind {
     void (*peer_gone)(struct process *p, struct link *l, unsigned peer);
     void (*round)(struct process *p);          /* after each packet */
     uint64_t (*room)(const struct process *p); /* octets of memory that what it has in hand justifies */
+    /* Of a real shell, when not every channel of its is a link: how it knows the one of a message that has come, and
+     * what becomes of one that it sends (fd is taken over). NULL: the link. */
+    struct channel *(*channel)(struct process *p, struct link *l);
+    void (*send)(struct process *p, struct channel *ch, enum wire_type type, const void *m, int fd);
 };
 
 extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_lookup, kind_remote, kind_local;
@@ -228,6 +232,7 @@ struct blob {
     char bytes[];
 };
 int blob_new(struct world *w, size_t n, char **bytes);
+void blob_add(struct world *w, int handle, struct str more); /* while nobody else has it */
 int blob_dup(struct world *w, int handle);
 void blob_put(struct world *w, int handle); /* harmless below 1 */
 struct str blob_str(const struct world *w, int handle);
@@ -333,6 +338,8 @@ uint32_t oracle_sub(struct world *w, uint32_t number);
 struct sub *sub_of(struct world *w, uint32_t sub);
 struct leaf *leaf_of(struct world *w, uint32_t leaf);
 uint32_t oracle_bounce(struct world *w, uint32_t sub); /* a leaf for a bounce */
+/* Which leaf a bounce is: its text says so in a line "X-Leaf: NUMBER". */
+bool leaf_in_bounce(struct str text, uint32_t *leaf);
 /* The addresses of a submission. */
 struct rcpt_plan {
     uint32_t first, count; /* its leaves, relative to the submission's */
