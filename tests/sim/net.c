@@ -22,7 +22,7 @@ struct conn {
     bool live;                          /* not in the list of free ones */
     struct end e[2];                    /* 0: who connected */
     struct segment *first[2], *last[2]; /* on their way to e[i] */
-    unsigned waiting[2];                /* events for them */
+    bool lost[2];                       /* what is sent to e[i] from now on does not arrive */
     int64_t after[2];
     int64_t delay;
     bool (*accept)(struct world *w, struct end *e, uint64_t arg);
@@ -143,6 +143,10 @@ static void on_segment(struct world *w, void *ctx, uint64_t arg) {
 
 static void post(struct conn *c, unsigned side, struct segment *s) {
     struct world *w = c->w;
+    if (c->lost[side]) { /* something before it was: a stream has no holes */
+        free(s);
+        return;
+    }
     int64_t at = w->now + c->delay + between(w, 0, c->delay / 4);
     if (w->o.faults && !w->calm && once_in(w, 300)) at += between(w, 0, 3 * NS_S); /* lost and sent again */
     if (at < c->after[side]) at = c->after[side];
@@ -292,7 +296,10 @@ void net_reset_some(struct world *w) {
     w->count.resets++;
     STORY(w, "a connection is reset");
     for (unsigned i = 0; i < 2; i++) { /* what was on its way is lost, or some of it still arrives */
-        if (once_in(w, 2)) segments_free(c, i);
+        if (once_in(w, 2)) {
+            segments_free(c, i);
+            c->lost[i] = c->e[i].open;
+        }
         if (c->e[i].open) world_at(w, w->now + between(w, 0, 50 * NS_MS), on_broken, c, tag(c, i));
     }
 }
