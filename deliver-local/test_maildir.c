@@ -246,6 +246,27 @@ static void a_failed_sync_is_not_believed(void **state) {
     close(d.data);
 }
 
+/* It may be all that another recipient has, whose delivery is on record: ours must be durable before it takes its place. */
+static void what_is_there_is_replaced_by_what_is_durable(void **state) {
+    struct mailbox *m = box_at("shared");
+    struct delivery d = numbered(1);
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    assert_int_equal(mailbox_sync(m), 0);
+    syncs.fsyncs = syncs.syncfss = 0;
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    assert_int_equal(syncs.fsyncs, 1);
+    char *first = test_read(only_file(test_path("shared")));
+    syncs.fail = true;
+    assert_int_equal(mailbox_store(m, &d).code, 451);
+    syncs.fail = false;
+    char *second = test_read(only_file(test_path("shared")));
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+    mailbox_free(m);
+    close(d.data);
+}
+
 static void what_was_read_keeps_its_flags(void **state) {
     char cur[700];
     struct mailbox *m = box_at("flagged");
@@ -307,6 +328,7 @@ int main(void) {
         cmocka_unit_test(hides_the_mark_of_expansions),
         cmocka_unit_test(many_share_a_sync),
         cmocka_unit_test(a_failed_sync_is_not_believed),
+        cmocka_unit_test(what_is_there_is_replaced_by_what_is_durable),
         cmocka_unit_test(what_was_read_keeps_its_flags),
         cmocka_unit_test(a_replaced_maildir_is_opened_anew),
     };

@@ -80,14 +80,16 @@ static unsigned mutant(const struct world *w) {
 }
 
 /* The name follows from the message: what is there already is written anew in its place, whoever of its
- * recipients it was for. */
+ * recipients it was for. The new file is durable before it takes the place of the old one: only whether the name is
+ * there after a power cut is as sure as it was. */
 static void store_file(struct world *w, unsigned user, uint32_t leaf, struct str data) {
     uint32_t sub = leaf_of(w, leaf)->sub;
     struct file *f = file_of(w, sub, user);
     uint16_t bit = (uint16_t)(1u << (leaf - sub_of(w, sub)->leaf));
     if (f->state != FILE_NONE && mutant(w) & MAILBOX_BELIEVES) return;
     bool seen = f->state != FILE_NONE && f->leaves & bit;
-    *f = (struct file){FILE_CACHED, (uint8_t)user, f->leaves | bit, sub};
+    bool stays = f->state == FILE_DURABLE && !(mutant(w) & MAILBOX_RISKS);
+    *f = (struct file){stays ? FILE_DURABLE : FILE_CACHED, (uint8_t)user, f->leaves | bit, sub};
     oracle_mailed(w, leaf, data, seen);
 }
 

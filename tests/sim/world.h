@@ -84,7 +84,7 @@ enum shell_skip {
     SHELL_NO_TELLING = 128,
     SHELL_LEAK = 256,
 };
-enum mailbox_mutant { MAILBOX_NO_SYNC = 1, MAILBOX_REPORTS_EARLY = 2, MAILBOX_BELIEVES = 4 };
+enum mailbox_mutant { MAILBOX_NO_SYNC = 1, MAILBOX_REPORTS_EARLY = 2, MAILBOX_BELIEVES = 4, MAILBOX_RISKS = 8 };
 
 /* Something is left out (mutants.c). */
 struct mutant {
