@@ -89,10 +89,16 @@ static void tell_waiting(struct queue *q, const struct control *c, int64_t next)
     SEND(q->dispatch->ch, waiting, .id = c->id, .arrival = life_begins(c), .next = next, .rcpts = c->pending);
 }
 
-/* Of a message that was loaded. No descriptor left: dispatch may ask again. */
+/* Of a message that was loaded. No descriptor left: dispatch may ask again. So it may when what is known of the message
+ * are an earlier dispatch's words that are not durable: should they be lost with us, what this dispatch has made of them
+ * would be told to a queue that knows no such recipient. */
 static void tell_loaded(struct queue *q, const struct control *c) {
-    int fd, error = store_open_part(q->store, c->id, 'd', &fd);
     int64_t now = loop_wall_ms(q->me->loop);
+    if (!store_on_record(q->store, c->id)) {
+        tell_waiting(q, c, now + SYNC_MS);
+        return;
+    }
+    int fd, error = store_open_part(q->store, c->id, 'd', &fd);
     if (error) {
         LOG_TROUBLE("cannot open the data of %s: %s", qid_format(c->id).c, strerror(error));
         tell_waiting(q, c, now + HEAL_MS);

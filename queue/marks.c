@@ -25,7 +25,7 @@ static void dirty_remove(struct store *s, struct entry *e) {
     if (!e->dirty) return;
     *e->dirty_at = e->dirty_next;
     if (e->dirty_next) e->dirty_next->dirty_at = e->dirty_at;
-    e->dirty = false;
+    e->dirty = e->spoken = false;
     s->dirty_n--;
     if (e->file >= 0) DISK(s, close, e->file);
     e->file = -1;
@@ -80,6 +80,7 @@ static void append_mark(struct store *s, struct entry *e, const struct control_m
     char mem[CONTROL_MARK_MAX + 32];
     struct buf b = BUF(mem);
     if (control_put_mark(&b, m, &e->chain)) append(s, e, buf_str(&b));
+    e->spoken = e->dirty;
 }
 
 /* ---- Retirement ---------------------------------------------------------------------------------------- */
@@ -158,6 +159,11 @@ bool store_marks_kept(struct store *s) {
         if (e->suspect || e->retire) return false;
     s->marks_doubt = false;
     return true;
+}
+
+bool store_on_record(const struct store *s, struct qid id) {
+    const struct entry *e = entry_find(s, id);
+    return !e || !e->spoken;
 }
 
 /* ---- What dispatch says -------------------------------------------------------------------------------- */
@@ -266,6 +272,7 @@ enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, c
     if (!acceptable(e, index, r) || !entry_states(e, index + 1) || !control_put_split(&b, r, &e->chain))
         return leave(s, e, STORE_REFUSED);
     append(s, e, buf_str(&b));
+    e->spoken = true;
     e->states[index] = 'N';
     e->rcpts++;
     e->pending++;

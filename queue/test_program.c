@@ -440,6 +440,13 @@ static void last_words(void **state) {
     channel_close(old);
     loop_once(p->loop, 0);
     kill(p->pid, SIGCONT);
+    /* Not before it is durable: were it lost with queue, the new dispatch would speak of what nobody knows. */
+    until(p, &p->waiting, 1, "waiting, while the words of the old dispatch are not durable");
+    assert_int_equal(p->ready_end, 1);
+    for (int i = 0; i < 40 && p->ready_end < 2; i++) {
+        pass(p, 250);
+        SEND(p->dispatch, fetch, .id = id);
+    }
     until(p, &p->ready_end, 2, "ready for the new dispatch");
     assert_int_equal(p->told_rcpts, 1);
     assert_int_equal(p->first_index, N);
