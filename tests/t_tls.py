@@ -287,7 +287,8 @@ def t_attacks():
     s.cmd("STARTTLS")
     raw = s.sock
     half = trusting().wrap_bio(from_server, to_server)
-    heard = through(half, half.do_handshake, raw, from_server, to_server) and b""
+    heard = b""
+    through(half, half.do_handshake, raw, from_server, to_server)
     half.write(b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<bob@mx.test>\r\nBDAT 14 LAST\r\nSubject: x\r\n\r\n")
     try:
         half.unwrap()
@@ -318,16 +319,19 @@ def t_attacks():
 def through(half, fn, raw, from_server, to_server):
     """Runs fn of a TLS object until it has what it wants."""
     while True:
+        done, again = None, False
         try:
             done = fn()
-            raw.sendall(to_server.read())
-            return done if done is not None else True
         except ssl.SSLWantReadError:
-            raw.sendall(to_server.read())
-            if got := raw.recv(65536):
-                from_server.write(got)
-            else:
-                from_server.write_eof()
+            again = True
+        if out := to_server.read():
+            raw.sendall(out)
+        if not again:
+            return done
+        if got := raw.recv(65536):
+            from_server.write(got)
+        else:
+            from_server.write_eof()
 
 
 def refused(fn, name):
