@@ -2,6 +2,8 @@
 #ifndef POSTERN_QUEUE_INSIDE_H
 #define POSTERN_QUEUE_INSIDE_H
 
+#include "build-config.h"
+
 #include "common/arena.h"
 #include "queue/store.h"
 
@@ -41,7 +43,8 @@ struct draft {
 };
 
 struct entry {
-    struct entry *next;          /* of its hash chain */
+    struct entry *next; /* of its hash chain, or of the free ones in its block */
+    struct entry_block *block;
     struct entry *newer, *older; /* PLACE_HAND: by when dispatch was given it */
     struct qid id;
     enum place place;
@@ -65,6 +68,21 @@ struct entry {
     char few[CACHED_STATES];
 };
 
+/* Entries stay when the messages' octets beside them are gone: in blocks of their own they leave no holes in the heap that
+ * cannot be given back. With sanitizers each is alone, so that they see a use after its end. */
+#ifdef POSTERN_SANITIZE
+enum { BLOCK_ENTRIES = 1 };
+#else
+enum { BLOCK_ENTRIES = 320 };
+#endif
+
+struct entry_block {
+    struct entry_block *next, **at; /* among those with room */
+    struct entry *free;
+    unsigned made, used; /* made: were in use, ever: the rest of the block was not touched */
+    struct entry v[BLOCK_ENTRIES];
+};
+
 struct ids {
     struct qid *v;
     size_t n, cap;
@@ -77,6 +95,7 @@ struct store {
     struct store_config config;
     struct store_user user;
     struct entry **table;
+    struct entry_block *blocks; /* with room */
     size_t buckets, entries, hands;
     struct entry *newest, *oldest; /* in hand */
     struct draft *drafts;

@@ -85,11 +85,46 @@ static void table_grow(struct store *s) {
     s->buckets = n;
 }
 
+static void block_link(struct store *s, struct entry_block *b) {
+    b->at = &s->blocks;
+    b->next = s->blocks;
+    if (b->next) b->next->at = &b->next;
+    s->blocks = b;
+}
+
+static void block_unlink(struct entry_block *b) {
+    *b->at = b->next;
+    if (b->next) b->next->at = b->at;
+}
+
+static struct entry *entry_take(struct store *s) {
+    if (!s->blocks) block_link(s, xmalloc(sizeof *s->blocks));
+    struct entry_block *b = s->blocks;
+    struct entry *e = b->free;
+    if (e) b->free = e->next;
+    else e = &b->v[b->made++];
+    b->used++;
+    if (!b->free && b->made == BLOCK_ENTRIES) block_unlink(b);
+    e->block = b;
+    return e;
+}
+
+static void entry_give_back(struct store *s, struct entry *e) {
+    struct entry_block *b = e->block;
+    if (!b->free && b->made == BLOCK_ENTRIES) block_link(s, b);
+    e->next = b->free;
+    b->free = e;
+    if (--b->used || (BLOCK_ENTRIES > 1 && s->blocks == b && !b->next))
+        return; /* the last is for the next message */
+    block_unlink(b);
+    free(b);
+}
+
 struct entry *entry_add(struct store *s, struct qid id, enum place place) {
     if (s->entries >= s->buckets) table_grow(s);
-    struct entry *e = xmalloc(sizeof *e);
+    struct entry *e = entry_take(s);
     size_t at = qid_hash(id) & (s->buckets - 1);
-    *e = (struct entry){.next = s->table[at], .id = id, .place = place, .file = -1};
+    *e = (struct entry){.next = s->table[at], .block = e->block, .id = id, .place = place, .file = -1};
     e->states = e->few;
     e->state_cap = CACHED_STATES;
     s->table[at] = e;
@@ -132,7 +167,7 @@ void entry_drop(struct store *s, struct entry *e) {
     hand_unlink(s, e);
     if (e->states != e->few) free(e->states);
     free(e->tail);
-    free(e);
+    entry_give_back(s, e);
 }
 
 bool entry_states(struct entry *e, uint32_t n) {
@@ -210,6 +245,7 @@ void store_free(struct store *s) {
             entry_drop(s, e);
         }
     }
+    free(s->blocks);
     free(s->table);
     free(s->limbo.v);
     free(s->trash.v);
