@@ -448,3 +448,10 @@ void journal_push(struct disk *d) {
     journal_failed(j, EIO);
     j->push_failed = true;
 }
+
+int journal_close(struct journal *j) {
+    int error = batch_put(j, NULL, 0);
+    if (!error) error = segment_sync(j);
+    segment_leave(j);
+    return error;
+}

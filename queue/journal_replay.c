@@ -306,15 +306,54 @@ static bool segments_too_many(const struct journal *j) {
     return false;
 }
 
-static int segments_remove(struct journal *j) {
-    int error = 0;
-    for (int i = (int)j->config.segments; i < JOURNAL_SEGMENTS_MAX && !error; i++) {
-        if (!j->segments[i].exists) continue;
-        error = BELOW(j, unlink, DISK_ROOT, segment_name(i).c);
-        if (error == ENOENT) error = 0;
-        j->segments[i].exists = false;
+/* The segment of the newest batch becomes the current one. */
+static int segment_resume(struct replay *r) {
+    struct journal *j = r->j;
+    const struct found *f = &r->v[r->n - 1];
+    int file, error = BELOW(j, open, DISK_ROOT, segment_name(f->segment).c, DISK_WRITE, &file);
+    if (error) return error;
+    j->current = f->segment;
+    j->current_file = file;
+    j->current_at = r->end[f->segment];
+    j->generation = f->head.generation;
+    j->tag = f->head.tag;
+    j->current_synced = true;
+    return 0;
+}
+
+/* Says behind the newest batch that all is over, be it beyond the end of that segment: else what a power cut leaves while
+ * the segments go would look like damage. */
+static int segments_close(struct replay *r) {
+    int error = r->n ? segment_resume(r) : 0;
+    if (r->n && !error) error = journal_close(r->j);
+    return no_room(error) ? 0 : error;
+}
+
+static int oldest_of_all(const struct journal *j) {
+    int oldest = -1;
+    for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+        if (j->segments[i].exists && (oldest < 0 || j->segments[i].last < j->segments[oldest].last))
+            oldest = i;
+    return oldest;
+}
+
+/* When some must go all go, since all is in files. The oldest first, and each durably before the next: an older one
+ * without those behind it would put back what these had changed. */
+static int segments_go(struct replay *r) {
+    struct journal *j = r->j;
+    int i, error = segments_close(r);
+    while (!error && (i = oldest_of_all(j)) >= 0) {
+        bool unread = r->any_damage && !j->segments[i].last;
+        if (r->damaged[i] || unread) {
+            error = segment_aside(j, i, "a batch that was durable is missing here or before");
+            if (!error) error = BELOW(j, sync_dir, DISK_ASIDE);
+        } else {
+            error = BELOW(j, unlink, DISK_ROOT, segment_name(i).c);
+        }
+        if (!error) error = BELOW(j, sync_dir, DISK_ROOT);
+        if (!error) j->segments[i] = (struct segment){0};
     }
-    return error ? error : BELOW(j, sync_dir, DISK_ROOT);
+    return error;
 }
 
 /* Everything into its files: when segments go that may be needed. */
@@ -322,28 +361,19 @@ static int rest_all(struct replay *r) {
     struct journal *j = r->j;
     if (j->returned) return 0; /* there is no room anyway */
     int error = rest_everything(j);
-    for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) {
-        bool unread = r->any_damage && j->segments[i].exists && !j->segments[i].last;
-        if (r->damaged[i] || unread)
-            error = segment_aside(j, i, "a batch that was durable is missing here or before");
-    }
-    return error || !segments_too_many(j) ? error : segments_remove(j);
+    if (error) return error;
+    j->pending_n = j->written_n = 0;
+    j->written_seq = j->durable_seq = j->next_seq - 1;
+    return r->any_damage || segments_too_many(j) ? segments_go(r) : 0;
 }
 
-/* The segment of the newest batch is gone on with: so a program that ends again and again does not use up others. */
-static void segment_resume(struct replay *r) {
-    struct journal *j = r->j;
+/* It is gone on with: so a program that ends again and again does not use up others. */
+static void newest_resume(struct replay *r) {
+    const struct journal *j = r->j;
     const struct found *f = r->n ? &r->v[r->n - 1] : NULL;
-    int file;
     if (!f || f->segment >= (int)j->config.segments || !j->segments[f->segment].exists) return;
     if (j->segments[f->segment].failed || f->head.generation > r->durable) return;
-    if (BELOW(j, open, DISK_ROOT, segment_name(f->segment).c, DISK_WRITE, &file) != 0) return;
-    j->current = f->segment;
-    j->current_file = file;
-    j->current_at = r->end[f->segment];
-    j->generation = f->head.generation;
-    j->tag = f->head.tag;
-    j->current_synced = true;
+    (void)segment_resume(r); /* another serves as well */
 }
 
 static int replay(struct replay *r) {
@@ -364,15 +394,11 @@ static int replay(struct replay *r) {
  * the batch waits in memory: nobody was told of what it holds. */
 static int replayed(struct replay *r) {
     struct journal *j = r->j;
-    segment_resume(r);
+    newest_resume(r);
     j->broken = true;
     int error = journal_flush(j);
     if (!no_room(error)) return error;
-    if (!j->returned && rest_all(r) == 0) {
-        j->pending_n = j->written_n = 0;
-        j->written_seq = j->durable_seq = j->next_seq - 1;
-        error = journal_flush(j);
-    }
+    if (!j->returned && rest_all(r) == 0) error = journal_flush(j);
     return no_room(error) ? 0 : error;
 }
 
@@ -383,8 +409,8 @@ static void start_again(struct journal *j) {
         item_unlist(j, it);
     }
     redo_clear(j);
-    j->pending_n = 0;
-    j->broken = false;
+    j->pending_n = j->written_n = 0;
+    j->broken = j->returned = false;
 }
 
 int journal_open(struct disk *d) {

@@ -983,6 +983,52 @@ static void segments_go_in_order(void **state) {
     journal_setting = was;
 }
 
+/* A start after which segments are fewer, or none: whatever of them is still there after a power cut in the middle, no
+ * older one puts back what newer ones had changed. */
+static bool fewer_segments_violate(uint64_t seed, unsigned segments, uint64_t op, uint64_t *ops,
+                                   char out[256]) {
+    struct journal_config was = journal_setting;
+    struct world w;
+    world_new(&w, seed);
+    work(&w);
+    for (int round = 0; round < 12; round++) {
+        deliver_some(&w);
+        commit_all(&w);
+    }
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    journal_setting.segments = segments;
+    uint64_t before = disk_fake_ops(w.disk);
+    if (op) disk_fake_crash_at(w.disk, before + op);
+    store_begins(&w);
+    recover(&w);
+    *ops = disk_fake_ops(w.disk) - before;
+    check(&w);
+    bool bad = w.violation[0] != '\0';
+    if (bad)
+        snprintf(out, 256, "seed %u, to %u, op %u: %.200s", (unsigned)seed, segments, (unsigned)op,
+                 w.violation);
+    world_free(&w);
+    journal_setting = was;
+    return bad;
+}
+
+static void segments_become_fewer(void **state) {
+    struct journal_config was = journal_setting;
+    char what[256];
+    (void)state;
+    journal_setting.segments = 8;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        for (unsigned to = 0; to <= 3; to += 3) {
+            uint64_t n, ops;
+            if (fewer_segments_violate(seed, to, 0, &n, what)) fail_msg("%s", what);
+            for (uint64_t op = 1; op <= n; op++)
+                if (fewer_segments_violate(seed, to, op, &ops, what)) fail_msg("%s", what);
+        }
+    }
+    journal_setting = was;
+}
+
 /* ---- A damaged journal --------------------------------------------------------------------------------- */
 
 /* Each message is a batch of its own. */
@@ -1013,6 +1059,69 @@ static void damage_is_set_aside(void **state) {
     assert_string_equal(w.violation, "");
     world_free(&w);
     journal_setting = was;
+}
+
+struct sum {
+    uint64_t all;
+    unsigned n;
+};
+
+static void add_to_sum(void *ctx, const struct control *c) {
+    struct sum *sum = ctx;
+    uint64_t h = c->id.serial;
+    for (uint32_t i = 0; i < c->rcpt_count; i++)
+        h = str_hash((struct str){(const char *)&c->rcpts[i].state, 1}, h);
+    sum->all += h; /* in any order */
+    sum->n++;
+}
+
+static struct sum sum_of(struct world *w) {
+    struct sum sum = {0};
+    struct store_walk *walk = store_walk_new(w->store, false);
+    while (store_walk_step(walk, 3, add_to_sum, &sum)) {
+    }
+    store_walk_free(walk);
+    return sum;
+}
+
+/* One of the batches is damaged, whichever; the start that finds it is cut at an operation (0: at none). */
+static struct sum after_damage(uint64_t seed, uint64_t op, uint64_t *ops, unsigned *troubles) {
+    struct world w;
+    world_new(&w, seed);
+    work(&w);
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    spoil(&w, seed % 2 ? "journal.00" : "journal.01", seed % 4 * JOURNAL_BLOCK + 80);
+    uint64_t before = disk_fake_ops(w.disk);
+    if (op) disk_fake_crash_at(w.disk, before + op);
+    w.troubles = 0;
+    store_begins(&w);
+    leased(&w, 1700000000000);
+    *ops = disk_fake_ops(w.disk) - before;
+    *troubles = w.troubles;
+    restart(&w);
+    assert_true(recover(&w));
+    struct sum sum = sum_of(&w);
+    world_free(&w);
+    return sum;
+}
+
+/* A power cut then leaves what there was, neither more nor less. */
+static void damage_and_a_power_cut(void **state) {
+    unsigned damages = 0, troubles, more;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        uint64_t n, ops;
+        struct sum whole = after_damage(seed, 0, &n, &troubles);
+        damages += troubles > 0;
+        for (uint64_t op = 1; troubles && op <= n; op++) {
+            struct sum cut = after_damage(seed, op, &ops, &more);
+            if (cut.all != whole.all || cut.n != whole.n)
+                fail_msg("seed %u op %u: %u messages instead of %u", (unsigned)seed, (unsigned)op, cut.n,
+                         whole.n);
+        }
+    }
+    assert_true(damages >= 5);
 }
 
 static void foreign_segments_are_set_aside(void **state) {
@@ -1162,7 +1271,9 @@ int main(void) {
         IN_JOURNAL(start_without_room_or_sync),
         IN_JOURNAL(given_up_stays_so),
         IN_JOURNAL(segments_go_in_order),
+        IN_JOURNAL(segments_become_fewer),
         IN_JOURNAL(damage_is_set_aside),
+        IN_JOURNAL(damage_and_a_power_cut),
         IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
         IN_JOURNAL(foreign_things_are_set_aside),
