@@ -328,10 +328,8 @@ static int jd_sync(struct disk *d, int file) {
 
 static int jd_sync_all(struct disk *d) {
     struct journal *j = of(d);
-    int error = j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
-    if (error) return journal_failed(j, error);
-    j->below_dirty = false;
-    return journal_flush(j);
+    int error = journal_below_clean(j);
+    return error ? journal_failed(j, error) : journal_flush(j);
 }
 
 static int jd_sync_dir(struct disk *d, int dir) {

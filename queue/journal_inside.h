@@ -142,6 +142,7 @@ void journal_log(struct journal *j, enum record_type type, int dir, const char *
 void journal_log_whole(struct journal *j,
                        const struct item *it); /* what the journal said of it before is over */
 int journal_flush(struct journal *j);
+int journal_below_clean(struct journal *j); /* names that were changed below without a record are durable */
 int journal_close(struct journal *j); /* a last batch in the current segment, which has room; and leaves it */
 int journal_failed(struct journal *j,
                    int error); /* nothing of the current segment is to be believed; gives error */

@@ -397,9 +397,16 @@ static void bury(struct journal *j) {
     }
 }
 
-/* What is pending and not in the current segment yet. */
+int journal_below_clean(struct journal *j) {
+    int error = j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
+    if (!error) j->below_dirty = false;
+    return error;
+}
+
+/* What is pending and not in the current segment yet. A name that was changed below is durable before the record that
+ * says it is over: else a power cut could leave the record only, and the file would be unlinked. */
 static int write_pending(struct journal *j) {
-    int error = 0;
+    int error = journal_below_clean(j);
     while (!error && (j->written_n < j->pending_n || j->current < 0)) {
         size_t n = take(j, j->written_n);
         if (!n && j->written_n < j->pending_n) return EIO; /* a record that fits nowhere; there are none */

@@ -1202,6 +1202,34 @@ static void foreign_things_are_set_aside(void **state) {
     world_free(&w);
 }
 
+/* The record that a name is over may reach the disk before the rename does: then there would be neither. */
+static void what_is_set_aside_stays(void **state) {
+    static const char text[] = "garbage\n";
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct world w;
+        struct qid odd = {7, 7};
+        world_new(&w, seed);
+        leased(&w, 1700000000000);
+        receive(&w, false);
+        commit_all(&w);
+        int folder = folder_of(odd);
+        size_t before = disk_fake_files(w.disk, folder);
+        disk_fake_plant(w.disk, folder, part_name(odd, 'c').c, text, sizeof text - 1);
+        restart(&w);
+        leased(&w, 1700000000000);
+        struct store_walk *walk = store_walk_new(w.store, true);
+        while (store_walk_step(walk, 64, none, NULL)) store_push(w.store);
+        store_walk_free(walk);
+        store_push(w.store);
+        assert_int_equal(w.asides, 1);
+        restart(&w);
+        leased(&w, 1700000000000);
+        assert_int_equal(disk_fake_files(w.disk, folder) + disk_fake_files(w.disk, DISK_ASIDE), before + 1);
+        world_free(&w);
+    }
+}
+
 static void ids_are_guarded(void **state) {
     struct world w;
     (void)state;
@@ -1277,6 +1305,7 @@ int main(void) {
         IN_JOURNAL(foreign_segments_are_set_aside),
         IN_JOURNAL(full_disk_stops_intake_and_not_marks),
         IN_JOURNAL(foreign_things_are_set_aside),
+        IN_JOURNAL(what_is_set_aside_stays),
         IN_JOURNAL(ids_are_guarded),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
