@@ -272,11 +272,13 @@ static int handle_spills(struct journal *j, struct handle *h) {
     return 0;
 }
 
-/* The disk below is full: the file comes back into the journal, whose segments are there already. */
-static int handle_returns(struct journal *j, struct handle *h, uint64_t upto) {
+/* The disk below is full: the file comes back into the journal, whose segments are there already. With what could not be
+ * written, for that may be a long tail which stood there before. */
+static int handle_returns(struct journal *j, struct handle *h, const void *bytes, size_t n, uint64_t at) {
     int error;
-    struct item *it = item_return(j, h->dir, h->name, upto, j->next_seq, &error);
+    struct item *it = item_return(j, h->dir, h->name, at, j->next_seq, &error);
     if (!it) return error;
+    item_set(it, bytes, n, at);
     journal_log_whole(j, it);
     BELOW(j, close, h->below);
     h->below = -1;
@@ -298,7 +300,7 @@ static int jd_write(struct disk *d, int file, const void *bytes, size_t n, uint6
     else if (h->item && !h->item->listed) error = handle_moves(j, h);
     if (error) return error;
     if (!h->item) error = BELOW(j, write, h->below, bytes, n, at);
-    if (no_room(error) && h->logged) error = handle_returns(j, h, at);
+    if (no_room(error) && h->logged) return handle_returns(j, h, bytes, n, at);
     if (h->item) item_set(h->item, bytes, n, at);
     if (error || (!h->item && !h->logged) || !n) return error;
     journal_log(j, RECORD_WRITE, h->dir, h->name, bytes, n, at);

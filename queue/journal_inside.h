@@ -17,8 +17,8 @@ enum record_type { RECORD_CREATE = 1, RECORD_WRITE, RECORD_UNLINK, RECORD_FORGET
 struct record {
     uint8_t type, dir;
     uint16_t name_n;
-    uint32_t n; /* octets of a WRITE, behind the name */
-    uint64_t at;
+    uint32_t n;  /* octets of a WRITE, behind the name */
+    uint64_t at; /* of a CREATE: it does not count before the WRITEs behind it have made so many octets */
 };
 
 struct batch {

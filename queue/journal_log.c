@@ -59,7 +59,7 @@ void journal_log(struct journal *j, enum record_type type, int dir, const char *
 }
 
 void journal_log_whole(struct journal *j, const struct item *it) {
-    journal_log(j, RECORD_CREATE, it->dir, it->name, NULL, 0, 0);
+    journal_log(j, RECORD_CREATE, it->dir, it->name, NULL, 0, it->n);
     journal_log(j, RECORD_WRITE, it->dir, it->name, it->bytes, it->n, 0);
 }
 

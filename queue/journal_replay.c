@@ -22,6 +22,8 @@ struct replay {
     uint64_t durable; /* what the batches themselves say: up to here all had been synced */
     bool damaged[JOURNAL_SEGMENTS_MAX];
     bool any_damage;
+    struct item part; /* a file that is logged whole, as far as it was read; not listed */
+    uint64_t part_n;  /* so long it will be; 0: there is none */
 };
 
 static const char magic[8] = "PstnJrn2";
@@ -181,24 +183,66 @@ static int write_below(struct journal *j, const struct record *r, const char *na
     return no_room(error) && j->config.segments ? write_returns(j, r, name, bytes, seq) : error;
 }
 
-static int redo_record(struct journal *j, const struct record *r, const char *name, const char *bytes,
+static void item_over(struct journal *j, struct item *it) {
+    item_hide(j, it);
+    item_unlist(j, it);
+}
+
+static void part_over(struct replay *r) {
+    free(r->part.bytes);
+    r->part = (struct item){0};
+    r->part_n = 0;
+}
+
+static void part_begins(struct replay *r, const struct record *record, const char *name, uint64_t seq) {
+    r->part = (struct item){.dir = record->dir, .seq = seq};
+    memcpy(r->part.name, name, record->name_n + 1);
+    r->part_n = record->at;
+}
+
+static void part_whole(struct replay *r) {
+    struct item *it = item_find(r->j, r->part.dir, r->part.name);
+    if (it) item_over(r->j, it);
+    it = item_add(r->j, r->part.dir, r->part.name, r->part.seq);
+    it->old = true;
+    item_set(it, r->part.bytes, r->part.n, 0);
+    part_over(r);
+}
+
+/* What is logged whole may be longer than a segment, and the power may fail between its batches: then what was there
+ * before still counts. Its records follow on each other, with nothing between. */
+static bool part_takes(struct replay *r, const struct record *record, const char *name, const char *bytes) {
+    if (!r->part_n) return false;
+    if (record->type != RECORD_WRITE || record->dir != r->part.dir || strcmp(name, r->part.name) != 0 ||
+        record->at != r->part.n) {
+        part_over(r);
+        return false;
+    }
+    item_set(&r->part, bytes, record->n, record->at);
+    if (r->part.n >= r->part_n) part_whole(r);
+    return true;
+}
+
+static int redo_record(struct replay *replay, const struct record *r, const char *name, const char *bytes,
                        uint64_t seq) {
     static const unsigned skips[] = {[RECORD_CREATE] = JOURNAL_SKIP_CREATE,
                                      [RECORD_WRITE] = JOURNAL_SKIP_WRITE,
                                      [RECORD_UNLINK] = JOURNAL_SKIP_UNLINK,
                                      [RECORD_FORGET] = JOURNAL_SKIP_FORGET};
-    struct item *it = item_find(j, r->dir, name);
+    struct journal *j = replay->j;
     int error;
-    if (j->config.skip & skips[r->type]) return 0;
+    if ((j->config.skip & skips[r->type]) || part_takes(replay, r, name, bytes)) return 0;
+    if (r->type == RECORD_CREATE && r->at) {
+        part_begins(replay, r, name, seq);
+        return 0;
+    }
+    struct item *it = item_find(j, r->dir, name);
     if (r->type == RECORD_WRITE) {
         if (!it) return write_below(j, r, name, bytes, seq);
         item_set(it, bytes, r->n, r->at);
         return 0;
     }
-    if (it) {
-        item_hide(j, it);
-        item_unlist(j, it);
-    }
+    if (it) item_over(j, it);
     if (r->type == RECORD_CREATE) {
         it = item_add(j, r->dir, name, seq);
         it->old = true;
@@ -215,7 +259,7 @@ static bool record_sane(const struct record *r, size_t left) {
 }
 
 /* sane: octets of the records that make sense. */
-static int batch_redo(struct journal *j, const struct found *f, size_t *sane) {
+static int batch_redo(struct replay *replay, const struct found *f, size_t *sane) {
     const char *p = f->records, *end = p + f->head.n;
     char name[JOURNAL_NAME_MAX + 1];
     struct record r;
@@ -224,12 +268,12 @@ static int batch_redo(struct journal *j, const struct found *f, size_t *sane) {
         memcpy(&r, p, sizeof r);
         p += sizeof r;
         if (!record_sane(&r, (size_t)(end - p)) || memchr(p, '/', r.name_n) || memchr(p, '\0', r.name_n)) {
-            told(j, "a record of the journal makes no sense; the rest of its batch is left out");
+            told(replay->j, "a record of the journal makes no sense; the rest of its batch is left out");
             return 0;
         }
         memcpy(name, p, r.name_n);
         name[r.name_n] = '\0';
-        error = redo_record(j, &r, name, p + r.name_n, f->head.seq);
+        error = redo_record(replay, &r, name, p + r.name_n, f->head.seq);
         p += r.name_n + r.n;
         *sane = (size_t)(p - f->records);
     }
@@ -277,12 +321,13 @@ static int redo_batches(struct replay *r) {
         before = b->seq;
         before_in = r->v[i].segment;
         size_t sane = 0;
-        error = batch_redo(j, &r->v[i], &sane);
+        error = batch_redo(r, &r->v[i], &sane);
         /* Perhaps it is in the page cache only, since a sync of the life before has failed: it is written once more. */
         if (!error && b->seq > r->durable && !(j->config.skip & JOURNAL_SKIP_AGAIN))
             journal_again(j, r->v[i].records, sane);
         j->counts.replayed++;
     }
+    part_over(r);
     return error;
 }
 
@@ -403,11 +448,7 @@ static int replayed(struct replay *r) {
 }
 
 static void start_again(struct journal *j) {
-    while (j->oldest) {
-        struct item *it = j->oldest;
-        item_hide(j, it);
-        item_unlist(j, it);
-    }
+    while (j->oldest) item_over(j, j->oldest);
     redo_clear(j);
     j->pending_n = j->written_n = 0;
     j->broken = j->returned = false;
