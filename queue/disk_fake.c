@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECTOR = 512 };
+enum { SECTOR = 512, PAGE = 4096 };
 
 struct range {
     uint64_t at, n;
@@ -43,7 +43,7 @@ struct fake {
     struct disk disk;
     uint64_t random, ops, crash_at, fail_at, room;
     int fail_at_error;
-    unsigned fail_kinds, often_kinds, often_one_in, short_one_in, ignore;
+    unsigned fail_kinds, often_kinds, often_one_in, short_one_in, ignore, crash_kinds, crash_in;
     int fail_error, often_error;
     bool dead, full;
     struct name **table;
@@ -87,6 +87,7 @@ static int gate(struct fake *f, unsigned kind) {
     if (f->dead) return EIO;
     if (kind & FAKE_CHANGES) {
         f->ops++;
+        if (f->crash_in && (f->crash_kinds & kind) && --f->crash_in == 0) f->crash_at = f->ops;
         if (f->crash_at && f->ops >= f->crash_at) {
             f->dead = true;
             return EIO;
@@ -241,12 +242,12 @@ static void zero_range(struct node *n, uint64_t at, uint64_t len) {
     free(zeros);
 }
 
-/* Some sectors are there and others are not, in any order. */
-static void keep_sectors(struct fake *f, struct node *n, uint64_t at, uint64_t len) {
+/* Some sectors, or pages, are there and others are not, in any order. */
+static void keep_some(struct fake *f, struct node *n, uint64_t at, uint64_t len, uint64_t unit) {
     uint64_t end = at + len, coins = roll(f);
     if (end > n->kept_n) zero_range(n, at, len);
     for (unsigned i = 0; at < end; i++) {
-        uint64_t next = at - at % SECTOR + SECTOR, to = next < end ? next : end;
+        uint64_t next = at - at % unit + unit, to = next < end ? next : end;
         if (i % 64 == 63) coins = roll(f);
         if (coins >> i % 64 & 1) keep_range(n, at, to - at);
         at = to;
@@ -263,14 +264,14 @@ static enum fate fate_of_failure(struct fake *f) {
 static void settle_node(struct fake *f, struct node *n, enum fate fate) {
     for (size_t i = 0; i < n->dirty_n; i++) {
         struct range r = n->dirty[i];
-        uint64_t chance = fate == FATE_CRASH ? below(f, 5) : fate == FATE_KEEP ? 0 : 3;
+        uint64_t chance = fate == FATE_CRASH ? below(f, 6) : fate == FATE_KEEP ? 0 : 3;
         if (chance == 0) keep_range(n, r.at, r.n);
         if (chance == 1) keep_range(n, r.at, below(f, r.n + 1)); /* torn */
         if (chance == 2) {
             keep_range(n, r.at, below(f, r.n + 1));
             zero_range(n, r.at, r.n);
         }
-        if (chance == 4) keep_sectors(f, n, r.at, r.n);
+        if (chance >= 4) keep_some(f, n, r.at, r.n, chance == 4 ? SECTOR : PAGE);
     }
     n->dirty_n = 0;
 }
@@ -409,8 +410,8 @@ static int fk_sync_all(struct disk *d) {
     if (f->dead) return EIO;
     if (!error && (f->ignore & FAKE_SYNC_ALL)) return 0;
     settle_all(f, error ? fate_of_failure(f) : FATE_KEEP, error ? 0 : f->ignore);
-    if (f->ignore & FAKE_SYNC_DIR) return error;
-    for (int i = 0; !error && i < DISK_DIRS; i++) settle_names(f, i, false);
+    for (int i = 0; !error && i < DISK_DIRS; i++)
+        if (!(f->ignore & (i == DISK_ROOT ? FAKE_SYNC_ROOT : FAKE_SYNC_DIR))) settle_names(f, i, false);
     return error;
 }
 
@@ -526,7 +527,7 @@ void disk_fake_reopen(struct disk *d) {
     for (size_t i = 0; i < f->files_n; i++)
         if (f->files[i].node) fk_close(d, (int)i);
     f->dead = false;
-    f->crash_at = 0;
+    f->crash_at = f->crash_in = 0;
 }
 
 void disk_fake_free(struct disk *d) {
@@ -551,6 +552,15 @@ void disk_fake_crash_at(struct disk *d, uint64_t op) {
     of(d)->crash_at = op;
 }
 
+void disk_fake_crash_in(struct disk *d, unsigned kinds, unsigned n) {
+    of(d)->crash_kinds = kinds;
+    of(d)->crash_in = n;
+}
+
+bool disk_fake_dead(const struct disk *d) {
+    return ((const struct fake *)d)->dead;
+}
+
 void disk_fake_restart(struct disk *d) {
     struct fake *f = of(d);
     disk_fake_reopen(d);
@@ -567,7 +577,7 @@ void disk_fake_restart(struct disk *d) {
         }
     }
     f->dead = false;
-    f->crash_at = f->fail_at = 0;
+    f->fail_at = 0;
     f->fail_kinds = f->often_kinds = f->ignore = 0;
 }
 

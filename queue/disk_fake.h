@@ -3,7 +3,7 @@
  *
  * Bytes are durable after a sync of their file, names after a sync_dir of their directory, all after
  * sync_all. What was not synced is decided at the crash by the seed: each write may be there, torn, there in
- * some sectors only, or not; each name may be as it was, as it is, or as it was for a moment. A sync that
+ * some sectors or blocks only, or not; each name may be as it was, as it is, or as it was for a moment. A sync that
  * failed forgets what it should have written, as Linux does (some of it may be there): the bytes still read back, but no later sync makes them durable. */
 #ifndef POSTERN_QUEUE_DISK_FAKE_H
 #define POSTERN_QUEUE_DISK_FAKE_H
@@ -38,6 +38,9 @@ uint64_t disk_fake_ops(const struct disk *d);
 /* From operation op on, that one included, nothing happens any more and everything fails with EIO; 0:
  * never. */
 void disk_fake_crash_at(struct disk *d, uint64_t op);
+/* The same at the nth operation of these kinds, from now on. */
+void disk_fake_crash_in(struct disk *d, unsigned kinds, unsigned n);
+bool disk_fake_dead(const struct disk *d); /* it has come to that */
 /* The machine starts again: open files are gone, what was not synced is decided. The fault settings are
  * cleared. */
 void disk_fake_restart(struct disk *d);

@@ -232,7 +232,7 @@ static void on_connect(struct world *w, void *ctx, uint64_t life) {
     struct sender *s = ctx;
     if (w->ending || s->life != life || !next_message(s)) return;
     s->step = GREETING;
-    s->left = 1 + chance(w, 20);
+    s->left = 1 + chance(w, w->profile->clients ? 3 : 20);
     s->heard = w->now;
     s->e = net_connect(w, &net, s, smtpd_accept, chance(w, SMTPDS));
     world_at(w, w->now + 20 * NS_S, on_patience, s, life);
@@ -240,7 +240,8 @@ static void on_connect(struct world *w, void *ctx, uint64_t life) {
 
 static void connect_soon(struct sender *s) {
     struct world *w = s->w;
-    int64_t pause = once_in(w, 4) ? between(w, 0, 2 * NS_S) : between(w, 0, 50 * NS_MS);
+    int64_t pause =
+        w->profile->clients || once_in(w, 4) ? between(w, 0, 2 * NS_S) : between(w, 0, 50 * NS_MS);
     world_at(w, w->now + pause, on_connect, s, s->life);
 }
 
@@ -249,7 +250,7 @@ void clients_new(struct world *w) {
     w->clients = c;
     for (unsigned i = 0; i < CLIENTS; i++) {
         c->v[i] = (struct sender){.w = w, .number = i};
-        connect_soon(&c->v[i]);
+        if (!w->profile->clients || i < w->profile->clients) connect_soon(&c->v[i]);
     }
 }
 

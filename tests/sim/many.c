@@ -74,7 +74,7 @@ void print_again(const struct options *o) {
 }
 
 static void tell_failure(const struct options *o, const struct outcome *r) {
-    printf("# seed %llu: %s\n# again, with its story: ", U(o->seed), r->why);
+    printf("# seed %llu (%s): %s\n# again, with its story: ", U(o->seed), profile_of(o->seed)->name, r->why);
     print_again(o);
     printf(" --story\n");
     print_counts(&r->count, r->simulated, r->hash);
@@ -110,6 +110,7 @@ static void worker(const struct work *work, struct shared *sh, double until) {
         o.seed = work->from + (work->both ? n / 2 : n);
         if (work->both) o.journal = n % 2;
         if (o.seed > work->to) return;
+        if (work->profile && profile_of(o.seed) != work->profile) continue;
         struct outcome r = run(&o);
         if (r.failed && !work->go_on) atomic_store(&sh->stop, true);
         if (r.failed && !work->quiet) tell_failure(&o, &r);

@@ -6,13 +6,14 @@
 
 struct work {
     struct options o;
-    uint64_t from, to; /* seeds, both included */
-    unsigned seconds;  /* begin no run after these; 0: no limit */
-    unsigned jobs;     /* processes; 0: as many as there are processors */
-    bool both;         /* each seed in both modes */
-    bool go_on;        /* do not stop at the first that fails */
-    bool quiet;        /* do not tell of failures */
-    bool progress;     /* a line every ten seconds */
+    uint64_t from, to;             /* seeds, both included */
+    unsigned seconds;              /* begin no run after these; 0: no limit */
+    unsigned jobs;                 /* processes; 0: as many as there are processors */
+    const struct profile *profile; /* only seeds that have it; NULL: all */
+    bool both;                     /* each seed in both modes */
+    bool go_on;                    /* do not stop at the first that fails */
+    bool quiet;                    /* do not tell of failures */
+    bool progress;                 /* a line every ten seconds */
 };
 
 struct sum {

@@ -313,6 +313,33 @@ void oracle_answer(struct world *w, uint32_t sub, enum sub_state state) {
           (const char *const[]){"begins", "is complete", "got 250", "was refused", "is in doubt"}[state]);
 }
 
+/* As if they were recipients. */
+enum { NAME_OF_MESSAGE = UINT32_MAX };
+
+void oracle_committed(struct world *w, struct qid id, uint32_t sub, bool ok) {
+    uint32_t other;
+    if (sub >= w->oracle->sub_n) return;
+    if (ok && oracle_named(w, id, NAME_OF_MESSAGE, &other) && other != sub && !sub_of(w, other)->denied)
+        world_fail(w, "the id %s was given to submission %u and to submission %u", qid_format(id).c, other,
+                   sub);
+    oracle_name(w, id, NAME_OF_MESSAGE, sub);
+    /* Heard late, when queue has died since, it says nothing of what that queue has left. */
+    sub_of(w, sub)->denied = !ok && sub_of(w, sub)->crash_epoch == w->oracle->crash_epoch;
+    sub_of(w, sub)->cuts = w->count.cuts;
+}
+
+void oracle_stays(struct world *w, struct qid id) {
+    uint32_t sub;
+    if (oracle_named(w, id, NAME_OF_MESSAGE, &sub)) sub_of(w, sub)->denied = false;
+}
+
+/* The client heard no. It may come all the same when queue died without a word; or when queue said no and could not
+ * remove it, or had not yet durably when the power failed. (What a journal holds of it goes with the next batch.) */
+static bool stays_refused(const struct world *w, const struct sub *s) {
+    if (s->crash_epoch == w->oracle->crash_epoch) return true;
+    return s->denied && s->cuts == w->count.cuts && !w->o.journal;
+}
+
 /* Of the recipient whose leaf this is: the client heard its answer before it sent the text. */
 static bool rcpt_refused(const struct sub *s, uint32_t sub, uint32_t leaf) {
     for (uint32_t r = 0; r < s->rcpts; r++) {
@@ -330,7 +357,7 @@ static void check_origin(struct world *w, uint32_t leaf) {
         world_fail(w, "submission %u was delivered, and its client never finished it", l->sub);
     else if (rcpt_refused(s, l->sub, leaf))
         world_fail(w, "recipient %u of submission %u was delivered, and was refused at RCPT", leaf, l->sub);
-    if (s->state == SUB_REFUSED && s->crash_epoch == w->oracle->crash_epoch)
+    if (s->state == SUB_REFUSED && stays_refused(w, s))
         world_fail(w, "submission %u was delivered, and its client was told no", l->sub);
 }
 

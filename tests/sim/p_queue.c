@@ -1,6 +1,7 @@
 /* p_queue.c: the program queue: its real shell (queue/main.c, receive.c, feed.c) on the simulated disk. What is here
  * only looks at what it does: calls between shell and store come through here (--wrap, local.mk). */
 #include "queue/disk_fake.h"
+#include "queue/inside.h"
 #include "queue/shell.h"
 #include "tests/sim/shell.h"
 
@@ -50,11 +51,11 @@ struct disk *__wrap_disk_posix_new(int root_fd, int *error, const char **where, 
 static struct journal_config journal_of(const struct world *w) {
     uint64_t h = mix(w->o.seed + 99);
     uint32_t size = UINT32_C(16384) << h % 3;
+    unsigned segments = 3 + (unsigned)(h >> 8) % 4;
     if (!w->o.journal) return (struct journal_config){0};
-    return (struct journal_config){.segments = 3 + (unsigned)(h >> 8) % 4,
-                                   .segment_size = size,
-                                   .large = size / 4,
-                                   .skip = faults_skip(w)};
+    if (w->profile->segments) segments = w->profile->segments, size = w->profile->segment_size;
+    return (struct journal_config){
+        .segments = segments, .segment_size = size, .large = size / 4, .skip = faults_skip(w)};
 }
 
 struct store *__wrap_store_new(struct disk *d, const struct store_config *c, const struct store_user *user) {
@@ -130,6 +131,7 @@ static void start(struct process *p) {
     a->disk = disk_of_programs(p->w);
     a->me = (struct self){.program = program, .loop = (struct loop *)(void *)p, .config = &config};
     program->prepare(&a->me);
+    faults_queue_starts(p->w);
     program->begin(&a->me);
 }
 
@@ -189,6 +191,7 @@ static void end(struct process *p) {
     struct world *w = p->w;
     struct queue *q = of(p);
     bool stopped = q->store && store_stopped(q->store);
+    for (size_t i = 0; q->store && i < q->store->trash.n; i++) oracle_stays(w, q->store->trash.v[i]);
     faults_disk_stop(w);
     AS(p->number);
     shell_forget(p);

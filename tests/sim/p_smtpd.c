@@ -341,8 +341,12 @@ static void on_mail_done(void *ctx, struct channel *ch, const struct wire_mail_d
     struct status st = STATUS_OF(m);
     struct mail *it = s->mails;
     (void)ch, (void)fd;
+    uint32_t sub;
     while (it && !qid_eq(it->id, m->id)) it = it->next;
-    if (it) fate(it, &st);
+    if (!it) return;
+    if (sender_sub(it->envelope->sender_text, &sub))
+        oracle_committed(s->p->w, m->id, sub, st.kind == STATUS_OK);
+    fate(it, &st);
 }
 
 static void answered(struct smtpd *s, struct ask **at, const struct status *st) {

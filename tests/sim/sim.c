@@ -191,6 +191,7 @@ static bool valued(struct command *c, struct str word, const char *value) {
     if (str_eq(word, STR("--seeds"))) return seeds(value, w);
     if (str_eq(word, STR("--seconds"))) return seconds_of(value, w);
     if (str_eq(word, STR("--mutant"))) return mutant_of(value, w);
+    if (str_eq(word, STR("--profile"))) return (w->profile = profile_named(value)) != NULL;
     if (str_eq(word, STR("--jobs"))) return small(value, &w->jobs);
     if (str_eq(word, STR("--messages"))) return small(value, &w->o.messages);
     if (str_eq(word, STR("--steps"))) return number(value, UINT64_MAX, &w->o.steps);

@@ -86,6 +86,36 @@ enum shell_skip {
 };
 enum mailbox_mutant { MAILBOX_NO_SYNC = 1, MAILBOX_REPORTS_EARLY = 2, MAILBOX_BELIEVES = 4, MAILBOX_RISKS = 8 };
 
+/* What goes wrong (faults.c). */
+enum fault {
+    FAULT_POWER,
+    FAULT_POWER_IN_WORK, /* in the middle of what queue does on the disk */
+    FAULT_QUEUE_IN_WORK,
+    FAULT_DISK,
+    FAULT_CLOCK,
+    FAULT_RESET,
+    FAULT_KILL_MORE,
+    FAULT_KILL,
+    FAULT_STALL,
+    FAULTS
+};
+
+/* A leaning of a world, so that what is rare by chance comes up often in some. */
+struct profile {
+    const char *name;
+    int64_t pause;          /* between two faults, at most */
+    uint8_t weight[FAULTS]; /* how often each */
+    unsigned trouble;       /* which of the disk's; 0: any */
+    unsigned clients;       /* so few, and each takes its time; 0: CLIENTS in a hurry */
+    unsigned at_sync;       /* one in so many ends of the disk comes at a sync */
+    bool no_battery;        /* after a power cut the clock begins where it has begun */
+    unsigned haste;    /* one in so many lives of queue ends in its first operations on the disk; 0: none */
+    unsigned segments; /* of the journal; 0: as the seed says */
+    uint32_t segment_size;
+};
+const struct profile *profile_of(uint64_t seed);
+const struct profile *profile_named(const char *name);
+
 /* Something is left out (mutants.c). */
 struct mutant {
     const char *name, *what;
@@ -171,6 +201,7 @@ extern const struct program_kind kind_smtpd, kind_queue, kind_dispatch, kind_loo
 
 struct world {
     struct options o;
+    const struct profile *profile;
     uint64_t rng[4];
     int64_t now;         /* monotonic, ns */
     int64_t wall_offset; /* of the wall clock, ms; clock jumps move it */
@@ -191,10 +222,11 @@ struct world {
     int *free_blobs;
     size_t free_blob_n, free_blob_cap;
     struct sim_disk *disk; /* a struct disk of disk_fake.h */
-    uint64_t disk_ends;    /* the operation at which it stops; 0 none */
+    bool disk_ends;        /* it is to stop in the middle of what queue does */
     bool reads_fail;
     bool disk_ends_all; /* then the power fails; else only the queue is killed */
     bool cutting;       /* in the middle of a power cut */
+    bool dark;          /* the power has failed, and queue has not started since */
     struct oracle *oracle;
     struct mailboxes *mailboxes;
     struct hosts *hosts;
@@ -331,6 +363,8 @@ struct sub {
     uint32_t crash_epoch; /* crashes of the queue when the dot was sent */
     uint8_t state;
     uint8_t rcpts;
+    bool denied;       /* queue itself said no, and */
+    uint64_t cuts;     /* the power had failed so often by then */
     uint16_t accepted; /* bits of the recipients that got 250 at RCPT */
 };
 
@@ -356,6 +390,10 @@ struct str sub_text(struct world *w, uint32_t sub);
 bool text_is_of(struct world *w, struct str data, uint32_t sub);
 
 void oracle_answer(struct world *w, uint32_t sub, enum sub_state state);
+/* What queue has said of a message; its id is nobody else's for ever. */
+void oracle_committed(struct world *w, struct qid id, uint32_t sub, bool ok);
+/* Queue dies before it could remove what it had refused. */
+void oracle_stays(struct world *w, struct qid id);
 /* alone: the deliverer had gone already when its dot arrived, so it can not hear of this delivery. */
 void oracle_served(struct world *w, uint32_t leaf, struct str data, bool alone);
 /* It is in a mailbox here, where readers see it; seen: as before, written once more. Never a second copy. */
@@ -403,6 +441,7 @@ bool smtpd_accept(struct world *w, struct end *e, uint64_t instance); /* for net
 /* ---- Faults, and the end ------------------------------------------------------------------------------- */
 
 void faults_begin(struct world *w);
+void faults_queue_starts(struct world *w);
 void faults_free(struct world *w);
 bool faults_on(const struct world *w);
 unsigned faults_skip(const struct world *w); /* what the mutant's journal leaves out */
