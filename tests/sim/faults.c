@@ -204,6 +204,7 @@ static const struct profile profiles[] = {
     {"syncs fail", 3 * NS_S, .weight = {2, 2, 1, 5, 1, 1, 1, 1, 1}, .at_sync = 2, .trouble = TROUBLE_SYNCS},
     {"a clock without a battery", 3 * NS_S, .weight = {4, 2, 1, 1, 2, 1, 1, 2, 1}, .at_sync = 4,
      .no_battery = true, .clients = 3},
+    {"spool-mode changes", 4 * NS_S, .weight = {2, 2, 3, 1, 1, 1, 1, 2, 1}, .at_sync = 2, .switches = 2},
     {"little mail and a small journal", 3 * NS_S, .weight = {3, 3, 1, 2, 1, 1, 1, 1, 2}, .at_sync = 2,
      .clients = 3, .segments = 3, .segment_size = 16384},
 };
@@ -233,6 +234,10 @@ static void one_fault(struct world *w) {
 void faults_queue_starts(struct world *w) {
     clock_begins(w);
     w->dark = false;
+    if (faults_on(w) && once_in(w, w->profile->switches)) {
+        w->journal = !w->journal;
+        STORY(w, "spool-mode is %s now", w->journal ? "journal" : "direct");
+    }
     if (!faults_on(w) || w->disk_ends || !w->profile->haste || !once_in(w, w->profile->haste)) return;
     disk_ends_soon(w, once_in(w, 2), once_in(w, 2) ? 8 : 60);
 }

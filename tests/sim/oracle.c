@@ -337,7 +337,7 @@ void oracle_stays(struct world *w, struct qid id) {
  * remove it, or had not yet durably when the power failed. (What a journal holds of it goes with the next batch.) */
 static bool stays_refused(const struct world *w, const struct sub *s) {
     if (s->crash_epoch == w->oracle->crash_epoch) return true;
-    return s->denied && s->cuts == w->count.cuts && !w->o.journal;
+    return s->denied && s->cuts == w->count.cuts && !w->o.journal && !w->profile->switches;
 }
 
 /* Of the recipient whose leaf this is: the client heard its answer before it sent the text. */

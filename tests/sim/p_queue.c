@@ -52,7 +52,7 @@ static struct journal_config journal_of(const struct world *w) {
     uint64_t h = mix(w->o.seed + 99);
     uint32_t size = UINT32_C(16384) << h % 3;
     unsigned segments = 3 + (unsigned)(h >> 8) % 4;
-    if (!w->o.journal) return (struct journal_config){0};
+    if (!w->journal) return (struct journal_config){0};
     if (w->profile->segments) segments = w->profile->segments, size = w->profile->segment_size;
     return (struct journal_config){
         .segments = segments, .segment_size = size, .large = size / 4, .skip = faults_skip(w)};
@@ -110,7 +110,7 @@ enum store_outcome __wrap_store_mark(struct store *s, struct qid id, const struc
     }
     /* Without a journal it was written at once; with one at the end of the round. */
     leaf_of(w, leaf)->teller = w->p[P_DISPATCH].life;
-    oracle_stage(w, leaf, w->o.journal ? ST_TAKEN : ST_MARKED);
+    oracle_stage(w, leaf, w->journal ? ST_TAKEN : ST_MARKED);
     return outcome;
 }
 
@@ -208,7 +208,7 @@ static void end(struct process *p) {
 
 static uint64_t room(const struct process *p) {
     const struct queue *q = of(p);
-    uint64_t journal = p->w->o.journal ? 6 * 65536 * UINT64_C(2) : 0;
+    uint64_t journal = p->w->journal ? 6 * 65536 * UINT64_C(2) : 0;
     uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
                     store_unsynced(q->store) * UINT64_C(1024);
     return 196608 + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
@@ -248,6 +248,6 @@ void queue_check_empty(struct world *w) {
         }
         world_fail(w, "%zu files are left in the spool, one is %s", files, name);
     }
-    if (disk_fake_open_files(d) > (w->o.journal ? 1 : 0))
+    if (disk_fake_open_files(d) > (w->journal ? 1 : 0))
         world_fail(w, "%d files are left open", disk_fake_open_files(d));
 }

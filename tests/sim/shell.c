@@ -35,9 +35,20 @@ int program_main(const struct program *p, int argc, char **argv) {
     return 0;
 }
 
+/* This disk breaks no promise, so what a journal holds is never damaged. (A segment may look like it: its first
+ * block was being written anew when the power failed. Without a journal, or before there was one, so may a pair that
+ * nobody accepted.) */
+static void check_line(struct world *w, struct str line) {
+    bool pair = w->o.journal && !w->profile->switches && str_starts_nocase(line, STR("set_aside")) &&
+                !str_starts_nocase(line, STR("set_aside file=journal."));
+    if (pair || str_starts_nocase(line, STR("trouble text=\"a record of the journal")))
+        world_fail(w, "queue tells of damage, and the disk has done none: %.*s", STR_ARGS(line));
+}
+
 static void on_log(void *ctx, struct str line) {
     const struct process *p = shell_process();
     (void)ctx;
+    check_line(p->w, line);
     if (str_starts_nocase(line, STR("intake_stopped"))) oracle_sync_failed(p->w);
     STORY(p->w, "%s: %.*s", process_name(p), STR_ARGS(line));
 }

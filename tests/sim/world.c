@@ -195,6 +195,7 @@ struct world *world_new(const struct options *o) {
     uint64_t x = o->seed;
     w->o = *o;
     w->profile = profile_of(o->seed);
+    w->journal = o->journal;
     STORY(w, "profile of this seed: %s", w->profile->name);
     for (int i = 0; i < 4; i++) w->rng[i] = x = mix(x + (uint64_t)i);
     w->hash = UINT64_C(0xcbf29ce484222325);

@@ -109,6 +109,7 @@ struct profile {
     unsigned clients;       /* so few, and each takes its time; 0: CLIENTS in a hurry */
     unsigned at_sync;       /* one in so many ends of the disk comes at a sync */
     bool no_battery;        /* after a power cut the clock begins where it has begun */
+    unsigned switches;      /* one in so many lives of queue has the other spool-mode; 0: none */
     unsigned haste;    /* one in so many lives of queue ends in its first operations on the disk; 0: none */
     unsigned segments; /* of the journal; 0: as the seed says */
     uint32_t segment_size;
@@ -223,6 +224,7 @@ struct world {
     size_t free_blob_n, free_blob_cap;
     struct sim_disk *disk; /* a struct disk of disk_fake.h */
     bool disk_ends;        /* it is to stop in the middle of what queue does */
+    bool journal;          /* the spool has one now */
     bool reads_fail;
     bool disk_ends_all; /* then the power fails; else only the queue is killed */
     bool cutting;       /* in the middle of a power cut */
