@@ -84,7 +84,12 @@ enum shell_skip {
     SHELL_NO_TELLING = 128,
     SHELL_LEAK = 256,
 };
-enum mailbox_mutant { MAILBOX_NO_SYNC = 1, MAILBOX_REPORTS_EARLY = 2, MAILBOX_BELIEVES = 4, MAILBOX_RISKS = 8 };
+enum mailbox_mutant {
+    MAILBOX_NO_SYNC = 1,
+    MAILBOX_REPORTS_EARLY = 2,
+    MAILBOX_BELIEVES = 4,
+    MAILBOX_RISKS = 8
+};
 
 /* What goes wrong (faults.c). */
 enum fault {
