@@ -2,6 +2,7 @@
 #include "queue/inside.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,9 +30,23 @@ static void fail_one(struct store *s, struct draft *d, int error) {
     s->user.answer(s->user.ctx, owner, &c, &status, 0);
 }
 
+uint64_t syncs_failed(const struct store *s) {
+    return s->syncs_failed + journal_syncs_failed(s->journal);
+}
+
+/* A sync that failed while the data came, or waited, may have taken them with it: the kernel drops what it could not
+ * write, and the next sync says nothing of it. */
+static bool doubtful(const struct store *s, const struct draft *d) {
+    return d->syncs_failed != syncs_failed(s) && !(s->config.skip & STORE_SKIP_DOUBT);
+}
+
 static void write_heads(struct store *s) {
     for (struct draft *d = s->batch, *next; d; d = next) {
         next = d->batch_next;
+        if (doubtful(s, d)) {
+            fail_one(s, d, EIO);
+            continue;
+        }
         int error = write_head(s, d);
         if (!error) continue;
         fail_one(s, d, error);
@@ -137,6 +152,7 @@ static void distrust_marks(struct store *s) {
 static void commit_failed(struct store *s, int error, bool marks_too) {
     /* The journal itself keeps what it could not sync, and writes it again elsewhere. */
     if (marks_too && !s->disk->batches) distrust_marks(s);
+    s->syncs_failed++;
     while (s->batch) fail_one(s, s->batch, error);
     intake_stop(s, error, "syncing the spool");
 }

@@ -38,6 +38,7 @@ struct draft {
     void *owner;
     int data, control; /* files, -1: not open */
     bool data_made, control_made;
+    uint64_t syncs_failed; /* when its data file was made */
     bool fresh; /* its id was not used before, so no file has its name */
     bool ended;
 };
@@ -109,6 +110,7 @@ struct store {
     bool dir_dirty[DISK_DIRS];
     unsigned dirs_dirty;
     uint64_t marks_point;          /* of the journal: the last mark */
+    uint64_t syncs_failed;         /* so many have */
     bool marks_doubt;              /* some entry may be suspect, or to be retired */
     struct store_message repeated; /* the last of which a split came a second time; until the next commit */
     bool sync_everything;          /* what recovery found may not be durable yet */
@@ -129,6 +131,7 @@ struct store {
 
 /* store.c */
 int folder_of(struct qid id);
+uint64_t syncs_failed(const struct store *s);
 int part_create(struct store *s, const struct draft *d, char part, int *file);
 struct file_name part_name(struct qid id, char part);
 struct entry *entry_find(const struct store *s, struct qid id);

@@ -27,9 +27,12 @@ static struct draft *draft_new(struct store *s, const struct control *head, void
     d->data = d->control = -1;
     d->owner = owner;
     d->arena = arena_new(arena_limit(s));
-    d->c = (struct control){
-        .id = head->id, .about = head->about, .arrival = head->arrival, .body = head->body, .ret = head->ret,
-        .after = head->after};
+    d->c = (struct control){.id = head->id,
+                            .about = head->about,
+                            .arrival = head->arrival,
+                            .body = head->body,
+                            .ret = head->ret,
+                            .after = head->after};
     d->fresh = lease_fresh(s, head->id);
     d->entry = entry_add(s, head->id, PLACE_DRAFT);
     d->entry->draft = d;
@@ -216,6 +219,7 @@ static int data_open(struct store *s, struct draft *d) {
     if (d->data >= 0) return 0;
     int error = part_create(s, d, 'd', &d->data);
     d->data_made = !error;
+    d->syncs_failed = syncs_failed(s);
     return error;
 }
 
@@ -289,6 +293,7 @@ void store_redirect_draft(struct store *s, struct qid id, uint32_t *rcpts, struc
     struct str copy = clean(to) && to.n <= CONTROL_ADDRESS_MAX ? str_dup(d->arena, to) : STR_NONE;
     *rcpts = 0; /* what cannot be redirected is refused: it was not meant for those */
     if (!copy.n) return;
-    d->c.rcpts[0] = (struct control_rcpt){.rcpt = copy, .parent = CONTROL_NO_PARENT, .next = d->c.after, .state = 'N'};
+    d->c.rcpts[0] =
+        (struct control_rcpt){.rcpt = copy, .parent = CONTROL_NO_PARENT, .next = d->c.after, .state = 'N'};
     d->c.rcpt_count = *rcpts = 1;
 }

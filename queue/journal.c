@@ -536,6 +536,10 @@ bool journal_wants_rest(const struct disk *d) {
     return j->oldest || j->redo;
 }
 
+uint64_t journal_syncs_failed(const struct disk *d) {
+    return ((const struct journal *)(const void *)d)->syncs_failed;
+}
+
 struct journal_counts journal_counts(const struct disk *d) {
     return ((const struct journal *)(const void *)d)->counts;
 }

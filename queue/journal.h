@@ -66,6 +66,8 @@ bool journal_pushed(const struct disk *d); /* nothing is in memory only */
 /* How much was logged; and whether the flush has come that made it durable. */
 uint64_t journal_point(const struct disk *d);
 bool journal_durable(const struct disk *d, uint64_t point);
+/* How many syncs of the whole disk below have failed: what lies there and was not synced may be gone. */
+uint64_t journal_syncs_failed(const struct disk *d);
 /* Writes to the disk below what is there since before the last round of calls, about so many files. 0 or an
  * errno; more: this round is not over. */
 int journal_rest(struct disk *d, unsigned files, bool *more);

@@ -399,7 +399,8 @@ static void bury(struct journal *j) {
 
 int journal_below_clean(struct journal *j) {
     int error = j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
-    if (!error) j->below_dirty = false;
+    if (error) j->syncs_failed++;
+    else j->below_dirty = false;
     return error;
 }
 

@@ -100,6 +100,7 @@ static int rest(struct journal *j, uint64_t seq) {
     error = j->below->ops->sync_all(j->below);
     if (error) {
         j->redo_again = true;
+        j->syncs_failed++;
         return journal_failed(j, error); /* it may have been the segment that could not be written */
     }
     j->counts.rests++;

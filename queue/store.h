@@ -30,6 +30,7 @@ enum store_skip {
     STORE_SKIP_REREAD = 64,    /* what an earlier life wrote is written again with the first mark */
     STORE_SKIP_DISTRUST = 128, /* marks whose sync failed are written again */
     STORE_SKIP_TRASH = 256,    /* a refused message whose control file cannot be unlinked is none */
+    STORE_SKIP_DOUBT = 512,    /* data that a failed sync may have taken are refused */
 };
 
 struct store_config {

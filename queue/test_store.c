@@ -140,14 +140,20 @@ static void leased(struct world *w, int64_t now) {
 
 /* ---- The workload -------------------------------------------------------------------------------------- */
 
-static void receive(struct world *w, bool abort) {
+static void give_data(struct world *w, const struct message_model *m, size_t from, size_t to) {
+    char data[DATA_MAX];
+    for (size_t i = from; i < to; i++) data[i] = octet(m->number, i);
+    store_data(w->store, m->id, (struct str){data + from, to - from});
+}
+
+/* All but the second half of its data. */
+static struct message_model *begin(struct world *w) {
     struct message_model *m = &w->m[w->n];
-    char text[64], data[DATA_MAX];
+    char text[64];
     *m = (struct message_model){.id = {w->lease, (uint32_t)w->n + 1}, .number = (uint32_t)w->n};
     w->n++;
     m->rcpts = m->rcpts_sure = 1 + roll(w, 3);
     m->size = roll(w, 4) ? roll(w, 400) : roll(w, DATA_MAX);
-    for (size_t i = 0; i < m->size; i++) data[i] = octet(m->number, i);
     struct control head = {.id = m->id,
                            .arrival = 1000 + m->number,
                            .body = 1,
@@ -160,12 +166,19 @@ static void receive(struct world *w, bool abort) {
         m->rcpt[i].now = 'N';
         m->rcpt[i].maybe['N'] = true;
     }
-    size_t cut = m->size / 2;
-    store_data(w->store, m->id, (struct str){data, cut});
-    store_data(w->store, m->id, (struct str){data + cut, m->size - cut});
+    give_data(w, m, 0, m->size / 2);
+    return m;
+}
+
+static void end(struct world *w, struct message_model *m, bool abort) {
+    give_data(w, m, m->size / 2, m->size);
     if (abort) store_abort(w->store, m->id);
     else store_end(w->store, m->id, m->rcpts, m->size, STR("Received: by test\r\n"));
     m->ended = !abort;
+}
+
+static void receive(struct world *w, bool abort) {
+    end(w, begin(w), abort);
 }
 
 static bool is_final(char state) {
@@ -241,9 +254,14 @@ static void none(void *ctx, const struct control *c) {
 }
 
 static void work(struct world *w) {
+    struct message_model *slow = NULL; /* one whose data takes as long as others need for their commit */
     leased(w, 1700000000000);
     for (int round = 0; round < 6; round++) {
+        if (slow) end(w, slow, false);
+        slow = NULL;
         for (uint32_t i = roll(w, 5) + 1; i && w->n < MESSAGES_MAX; i--) receive(w, roll(w, 8) == 0);
+        if (round < 5 && roll(w, 2)) slow = begin(w);
+        if (roll(w, 3) == 0) store_commit_some(w->store, COMMIT_MARKS); /* delivery is behind: they wait */
         if (roll(w, 3) == 0) deliver_some(w); /* marks that a commit with few messages leaves out */
         store_commit(w->store, false);
         deliver_some(w);

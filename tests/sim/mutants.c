@@ -69,6 +69,8 @@ const struct mutant mutants[] = {
      .mailbox = MAILBOX_REPORTS_EARLY},
     {"believe-mailbox", "writing anew what is found in a Maildir", .direct = true, .journal = true,
      .mailbox = MAILBOX_BELIEVES},
+    {"no-doubt", "refusing data that a failed sync may have taken", .rare = true, .direct = true,
+     .store_skip = STORE_SKIP_DOUBT},
     {"risk-mailbox", "syncing a file before it takes the place of another in a Maildir", .rare = true,
      .direct = true, .journal = true, .mailbox = MAILBOX_RISKS},
     {NULL},
