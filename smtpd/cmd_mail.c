@@ -13,7 +13,7 @@ static bool take_size(struct session *s, struct transaction *tx, struct str valu
         return false;
     }
     if (!str_to_u64(value, UINT64_MAX, &n) || n > s->host->size_limit) { /* RFC 1870 6.1 */
-        *st = status_make(552, "5.3.4", "Message too large for this server");
+        *st = status_make(552, "5.3.4", "Message too large for this server (message-size-limit)");
         return false;
     }
     return true;

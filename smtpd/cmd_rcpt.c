@@ -116,7 +116,8 @@ static void ask(struct session *s, struct waiting *w) {
 static bool memory_left(struct transaction *tx, struct status *st) {
     enum { RCPT_MEMORY = 4096 }; /* of one, at its longest */
     if (arena_used(tx->arena) + RCPT_MEMORY <= tx->rcpt_memory) return true;
-    *st = status_make(452, "4.5.3", "Too many recipients; send them the message separately");
+    *st =
+        status_make(452, "4.5.3", "Too many recipients; send them the message separately (recipient-limit)");
     return false;
 }
 
@@ -126,7 +127,8 @@ void cmd_rcpt(struct session *s, struct str arg) {
     /* 4.5.3.1.10. LMTP answers each one after the data, also those that were given twice. */
     if (tx->mail.rcpt_count >= s->host->rcpt_limit ||
         (s->client.service == SERVICE_LMTP && tx->taken >= s->host->rcpt_limit)) {
-        session_wrong(s, "rcpt", 452, "4.5.3", "Too many recipients; send them the message separately");
+        session_wrong(s, "rcpt", 452, "4.5.3",
+                      "Too many recipients; send them the message separately (recipient-limit)");
         return;
     }
     struct waiting *w = waiting_new(tx);

@@ -94,9 +94,9 @@ static bool objection(const struct session *s, struct status *st) {
     const struct data_phase *d = s->tx->data;
     if (d->line.stray) *st = status_make(554, "5.6.0", "Bare CR, bare LF or NUL in the message");
     else if (d->taken > s->host->size_limit || s->tx->mail.size > s->host->size_limit)
-        *st = status_make(552, "5.3.4", "Message too large for this server");
+        *st = status_make(552, "5.3.4", "Message too large for this server (message-size-limit)");
     else if (d->header.received > s->host->hop_limit) /* RFC 5321 6.3 */
-        *st = status_make(554, "5.4.6", "Too many Received fields: a mail loop");
+        *st = status_make(554, "5.4.6", "Too many Received fields: a mail loop (hop-limit)");
     else if (d->loop) *st = status_make(554, "5.4.6", "Delivered to this recipient before: a mail loop");
     else if (d->failed) *st = d->failure;
     else if (d->fixup && s->host->check_from && (d->foreign_from || !d->header.from))

@@ -18,7 +18,7 @@ static bool refused(const struct session *s, const struct transaction *tx, struc
 
 static bool set(const struct session *s, struct transaction *tx, int64_t after, struct status *st) {
     if (after > s->now.wall_ms + s->host->release_ms) {
-        *st = status_make(501, "5.5.4", "That is longer than mail may be held here");
+        *st = status_make(501, "5.5.4", "That is longer than mail may be held here (future-release)");
         return false;
     }
     tx->mail.after_ms = after > 0 ? after : 1;

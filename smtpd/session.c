@@ -368,8 +368,10 @@ void session_turn_away(struct session *s, struct session_now now, const struct s
 bool session_displace(struct session *s, struct session_now now) {
     s->now = now;
     if (s->over || s->committing) return false;
-    session_end(s, "4.3.2", "All places are taken, and you did nothing for the longest time; try again",
-                "displaced");
+    session_end(
+        s, "4.3.2",
+        "All places are taken, and you did nothing for the longest time; try again (sessions-per-process)",
+        "displaced");
     return true;
 }
 
@@ -479,11 +481,12 @@ void session_expire(struct session *s, struct session_now now) {
         s->moved = true;
         go_on(s);
     } else if (s->lost) session_close(s, "client lost");
-    else if (idle(s)) session_end(s, "4.4.2", "Nothing heard for too long", "command timeout");
+    else if (idle(s))
+        session_end(s, "4.4.2", "Nothing heard for too long (command-timeout)", "command timeout");
     else if (!s->committing && s->now.mono_ns >= too_slow_at(s))
-        session_end(s, "4.4.2", "Data comes too slowly", "data too slow");
+        session_end(s, "4.4.2", "Data comes too slowly (data-rate)", "data too slow");
     else if (s->tx && s->tx->data && !s->committing)
-        session_end(s, "4.4.2", "No data for too long", "data timeout");
+        session_end(s, "4.4.2", "No data for too long (data-timeout)", "data timeout");
     else session_end(s, "4.3.0", "Too busy, try again later", "no answer from inside");
 }
 

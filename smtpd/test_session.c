@@ -62,8 +62,8 @@ static const struct story stories[] = {
               "MAIL FROM:<s@a.test> BODY=BINARYMIME\r\nMAIL FROM:<s@a.test> FOO=BAR\r\n"
               "MAIL FROM:<s@a.test> SIZE=1 SIZE=2\r\nMAIL FROM:<s@a.test>SIZE=1\r\n"
               "MAIL FROM:<s@a.test> body=7bit\r\nRCPT TO:<r@mx.test> FOO=NEVER\r\n"),
-     EHLO_R FROM_R "250 2.0.0 Forgotten\r\n552 5.3.4 Message too large for this server\r\n"
-                   "552 5.3.4 Message too large for this server\r\n501 5.5.4 SIZE needs a number\r\n501 "
+     EHLO_R FROM_R "250 2.0.0 Forgotten\r\n552 5.3.4 Message too large for this server (message-size-limit)\r\n"
+                   "552 5.3.4 Message too large for this server (message-size-limit)\r\n501 5.5.4 SIZE needs a number\r\n501 "
                    "5.5.4 SIZE needs a number\r\n"
                    "501 5.5.4 SIZE needs a number\r\n501 5.5.4 BODY is 7BIT or 8BITMIME\r\n555 5.5.4 "
                    "Parameter not known\r\n"
@@ -460,7 +460,7 @@ static void future_release(void **state) {
     } rows[] = {
         {SERVICE_SUBMISSION, " HOLDFOR=3600", FROM_R, 3600},
         {SERVICE_SUBMISSION, " HOLDFOR=86400", FROM_R, 86400},
-        {SERVICE_SUBMISSION, " HOLDFOR=86401", NO("That is longer than mail may be held here"), 0},
+        {SERVICE_SUBMISSION, " HOLDFOR=86401", NO("That is longer than mail may be held here (future-release)"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=1234567890", NO("HOLDFOR needs a number of seconds"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=-1", NO("HOLDFOR needs a number of seconds"), 0},
         {SERVICE_SUBMISSION, " HOLDFOR=0", NO("HOLDFOR needs a number of seconds"), 0},
@@ -469,7 +469,7 @@ static void future_release(void **state) {
         {SERVICE_SUBMISSION, " holduntil=2026-11-22t03:00:00.25+02:00", FROM_R, 3600},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-21T22:30:00-02:30", FROM_R, 3600},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2027-11-22T01:00:00Z",
-         NO("That is longer than mail may be held here"), 0},
+         NO("That is longer than mail may be held here (future-release)"), 0},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-02-30T01:00:00Z",
          NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"), 0},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22", NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"),
@@ -533,7 +533,7 @@ static void recipient_limit(void **state) {
     for (int i = 0; i < 30; i++) say(&w, TO); /* 4xx never ends the session (RFC 5321 4.5.3.1.10) */
     assert_false(w.closed);
     assert_int_equal(w.out_n,
-                     30 * strlen("452 4.5.3 Too many recipients; send them the message separately\r\n"));
+                     30 * strlen("452 4.5.3 Too many recipients; send them the message separately (recipient-limit)\r\n"));
     say(&w, "DATA\r\n.\r\n");
     assert_int_equal(w.rcpts, 100);
     world_end(&w);
@@ -572,7 +572,7 @@ static void size_limit(void **state) {
     say(&w, "NOOP\r\n");            /* still data */
     w.out_n = 0;
     say(&w, ".\r\nNOOP\r\n");
-    heard(&w, "552 5.3.4 Message too large for this server\r\n250 2.0.0 Ok\r\n");
+    heard(&w, "552 5.3.4 Message too large for this server (message-size-limit)\r\n250 2.0.0 Ok\r\n");
     assert_int_equal(w.not_received, 1);
     world_end(&w);
 }
@@ -585,7 +585,7 @@ static void hop_limit(void **state) {
         for (int i = 0; i < hops; i++) say(&w, "Received: by x; y\r\n");
         w.out_n = 0;
         say(&w, "\r\n.\r\n");
-        heard(&w, hops == 50 ? OK1 : "554 5.4.6 Too many Received fields: a mail loop\r\n");
+        heard(&w, hops == 50 ? OK1 : "554 5.4.6 Too many Received fields: a mail loop (hop-limit)\r\n");
     }
     world_end(&w);
 }
@@ -649,7 +649,7 @@ static void recipient_memory(void **state) {
         w.out_n = 0;
         say(&w, line);
         bool yes = str_eq(world_said(&w), STR(TO_R));
-        if (!yes) heard(&w, "452 4.5.3 Too many recipients; send them the message separately\r\n");
+        if (!yes) heard(&w, "452 4.5.3 Too many recipients; send them the message separately (recipient-limit)\r\n");
         assert_true(!yes || !refused);
         *(yes ? &taken : &refused) += 1;
     }
@@ -769,7 +769,7 @@ static void timeouts(void **state) {
     assert_int_equal(w.deadline, first + 1000);
     w.out_n = 0;
     session_expire(w.session, w.now);
-    heard(&w, "421 4.4.2 mx.test Nothing heard for too long\r\n");
+    heard(&w, "421 4.4.2 mx.test Nothing heard for too long (command-timeout)\r\n");
     world_end(&w);
 
     world_begin(&w, "mx.test");
@@ -779,7 +779,7 @@ static void timeouts(void **state) {
     assert_int_equal(w.deadline, w.now.mono_ns + 300 * 1000000000LL);
     w.out_n = 0;
     session_expire(w.session, w.now);
-    heard(&w, "421 4.4.2 mx.test No data for too long\r\n");
+    heard(&w, "421 4.4.2 mx.test No data for too long (data-timeout)\r\n");
     assert_false(w.mail_open);
     world_end(&w);
 }

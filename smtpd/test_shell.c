@@ -390,7 +390,7 @@ static void large_message(void **state) {
     say(&c, text, LINE * 20000);
     UNTIL(t.aborted == 2);
     SAY(&c, ".\r\nQUIT\r\n");
-    hear(&c, "552 5.3.4 Message too large for this server\r\n221 2.0.0 Goodbye\r\n");
+    hear(&c, "552 5.3.4 Message too large for this server (message-size-limit)\r\n221 2.0.0 Goodbye\r\n");
     hear_end(&c);
     free(text);
 }
