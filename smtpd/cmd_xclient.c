@@ -78,10 +78,16 @@ void cmd_xclient(struct session *s, struct str arg) {
     }
     free(s->told);
     s->told = p;
-    s->client = s->real;
-    take_names(&s->client, p);
+    struct session_client client = s->real;
+    struct status st;
+    take_names(&client, p);
     take_login(s, p->text[PEER_LOGIN]);
-    session_begin_anew(s);
+    if (session_become(s, client, &st)) {
+        session_begin_anew(s);
+    } else {
+        session_refuse(s, "xclient", &st, STR_NONE);
+        session_close(s, "limit of the client behind the proxy");
+    }
 }
 
 static void add(struct buf *b, const char *word, const struct peer *p, enum peer_attribute i) {

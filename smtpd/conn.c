@@ -229,6 +229,7 @@ const struct session_ops conn_ops = {
     .ask_sender = op_ask_sender,
     .start_tls = op_start_tls,
     .allow = guest_allow,
+    .identify = guest_identify,
 };
 
 static void close_socket(struct conn *c) {

@@ -217,14 +217,14 @@ static void open_session(struct conn *c) {
 }
 
 /* Who has failed too often stays outside until he may fail again. */
-static enum limit_verdict admit(struct conn *c, enum limit *which) {
+static enum limit_verdict admit(struct conn *c, const struct ip *ip, enum limit *which) {
     struct limits *l = &c->sh->limits;
     int64_t now = loop_now(c->sh->me->loop);
     *which = LIMIT_CONNECTIONS;
     if (c->client.local)
         return limits_enter_user(l, c->client.uid, (uint32_t)guest_most(c->sh) / USER_SHARE + 1, now,
                                  &c->source);
-    enum limit_verdict v = limits_enter(l, &c->client.ip, now, &c->source, which);
+    enum limit_verdict v = limits_enter(l, ip, now, &c->source, which);
     if (v != LIMIT_OK || !l->shared) return v;
     *which = LIMIT_ERRORS;
     return limits_look(l, &c->source, LIMIT_ERRORS, now);
@@ -239,7 +239,7 @@ static void identified(struct conn *c) {
     c->client.trusted = c->client.local || networks_have(&sh->exempt, &c->client.ip);
     c->client.mended = networks_have(&cf->normalise_networks, &c->client.ip);
     /* One user of this host cannot take all places from the others either. */
-    if (!c->client.trusted || (c->client.local && c->client.uid)) v = admit(c, &which);
+    if (!c->client.trusted || (c->client.local && c->client.uid)) v = admit(c, &c->client.ip, &which);
     c->session = session_new(&sh->host, c, &c->client);
     if (v != LIMIT_OK) {
         struct status st = limits_status(which, v);
@@ -254,6 +254,24 @@ static void identified(struct conn *c) {
         return;
     }
     open_session(c);
+}
+
+/* A proxy of which nobody knows for whom it speaks counts itself. */
+bool guest_identify(void *ctx, struct session_client *client, struct status *st) {
+    struct conn *c = ctx;
+    const struct ip *ip = client->ip.family ? &client->ip : &c->client.ip;
+    enum limit which;
+    enum limit_verdict v = LIMIT_OK;
+    set_memory(c, 0);
+    line_leave(c);
+    limits_leave(&c->sh->limits, &c->source);
+    c->client.trusted = client->trusted = networks_have(&c->sh->exempt, ip);
+    if (!client->trusted) {
+        v = admit(c, ip, &which);
+        line_join(c);
+    }
+    if (v != LIMIT_OK) *st = limits_status(which, v);
+    return v == LIMIT_OK;
 }
 
 void guest_arrive(struct conn *c) {

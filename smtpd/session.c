@@ -274,6 +274,14 @@ static void go_on(struct session *s) {
     finish(s);
 }
 
+bool session_become(struct session *s, struct session_client client, struct status *st) {
+    client.trusted = s->client.trusted;
+    bool same = client.ip.family == s->client.ip.family &&
+                memcmp(client.ip.b, s->client.ip.b, sizeof client.ip.b) == 0;
+    s->client = client;
+    return same || !s->host->ops->identify || s->host->ops->identify(s->ctx, &s->client, st);
+}
+
 /* RFC 3207 4.2: nothing that was heard in the clear may be believed. */
 static void forget_all(struct session *s) {
     session_forget(s);
@@ -283,9 +291,10 @@ static void forget_all(struct session *s) {
     s->esmtp = false;
     free((char *)(uintptr_t)s->login.p);
     s->login = STR_NONE;
+    struct status st;
     free(s->told);
     s->told = NULL;
-    s->client = s->real;
+    (void)session_become(s, s->real, &st); /* it was let in when it came */
     s->state = AT_START;
     s->reader = (struct line_reader){.mended = s->client.mended};
 }

@@ -103,6 +103,8 @@ enum session_use {
     SESSION_USES,
 };
 
+struct session_client;
+
 struct session_ops {
     /* Sends to the client. False: what was sent before piles up; the session takes no more input until
      * session_resume. The bytes are taken in any case. */
@@ -133,6 +135,9 @@ struct session_ops {
     void (*start_tls)(void *ctx);
     /* May it have one (more)? False: *st refuses, with a literal that names the setting. NULL: no limits. */
     bool (*allow)(void *ctx, enum session_use use, struct status *st);
+    /* The client is another one now: client->ip, as XCLIENT has told, or again who is connected. Its limits count from
+     * here on; client->trusted is set. False: *st turns it away. NULL: no limits. */
+    bool (*identify)(void *ctx, struct session_client *client, struct status *st);
 };
 
 enum session_early { SESSION_EARLY_IGNORE, SESSION_EARLY_LOG, SESSION_EARLY_REFUSE };

@@ -150,6 +150,7 @@ void guest_timeout(struct conn *c);
 void guest_account(struct conn *c); /* after it did something */
 bool guest_may_write(const struct conn *c);
 bool guest_allow(void *ctx, enum session_use use, struct status *st);
+bool guest_identify(void *ctx, struct session_client *client, struct status *st);
 void guest_known(struct conn *c);      /* mail of it was accepted */
 bool guest_has_room(struct shell *sh); /* there is a place, or one can be made */
 bool guest_make_room(struct shell *sh);

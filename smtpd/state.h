@@ -150,6 +150,8 @@ bool session_may_xclient(const struct session *s);
 bool session_may_xforward(const struct session *s);
 
 /* session.c */
+/* The client is another one: s->real, or whom XCLIENT told of. False: *st turns it away. */
+bool session_become(struct session *s, struct session_client client, struct status *st);
 void session_begin_anew(struct session *s); /* as if the client had just come: the greeting again */
 void session_close(struct session *s, const char *why);
 bool session_offers_tls(const struct session *s);

@@ -68,6 +68,33 @@ def t_starttls_forgets():
         same(s.cmd("RCPT TO:<x@far.test>")[0], 250, "and is believed")
 
 
+def t_limits():
+    """What a client may have is counted for the client that was told of, not for the proxy."""
+    mx = Postern(xclient_networks="127.0.0.1", limit_exempt="127.0.0.1", limit_messages="2/1h", limit_connections="1", smtpd_processes=1)
+
+    def as_client(s, ip):
+        s.cmd("EHLO proxy.test")
+        r = s.cmd(f"XCLIENT ADDR={ip}")
+        s.cmd("EHLO client.test")
+        return r
+    with mx.smtp() as s, mx.smtp() as t:
+        same([s.send("a@b.test", ["alice@mx.test"], message())[0] for _ in range(3)], [250] * 3, "the proxy itself has no limits")
+        same(as_client(s, "203.0.113.7")[0], 220, "a client")
+        same([s.message("a@b.test", ["alice@mx.test"], message())[0] for _ in range(2)], [250] * 2, "its two messages")
+        same(s.cmd("XCLIENT NAME=client.test")[0], 220, "more is told of the same client")
+        s.cmd("EHLO client.test")
+        r = s.message("a@b.test", ["alice@mx.test"], message())
+        ok(r[0] == 450 and "limit-messages" in r[1], "the third is for later", r)
+        r = as_client(t, "203.0.113.7")
+        ok(r[0] == 421 and "limit-connections" in r[1], "and a second connection of it is too many", r)
+        same(as_client(s, "198.51.100.9")[0], 220, "another client by the same connection")
+        same(s.message("a@b.test", ["alice@mx.test"], message())[0], 250, "has its own")
+    with mx.smtp() as s:
+        same(as_client(s, "203.0.113.7")[0], 220, "whose connection has ended may come again")
+        s.starttls()
+        same([s.send("a@b.test", ["alice@mx.test"], message())[0] for _ in range(3)], [250] * 3, "STARTTLS makes it the proxy again")
+
+
 def t_xforward():
     """A listed filter tells for the log; others may neither."""
     mx = Postern(xforward_networks="127.0.0.1")
@@ -83,4 +110,4 @@ def t_xforward():
         ok(e and e[0]["text"] == "name=c.test addr=198.51.100.7 helo=c", "the log the client", e)
 
 
-main(t_xclient, t_unknown_address, t_starttls_forgets, t_xforward)
+main(t_xclient, t_unknown_address, t_starttls_forgets, t_limits, t_xforward)
