@@ -116,7 +116,7 @@ struct status mailbox_store(struct mailbox *m, struct delivery *d) {
 }
 
 void mailbox_rest(struct mailbox *m) {
-    m->kind->rest(m->box);
+    if (m->kind->rest) m->kind->rest(m->box);
 }
 
 int mailbox_sync(struct mailbox *m) {

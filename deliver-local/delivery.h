@@ -45,7 +45,7 @@ struct mailbox_kind {
     const char *prefix;
     void *(*open)(const char *path); /* memory only; path outlives it */
     struct status (*store)(void *box, struct delivery *d);
-    void (*rest)(void *box);
+    void (*rest)(void *box); /* or NULL */
     int (*sync)(void *box);
     void (*close)(void *box);
 };

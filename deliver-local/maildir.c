@@ -13,8 +13,9 @@
  * very name that it has, flags and all, and that is durable before.
  *
  * Directories are held open and names are single components opened with O_NOFOLLOW: what the user puts in the
- * way can only hurt himself. Once in a round the path is looked at: a Maildir that was replaced is opened
- * anew.
+ * way can only hurt himself. When a message is in new/ the path must lead there: if the home or the Maildir, or a directory
+ * in it, was replaced meanwhile, the message is taken back and stored in the one that is there now. So whoever moves his
+ * Maildir away finds in the old one what was delivered before, and in the new one what was delivered after.
  *
  * A sync is of the files one by one when there are few, or of the whole file system: whichever has cost less
  * of late. Where others write much at the same time, the file system is the dearer one. */
@@ -41,12 +42,15 @@ enum {
     SETTLED_MS = 50, /* a directory that changed so shortly before it was read may change again unseen */
 };
 
+struct place { /* a directory, however it is called now */
+    dev_t dev;
+    ino_t ino;
+};
+
 struct maildir {
     const char *path;
     int top, tmp, new, cur;
-    dev_t dev;
-    ino_t ino;    /* of new/ */
-    bool checked; /* in this round: the path leads to what we hold */
+    struct place tmp_at, new_at, cur_at;
     /* since the last sync: */
     size_t stored;
     int files[FEW]; /* those of them that are open */
@@ -72,6 +76,10 @@ static int64_t clock_us(clockid_t clock) {
 }
 
 /* ---- The directories ---- */
+
+static struct place place_of(const struct stat *st) {
+    return (struct place){st->st_dev, st->st_ino};
+}
 
 /* Opens the directory, made 0700 when it is absent; *made is then set. -1: errno. */
 static int open_dir(int at, const char *name, bool *made) {
@@ -108,45 +116,44 @@ static int open_parent(const char *path, const char **name) {
     return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* One of the three; *at is where it is. */
+static bool open_inner(const struct maildir *m, const char *name, bool *made, int *fd, struct place *at) {
+    struct stat st;
+    *fd = open_dir(m->top, name, made);
+    if (*fd < 0 || fstat(*fd, &st) != 0) return false;
+    *at = place_of(&st);
+    return true;
+}
+
 static bool open_dirs(struct maildir *m) {
     const char *name;
-    struct stat st;
     bool made = false, inner = false;
     int parent = open_parent(m->path, &name);
     if (parent < 0) return false;
     m->top = open_dir(parent, name, &made);
-    bool ok = m->top >= 0 && (m->tmp = open_dir(m->top, "tmp", &inner)) >= 0 &&
-              (m->new = open_dir(m->top, "new", &inner)) >= 0 &&
-              (m->cur = open_dir(m->top, "cur", &inner)) >= 0 && fstat(m->new, &st) == 0;
+    bool ok = m->top >= 0 && open_inner(m, "tmp", &inner, &m->tmp, &m->tmp_at) &&
+              open_inner(m, "new", &inner, &m->new, &m->new_at) &&
+              open_inner(m, "cur", &inner, &m->cur, &m->cur_at);
     if (ok && inner) ok = fsync(m->top) == 0;
     if (ok && made) ok = fsync(parent) == 0;
     int saved = errno;
     close(parent);
-    if (ok) m->dev = st.st_dev, m->ino = st.st_ino;
-    else close_dirs(m);
+    if (!ok) close_dirs(m);
     errno = saved;
     return ok;
 }
 
-static bool still_there(const struct maildir *m) {
+static bool is_at(const struct maildir *m, const char *name, const struct place *at) {
     char path[DELIVERY_PATH_MAX + 8];
     struct stat st;
-    snprintf(path, sizeof path, "%s/new", m->path);
-    return lstat(path, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+    snprintf(path, sizeof path, "%s/%s", m->path, name);
+    return lstat(path, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino;
 }
 
-static int maildir_sync(void *box);
-
-/* Once in a round. False: errno. */
-static bool hold_dirs(struct maildir *m) {
-    if (m->checked) return true;
-    if (m->new >= 0 && !still_there(m)) {
-        m->lost = maildir_sync(m); /* what lies in the old one; told by the next sync */
-        close_dirs(m);
-    }
-    if (m->new < 0 && !open_dirs(m)) return false;
-    m->checked = true;
-    return true;
+/* The path leads to what we hold. What new/ alone tells is enough after a plain success. */
+static bool still_there(const struct maildir *m, bool all) {
+    return is_at(m, "new", &m->new_at) &&
+           (!all || (is_at(m, "tmp", &m->tmp_at) && is_at(m, "cur", &m->cur_at)));
 }
 
 /* ---- Is it there already? ---- */
@@ -293,15 +300,36 @@ static struct status store_in(struct delivery *d, struct maildir *m, struct name
     return delivery_trouble(d, error, "the message cannot be written to %s", m->path);
 }
 
+static int maildir_sync(void *box);
+
+/* The directories are others now. What lies in the old ones is there for whoever moved them, and synced; but not the message in
+ * hand, which nobody was told of. False: it cannot be taken back, since they are out of our cage. It was in new/ before, and
+ * stays there. */
+static bool let_go(struct maildir *m, const struct names *n, bool stored) {
+    bool back = !stored || unlinkat(m->new, n->name, 0) == 0 || errno == ENOENT;
+    m->lost = maildir_sync(m); /* told by the next sync */
+    close_dirs(m);
+    return back;
+}
+
 static struct status maildir_store(void *box, struct delivery *d) {
     struct maildir *m = box;
     struct names n;
-    int64_t s = d->message.arrival / 1000;
-    if (!hold_dirs(m))
-        return delivery_trouble(d, errno, "the Maildir %s cannot be opened or created", m->path);
-    snprintf(n.name, sizeof n.name, "%lld.Q%s.postern", (long long)s, qid_format(d->id).c);
+    struct status s;
+    int64_t seconds = d->message.arrival / 1000;
+    snprintf(n.name, sizeof n.name, "%lld.Q%s.postern", (long long)seconds, qid_format(d->id).c);
     snprintf(n.temp, sizeof n.temp, "%s.%d", n.name, (int)getpid());
-    return store_in(d, m, &n);
+    for (int i = 1;; i++) {
+        if (m->new < 0 && !open_dirs(m)) {
+            int error = errno;
+            /* ENOENT: it was replaced while we opened it */
+            if (error == ENOENT && i < TRIES) continue;
+            return delivery_trouble(d, error, "the Maildir %s cannot be opened or created", m->path);
+        }
+        s = store_in(d, m, &n);
+        bool ok = s.kind == STATUS_OK;
+        if (i == TRIES || still_there(m, !ok || d->maybe_again) || !let_go(m, &n, ok)) return s;
+    }
 }
 
 /* ---- Syncing ---- */
@@ -344,10 +372,8 @@ static int maildir_sync(void *box) {
     m->stored = 0;
     m->replaced = false;
     m->lost = 0;
-    if (error) { /* these descriptors have reported it; what is stored next is reported to new ones */
-        close_dirs(m);
-        m->checked = false;
-    }
+    if (error)
+        close_dirs(m); /* these descriptors have reported it; what is stored next is reported to new ones */
     return error;
 }
 
@@ -360,11 +386,6 @@ static void *maildir_open(const char *path) {
     return m;
 }
 
-static void maildir_rest(void *box) {
-    struct maildir *m = box;
-    m->checked = false;
-}
-
 static void maildir_close(void *box) {
     struct maildir *m = box;
     close_files(m);
@@ -372,5 +393,8 @@ static void maildir_close(void *box) {
     free(m);
 }
 
-const struct mailbox_kind mailbox_maildir = {"maildir:",   maildir_open, maildir_store,
-                                             maildir_rest, maildir_sync, maildir_close};
+const struct mailbox_kind mailbox_maildir = {.prefix = "maildir:",
+                                             .open = maildir_open,
+                                             .store = maildir_store,
+                                             .sync = maildir_sync,
+                                             .close = maildir_close};

@@ -318,6 +318,31 @@ static void a_replaced_maildir_is_opened_anew(void **state) {
     mailbox_free(m);
 }
 
+/* Also in the middle of a round, whatever of it was replaced: nothing is refused, and nothing goes where nobody looks. */
+static void replaced_in_a_round(void **state) {
+    static const char *const parts[] = {"round", "round/new", "round/tmp", "round/cur"};
+    struct mailbox *m = box_at("round");
+    uint32_t serial = 1;
+    store_numbered(m, serial++);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char from[300], to[300];
+        snprintf(from, sizeof from, "%s", test_path(parts[i]));
+        snprintf(to, sizeof to, "%s.%zu", test_path("away"), i);
+        size_t before = test_count(test_path("round/new"));
+        assert_int_equal(rename(from, to), 0);
+        struct delivery d = numbered(serial++);
+        d.maybe_again = true; /* cur/ counts too */
+        assert_int_equal(mailbox_store(m, &d).code, 250);
+        close(d.data);
+        assert_int_equal(test_count(test_path("round/new")), i < 2 ? 1 : before + 1);
+        assert_int_equal(test_count(test_path("round/tmp")), 0);
+        if (i == 0) assert_int_equal(test_count(test_path("away.0/new")), before);
+        if (i == 1) assert_int_equal(test_count(to), before);
+    }
+    assert_int_equal(mailbox_sync(m), 0);
+    mailbox_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_exact_bytes),
@@ -331,6 +356,7 @@ int main(void) {
         cmocka_unit_test(what_is_there_is_replaced_by_what_is_durable),
         cmocka_unit_test(what_was_read_keeps_its_flags),
         cmocka_unit_test(a_replaced_maildir_is_opened_anew),
+        cmocka_unit_test(replaced_in_a_round),
     };
     return cmocka_run_group_tests(tests, test_begin, test_end);
 }

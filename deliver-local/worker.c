@@ -63,6 +63,7 @@ struct worker {
     uid_t uid;
     gid_t gid;
     char wall[PATH_MAX]; /* the directory of the cage; "" before the first job */
+    bool wall_there;     /* when we entered */
     dev_t wall_dev;
     ino_t wall_ino;
 };
@@ -110,6 +111,15 @@ static bool wall_of(const struct worker *w, char *out, size_t max) {
     return !b.failed && path.n > 1 && path.p[0] == '/' && !memchr(out, '\0', b.n);
 }
 
+/* The job in hand needs another cage than ours. Without a result dispatch gives it, and what else lies in the channel, to the next
+ * worker, a second later; what is in the mailboxes is synced and told before. */
+static _Noreturn void leave_to_next(struct worker *w, const char *why) {
+    LOG_NOTE("%s %s; the next worker will see to it", w->wall, why);
+    batch_flush(w->batch, loop_now(w->loop) / 1000000);
+    channel_drain(w->dispatch);
+    leave(EX_OK);
+}
+
 /* True when this process may do the job; otherwise *s says why not. */
 static bool enter_cage(struct worker *w, struct status *s) {
     char wall[PATH_MAX], why[256];
@@ -118,15 +128,13 @@ static bool enter_cage(struct worker *w, struct status *s) {
                               "the mailbox setting is not maildir: or mbox: and an absolute path");
         return false;
     }
-    if (*w->wall) {
-        if (strcmp(w->wall, wall) == 0) return true;
-        *s = delivery_trouble(&w->delivery, 0, "this worker is caged in %s; the next one will see to it",
-                              w->wall);
-        return false;
-    }
+    if (*w->wall && strcmp(w->wall, wall) != 0)
+        leave_to_next(w, "is all that this worker may enter, and not where the mailbox is");
+    if (*w->wall) return true;
     const char *const write[] = {wall, NULL};
     struct stat st;
-    if (stat(wall, &st) == 0) w->wall_dev = st.st_dev, w->wall_ino = st.st_ino;
+    w->wall_there = stat(wall, &st) == 0;
+    if (w->wall_there) w->wall_dev = st.st_dev, w->wall_ino = st.st_ino;
     if (!cage_worker(w->uid, w->gid, "", write, why, sizeof why)) {
         LOG_TROUBLE("cannot enter the cage of a worker: %s", why);
         leave(EX_OSERR);
@@ -136,10 +144,12 @@ static bool enter_cage(struct worker *w, struct status *s) {
     return true;
 }
 
-/* The directory was replaced by another of its name, into which our cage does not let us. */
+/* The directory has come, gone, or was replaced by another of its name, into which our cage does not let us. When it is not
+ * there, as it was not when we entered, the next worker could do no more. */
 static bool wall_is_stale(const struct worker *w) {
     struct stat st;
-    return *w->wall && (stat(w->wall, &st) != 0 || st.st_dev != w->wall_dev || st.st_ino != w->wall_ino);
+    bool there = stat(w->wall, &st) == 0;
+    return there != w->wall_there || (there && (st.st_dev != w->wall_dev || st.st_ino != w->wall_ino));
 }
 
 /* ---- Syncs and results ---- */
@@ -221,12 +231,8 @@ static struct status store(struct worker *w) {
     if (!box)
         return delivery_trouble(d, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
     struct status s = mailbox_store(box, d);
-    if (s.kind == STATUS_OK || !wall_is_stale(w)) return s;
-    /* Without a result dispatch gives the job to the next worker, whose cage is of the directory that is there now. */
-    LOG_NOTE("%s is another directory than it was; the next worker will see to it", w->wall);
-    batch_flush(w->batch, loop_now(w->loop) / 1000000);
-    channel_drain(w->dispatch);
-    leave(EX_OK);
+    if (s.kind != STATUS_OK && wall_is_stale(w)) leave_to_next(w, "is another directory than it was");
+    return s;
 }
 
 static void deliver(struct worker *w) {
@@ -253,8 +259,6 @@ static void deliver(struct worker *w) {
                           .took_us = (uint32_t)(took < UINT32_MAX ? took : UINT32_MAX),
                           .status = s};
     batch_add(w->batch, &j, loop_now(w->loop) / 1000000);
-    /* Wrong wall: dispatch starts another worker when this one is gone. */
-    if (!caged) loop_stop(w->loop);
 }
 
 static _Noreturn void refuse(const char *why) {
