@@ -516,8 +516,10 @@ static bool read_keys(struct auth *a) {
     return a->jwt != NULL;
 }
 
-/* What the libraries load late, they load now: their files are out of reach afterwards. */
+/* What the libraries load late, they load now: their files are out of reach afterwards. With a cheap hash: the whole suite's
+ * first greeting waits for this. */
 static bool warm_up(struct auth *a) {
+    static const struct verifier cheap = {.crypt = "$5$rounds=1000$postern.dummy.salt$"};
     struct verifier v;
     struct scram_verifier s;
     uint8_t out[SCRAM_KEY];
@@ -525,7 +527,7 @@ static bool warm_up(struct auth *a) {
     if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL) != 1)
         return false;
     scram_hash(STR("warm"), out);
-    verifier_dummy(&v, NULL, STR("warm"), STR("up"));
+    verifier_dummy(&v, &cheap, STR("warm"), STR("up"));
     scram_derive(STR("warm"), STR("up"), 1, &s);
     json_object_seed(0);
     verifier_check(&v, STR("warm"));
