@@ -211,7 +211,8 @@ static uint64_t room(const struct process *p) {
     uint64_t journal = p->w->journal ? 6 * 65536 * UINT64_C(2) : 0;
     uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
                     store_unsynced(q->store) * UINT64_C(1024);
-    return 196608 + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
+    enum { TABLES = 196608, BLOCKS = 2 * 65536 }; /* a block of entries goes when the last in it has */
+    return TABLES + BLOCKS + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
 }
 
 const struct program_kind kind_queue = {.name = "queue",
