@@ -60,9 +60,9 @@ static void tell(struct world *w, struct str in, size_t piece, unsigned how, boo
     static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
     static struct networks listed = {1, &near};
     struct session_client client = {.ip = {4, {192, 0, 2, 7}},
-
                                     .mended = mended,
                                     .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
+    if (how & 16) client = (struct session_client){.service = SERVICE_LMTP, .local = true, .mended = mended};
     world_open(w, "mx.test", &client, rules());
     w->host.cleartext = listed;
     w->host.xclient = w->host.xforward = w->host.etrn_networks = &listed;
@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         world_end(&a);
         return 0;
     }
-    tell(&a, in, in.n ? in.n : 1, data[1] & 4u, data[0] & 128);
+    tell(&a, in, in.n ? in.n : 1, data[1] & 20u, data[0] & 128);
     tell(&b, in, piece, data[1], data[0] & 128);
     CHECK(str_eq(world_said(&a), world_said(&b)));
     CHECK(a.received == b.received && a.rejects == b.rejects && a.closed == b.closed);
