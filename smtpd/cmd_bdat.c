@@ -26,7 +26,7 @@ static const struct chunk_refusal *refusal(struct session *s) {
     if (s->state == AT_START) return &no_helo;
     if (s->state == AT_READY) return &no_mail;
     if (s->state == AT_MAIL)
-        return s->tx->tried && s->client.service != SERVICE_LMTP ? &none_accepted : &no_rcpt;
+        return s->tx->tries && s->client.service != SERVICE_LMTP ? &none_accepted : &no_rcpt;
     if (s->state == AT_CHUNKS) return NULL;
     if (!session_policy(s, RULE_DATA, NULL, &s->chunk_status)) return &by_rule;
     return data_start(s, true) ? NULL : &not_now;

@@ -70,6 +70,10 @@ static struct waiting *waiting_new(struct transaction *tx) {
 
 static const struct session_param params[] = {{STR("NOTIFY"), param_notify}, {STR("ORCPT"), param_orcpt}};
 
+static struct status no_memory(void) {
+    return status_make(452, "4.3.1", "No memory, try again later");
+}
+
 static bool parse(struct session *s, struct str arg, struct waiting *w) {
     struct arena *a = s->tx->arena;
     struct session_rcpt *r = ARENA_NEW(a, struct session_rcpt);
@@ -80,14 +84,15 @@ static bool parse(struct session *s, struct str arg, struct waiting *w) {
         return false;
     }
     if (!r || !addr_parse_path(arg, ADDR_POSTMASTER | ADDR_UTF8, a, &r->addr, &rest, &why)) {
-        w->st = status_make(501, "5.1.3", why);
+        bool memory = !r || why == addr_no_memory;
+        w->st = memory ? no_memory() : status_make(501, "5.1.3", why);
         return false;
     }
     s->tx->parsing = r;
     if (!session_params(s, s->tx, rest, params, sizeof params / sizeof params[0], &w->st)) return false;
     r->text = addr_text(a, &r->addr);
     if (!r->text.n) {
-        w->st = status_make(452, "4.3.1", "No memory, try again later");
+        w->st = no_memory();
         return false;
     }
     if (!session_may_utf8(s->tx, r->text, &w->st)) return false;
@@ -112,21 +117,17 @@ static void ask(struct session *s, struct waiting *w) {
     if (w->answered) w->rcpt = NULL;
 }
 
-/* The same address a thousand times, and refused ones, count for no limit but this. */
-static bool memory_left(struct transaction *tx, struct status *st) {
-    enum { RCPT_MEMORY = 4096 }; /* of one, at its longest */
-    if (arena_used(tx->arena) + RCPT_MEMORY <= tx->rcpt_memory) return true;
-    *st =
-        status_make(452, "4.5.3", "Too many recipients; send them the message separately (recipient-limit)");
-    return false;
+/* LMTP answers each one after the data, also those that were given twice. The same address over and over, and refused
+ * ones, count too: twice the limit is enough. */
+bool rcpt_full(const struct session *s, uint32_t ahead) {
+    const struct transaction *tx = s->tx;
+    uint32_t n = s->client.service == SERVICE_LMTP ? tx->taken : tx->mail.rcpt_count;
+    return n + ahead >= s->host->rcpt_limit || tx->tries / 2 >= s->host->rcpt_limit;
 }
 
 void cmd_rcpt(struct session *s, struct str arg) {
     struct transaction *tx = s->tx;
-    tx->tried = true;
-    /* 4.5.3.1.10. LMTP answers each one after the data, also those that were given twice. */
-    if (tx->mail.rcpt_count >= s->host->rcpt_limit ||
-        (s->client.service == SERVICE_LMTP && tx->taken >= s->host->rcpt_limit)) {
+    if (rcpt_full(s, 0)) { /* 4.5.3.1.10 */
         session_wrong(s, "rcpt", 452, "4.5.3",
                       "Too many recipients; send them the message separately (recipient-limit)");
         return;
@@ -136,10 +137,10 @@ void cmd_rcpt(struct session *s, struct str arg) {
         session_end(s, "4.3.1", "No memory for more recipients", "transaction too large");
         return;
     }
+    tx->tries++;
     w->slot = tx->next_slot++;
     w->answered = true;
-    if (memory_left(tx, &w->st) && session_allows(s, SESSION_USE_MEMORY, &w->st) &&
-        session_allows(s, SESSION_USE_RECIPIENT, &w->st)) {
+    if (session_allows(s, SESSION_USE_MEMORY, &w->st) && session_allows(s, SESSION_USE_RECIPIENT, &w->st)) {
         w->st = status_make(451, "4.3.0", "Recipient cannot be checked now, try again later");
         w->to = str_dup(tx->arena, arg);
         if (parse(s, arg, w) && permitted(s, w)) ask(s, w);

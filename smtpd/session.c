@@ -49,17 +49,15 @@ void session_free(struct session *s) {
 }
 
 struct transaction *transaction_new(uint32_t rcpt_limit) {
-    enum { DATA_MEMORY = 65536 };
-    /* Enough for every recipient, long ones and some that are refused. */
-    size_t rcpt_memory = 65536 + (size_t)rcpt_limit * 2048;
-    struct arena *a = arena_new(DATA_MEMORY + rcpt_memory);
+    enum { OTHERS = 131072, RCPT_LONGEST = 3072 };
+    /* Enough for as many recipients as may be tried, each at its longest: only what is used is there. */
+    struct arena *a = arena_new(OTHERS + (size_t)rcpt_limit * 2 * RCPT_LONGEST);
     struct transaction *tx = ARENA_NEW(a, struct transaction);
     if (!tx) {
         arena_free(a);
         return NULL;
     }
     tx->arena = a;
-    tx->rcpt_memory = rcpt_memory;
     tx->last = &tx->mail.rcpts;
     tx->waiting_last = &tx->waiting;
     return tx;
@@ -201,8 +199,8 @@ static bool take_command(struct session *s, struct str *in) {
 static bool may_ask_ahead(const struct session *s, struct str in) {
     struct str line;
     const struct transaction *tx = s->tx;
-    return tx->waiting_n < ASK_AHEAD && tx->mail.rcpt_count + tx->waiting_n < s->host->rcpt_limit &&
-           line_peek(&s->reader, in, &line) && str_starts_nocase(line, STR("RCPT "));
+    return tx->waiting_n < ASK_AHEAD && !rcpt_full(s, tx->waiting_n) && line_peek(&s->reader, in, &line) &&
+           str_starts_nocase(line, STR("RCPT "));
 }
 
 static bool may_take(const struct session *s, struct str in) {

@@ -62,9 +62,8 @@ struct transaction {
     size_t known_cap;
     struct session_rcpt *parsing;  /* whose parameters are being read */
     struct policy_effects effects; /* of rules */
-    bool tried;                    /* a RCPT was seen */
+    uint32_t tries;                /* RCPT commands */
     uint32_t taken;                /* RCPT commands answered with 250 */
-    size_t rcpt_memory;            /* what RCPT commands may use of the arena: the data needs the rest */
     struct data_phase *data;       /* from DATA on */
 };
 
@@ -197,6 +196,7 @@ void mail_settle(struct session *s, const struct status *st);
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */
 void rcpt_settle(struct session *s);
+bool rcpt_full(const struct session *s, uint32_t ahead); /* no more recipients, behind so many that are asked for */
 
 /* data.c */
 bool data_start(struct session *s, bool chunked); /* false: no message can be taken now */
