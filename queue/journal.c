@@ -45,7 +45,10 @@
  * there is damage: it is told, the others count, and the segment is set aside once all is in files. Behind it
  * the power failed before the sync: it does not count, nor what follows it; and since what is read there may
  * be in the page cache only, it is written once more before anybody is told of it. A batch that a failed flush
- * has left whole says nothing that its successor, which holds the same records, does not say too. */
+ * has left whole says nothing that its successor, which holds the same records, does not say too. A file that was
+ * logged whole, maybe over several batches (J8), counts when all of it is there; until then what stood before.
+ * When segments must go (damage, fewer of them, the direct mode), everything is put to rest, a last batch says so,
+ * and they go from the oldest on: an older one alone would put back what newer ones had changed. */
 #include "queue/journal_inside.h"
 
 #include <assert.h>
@@ -516,6 +519,11 @@ int journal_rest(struct disk *d, unsigned files, bool *more) {
     *more = !error && seq < most;
     if (!*more) j->rest_seq = j->next_seq - 1;
     return error;
+}
+
+int journal_settle(struct disk *d) {
+    struct journal *j = of(d);
+    return j->config.changes && j->redo_n >= j->config.changes ? rest_changes(j) : 0;
 }
 
 uint64_t journal_point(const struct disk *d) {

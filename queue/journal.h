@@ -36,8 +36,9 @@ struct journal_config {
     unsigned segments; /* at most that many, and at least 3; 0: no journal, the files themselves are synced */
     uint64_t segment_size; /* octets; a multiple of JOURNAL_BLOCK, at least 4 of them */
     size_t large;          /* octets; at most a quarter of a segment */
-    uint64_t secret;       /* random, and another each time */
-    unsigned skip;         /* tests only */
+    size_t changes; /* of files below, that wait for a sync together; 0: any number until they come to rest */
+    uint64_t secret; /* random, and another each time */
+    unsigned skip;   /* tests only */
 };
 
 struct journal_user {
@@ -72,6 +73,9 @@ uint64_t journal_syncs_failed(const struct disk *d);
  * errno; more: this round is not over. */
 int journal_rest(struct disk *d, unsigned files, bool *more);
 bool journal_wants_rest(const struct disk *d);
+/* Syncs the changes of files below when they have become many: else there is no end to the memory that they take, nor
+ * to the time of the sync. */
+int journal_settle(struct disk *d);
 struct journal_counts journal_counts(const struct disk *d);
 
 #endif

@@ -94,6 +94,7 @@ struct journal {
     size_t buckets, items;
     struct item *newest, *oldest, *gone;
     struct redo *redo, **redo_tail;
+    size_t redo_n;
     bool redo_again; /* a sync below failed: what redo says must be done again */
     struct handle *handles;
     size_t handles_n, handles_cap;
@@ -163,6 +164,7 @@ void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const 
               uint64_t at);
 int item_write(struct journal *j, struct item *it);
 int rest_up_to(struct journal *j, uint64_t seq); /* afterwards nothing up to batch seq is needed any more */
+int rest_changes(struct journal *j);             /* of files that rest below already */
 int rest_everything(
     struct journal
         *j); /* durable or not: when no segment is to be needed any more. Nothing may have returned */

@@ -18,6 +18,7 @@ void redo_add(struct journal *j, uint8_t type, int dir, const char *name, const 
     }
     *j->redo_tail = r;
     j->redo_tail = &r->next;
+    j->redo_n++;
 }
 
 void redo_clear(struct journal *j) {
@@ -28,6 +29,7 @@ void redo_clear(struct journal *j) {
         free(r);
     }
     j->redo_tail = &j->redo;
+    j->redo_n = 0;
     j->redo_again = false;
 }
 
@@ -116,6 +118,10 @@ int rest_up_to(struct journal *j, uint64_t seq) {
     if (j->returned && seq >= j->returned_seq) seq = j->returned_seq - 1;
     bool items = j->oldest && j->oldest->seq <= seq;
     return items || (j->redo && j->redo->seq <= seq) ? rest(j, seq) : 0;
+}
+
+int rest_changes(struct journal *j) {
+    return rest(j, 0);
 }
 
 int rest_everything(struct journal *j) {

@@ -163,6 +163,7 @@ static struct journal_config journal_setting(const struct config *c) {
     return (struct journal_config){.segments = JOURNAL_SEGMENTS,
                                    .segment_size = JOURNAL_SEGMENT,
                                    .large = JOURNAL_LARGE,
+                                   .changes = JOURNAL_CHANGES,
                                    .secret = secret()};
 }
 

@@ -16,6 +16,7 @@ enum {
     JOURNAL_SEGMENTS = 16,
     JOURNAL_SEGMENT = 4 * 1024 * 1024,
     JOURNAL_LARGE = 256 * 1024, /* of data; larger ones lie in their file from then on */
+    JOURNAL_CHANGES = 1024,     /* marks and ends of messages that lie in files, in one sync */
     RECOVER_MS = 1000,          /* how long recovery waits for dispatch */
     SLICE = 64,                 /* files looked at in one round of the loop, at most, */
     SLICE_MS = 4,               /* and for about so long: fresh mail waits meanwhile */

@@ -276,6 +276,8 @@ bool store_begun(const struct store *s) {
 bool store_push(struct store *s) {
     if (s->disk != s->journal) return true;
     journal_push(s->journal);
+    int error = s->stopped ? 0 : journal_settle(s->journal);
+    if (error) intake_stop(s, error, "syncing marks");
     return journal_pushed(s->journal);
 }
 

@@ -902,6 +902,48 @@ static void returned_files_keep_all(void **state) {
     journal_setting = was;
 }
 
+/* ---- Many changes of what rests in files ------------------------------------------------------------------ */
+
+/* They are synced a few at a time, not all of a long command at once. A sync that fails is not believed the next time. */
+static void changes_are_synced_in_portions(void **state) {
+    enum { EACH = 5, MARKS = 43, HELD = 12 };
+    struct journal_config was = journal_setting;
+    (void)state;
+    journal_setting.changes = EACH;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct world w;
+        world_new(&w, seed);
+        leased(&w, 1700000000000);
+        for (int i = 0; i < HELD; i++) receive(&w, false);
+        commit_all(&w);
+        for (int i = 0; i < 2; i++) store_rest(w.store, 1000);
+        uint64_t before = store_journal_counts(w.store).rests;
+        for (int i = 0; i < MARKS; i++) {
+            mark(&w, &w.m[i % HELD], 0, 'L');
+            assert_true(store_push(w.store));
+        }
+        assert_int_equal(store_journal_counts(w.store).rests - before, MARKS / EACH);
+        commit_all(&w);
+        disk_fake_fail_kinds(w.disk, FAKE_SYNC_ALL, EIO);
+        for (int i = 0; i < 2 * EACH; i++) {
+            mark(&w, &w.m[i], 0, 'L');
+            store_push(w.store);
+        }
+        assert_true(store_stopped(w.store));
+        disk_fake_fail_kinds(w.disk, 0, 0);
+        store_heal(w.store);
+        assert_false(store_stopped(w.store));
+        commit_all(&w);
+        if (seed % 2) store_rest(w.store, 1000);
+        receive(&w, false);
+        commit_all(&w); /* the journal needs the older batches no more */
+        check(&w);
+        if (w.violation[0]) fail_msg("seed %u: %s", (unsigned)seed, w.violation);
+        world_free(&w);
+    }
+    journal_setting = was;
+}
+
 /* ---- Starts that fail in the middle --------------------------------------------------------------------- */
 
 static int sound_sync_all(struct disk *d) {
@@ -1370,6 +1412,7 @@ int main(void) {
         IN_JOURNAL(messages_of_an_earlier_life),
         IN_JOURNAL(full_disk_does_not_stop_marks),
         IN_JOURNAL(returned_files_keep_all),
+        IN_JOURNAL(changes_are_synced_in_portions),
         IN_JOURNAL(start_without_room_or_sync),
         IN_JOURNAL(given_up_stays_so),
         IN_JOURNAL(segments_go_in_order),

@@ -54,8 +54,11 @@ static struct journal_config journal_of(const struct world *w) {
     unsigned segments = 3 + (unsigned)(h >> 8) % 4;
     if (!w->journal) return (struct journal_config){0};
     if (w->profile->segments) segments = w->profile->segments, size = w->profile->segment_size;
-    return (struct journal_config){
-        .segments = segments, .segment_size = size, .large = size / 4, .skip = faults_skip(w)};
+    return (struct journal_config){.segments = segments,
+                                   .segment_size = size,
+                                   .large = size / 4,
+                                   .changes = h >> 16 & 1 ? 1 + (h >> 17) % 16 : 0,
+                                   .skip = faults_skip(w)};
 }
 
 struct store *__wrap_store_new(struct disk *d, const struct store_config *c, const struct store_user *user) {
