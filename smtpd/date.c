@@ -42,7 +42,7 @@ void date_rfc3339(struct buf *b, int64_t wall_ms) {
 static bool part(struct str *s, size_t n, unsigned min, unsigned max, char behind, unsigned *out) {
     uint64_t v;
     if (s->n < n + (behind != '\0') || !str_to_u64(str_sub(*s, 0, n), max, &v) || v < min) return false;
-    if (behind && (s->p[n] & ~0x20) != (behind & ~0x20)) return false;
+    if (behind && s->p[n] != behind && !(behind == 'T' && s->p[n] == 't')) return false;
     *out = (unsigned)v;
     *s = str_sub(*s, n + (behind != '\0'), s->n);
     return true;

@@ -110,21 +110,21 @@ bool session_offers_tls(const struct session *s) {
 }
 
 /* RFC 2920 3.1. TURN is not here, and what follows QUIT is not read. */
-static bool ends_group(const struct session_verb *v) {
+static bool ends_group(const struct session_verb *v, struct str arg) {
     static session_command *const last[] = {cmd_ehlo, cmd_helo, cmd_data, cmd_vrfy,
                                             cmd_expn, cmd_noop, cmd_etrn};
     for (size_t i = 0; i < sizeof last / sizeof last[0]; i++)
         if (v->fn == last[i]) return true;
-    return false;
+    return v->fn == cmd_auth && str_chr(arg, ' ') < 0; /* a challenge comes (RFC 4954 4) */
 }
 
 /* The reply to these must be awaited before anything else is sent; and the reply to every command, by who was never
  * told of PIPELINING. What such a client sends is right all the same, so by default it is only noted. True: it was
  * ended. */
-static bool too_early(struct session *s, const struct session_verb *v) {
+static bool too_early(struct session *s, const struct session_verb *v, struct str arg) {
     if (!s->behind || s->told_early || s->host->early == SESSION_EARLY_IGNORE || s->client.local)
         return false;
-    if (s->esmtp && !ends_group(v)) return false;
+    if (s->esmtp && !ends_group(v, arg)) return false;
     s->told_early = true;
     if (s->host->early == SESSION_EARLY_REFUSE) {
         session_wrong(s, "order", 554, "5.5.1", "You sent on where a reply must be awaited (early-commands)");
@@ -137,7 +137,7 @@ static bool too_early(struct session *s, const struct session_verb *v) {
 }
 
 static void run_verb(struct session *s, const struct session_verb *v, struct str arg) {
-    if (too_early(s, v)) return;
+    if (too_early(s, v, arg)) return;
     if (v->states & s->state) v->fn(s, arg);
     else if (s->state == AT_REFUSED)
         session_wrong(s, "order", 503, "5.5.1", "No mail is taken from you; say QUIT"); /* 3.1 */

@@ -472,6 +472,8 @@ static void future_release(void **state) {
          NO("That is longer than mail may be held here (future-release)"), 0},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-02-30T01:00:00Z",
          NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"), 0},
+        {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22T01:00:00+00\x1a" "00",
+         NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"), 0},
         {SERVICE_SUBMISSION, " HOLDUNTIL=2026-11-22", NO("HOLDUNTIL needs a time like 2026-12-24T18:00:00Z"),
          0},
         {SERVICE_SUBMISSION, " HOLDFOR=1 HOLDUNTIL=2026-11-22T01:00:00Z",
