@@ -60,17 +60,13 @@ void chunk_take(struct session *s, struct str *in) {
     if (!s->chunk_left) chunk_end(s);
 }
 
-void chunk_unreadable(struct session *s) {
-    session_end(s, "4.7.0", "BDAT needs a size; what follows cannot be told from commands", "bad BDAT");
-}
-
 void cmd_bdat(struct session *s, struct str arg) {
     struct str size, end = STR_NONE, more;
     uint64_t n;
     bool fit = str_word(&arg, '\0', &size) && size.n <= 20 && str_to_u64(size, INT64_MAX, &n);
     bool last = str_word(&arg, '\0', &end) && str_eq_nocase(end, STR("LAST"));
     if (!fit || (end.n && !last) || str_word(&arg, '\0', &more)) {
-        chunk_unreadable(s);
+        session_end(s, "4.7.0", "BDAT needs a size; what follows cannot be told from commands", "bad BDAT");
         return;
     }
     s->chunking = true;

@@ -148,6 +148,34 @@ static void run_verb(struct session *s, const struct session_verb *v, struct str
     else session_wrong(s, "order", 503, "5.5.1", "A message has been begun already; RSET forgets it");
 }
 
+static bool is_alpha(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Octets of a chunk, or the body of a forged HTTP request, stand behind lines that begin so: when such a line cannot be
+ * taken as the command that it is (too long, a NUL, a tab), its command ends the session all the same. NULL: another
+ * line. */
+static session_command *grave_line(struct str in) {
+    size_t at = 0;
+    while (at < in.n && at < 64 && (in.p[at] == ' ' || in.p[at] == '\t' || !in.p[at])) at++;
+    in = str_sub(in, at, in.n);
+    for (size_t i = 0; i < session_verb_count; i++) {
+        const struct session_verb *v = &session_verbs[i];
+        if ((v->fn != cmd_bdat && v->fn != cmd_http) || !str_starts_nocase(in, v->word)) continue;
+        if (v->fn == cmd_bdat || in.n == v->word.n || !is_alpha(in.p[v->word.n])) return v->fn;
+    }
+    return NULL;
+}
+
+static void unknown_command(struct session *s, struct str line) {
+    bool http = str_ends_nocase(line, STR(" HTTP/1.1")) || str_ends_nocase(line, STR(" HTTP/1.0"));
+    if (s->grave) s->grave(s, STR_NONE);
+    else if (http) cmd_http(s, STR_NONE);
+    else if (!str_trim(line).n || line.p[0] == ' ')
+        session_wrong(s, "command", 500, "5.5.2", "A command was expected");
+    else session_wrong(s, "command", 500, "5.5.1", "Command not known; HELP lists those that are");
+}
+
 /* RFC 5321 2.4, 4.1.1: verb, space, arguments; white space at the end is ignored. */
 static void command(struct session *s, struct str line) {
     ptrdiff_t space = str_chr(line, ' ');
@@ -159,16 +187,7 @@ static void command(struct session *s, struct str line) {
         run_verb(s, &session_verbs[i], arg);
         return;
     }
-    if (s->sized) chunk_unreadable(s);
-    else if (word.n == 0) session_wrong(s, "command", 500, "5.5.2", "A command was expected");
-    else session_wrong(s, "command", 500, "5.5.1", "Command not known; HELP lists those that are");
-}
-
-/* Also where white space or NUL hides it, which should not be there. */
-static bool begins_bdat(struct str in) {
-    size_t i = 0;
-    while (i < in.n && i < 64 && (in.p[i] == ' ' || in.p[i] == '\t' || !in.p[i])) i++;
-    return str_starts_nocase(str_sub(in, i, in.n), STR("BDAT"));
+    unknown_command(s, line);
 }
 
 /* What is to be read next may be a line of AUTH, which is longer than others. */
@@ -180,7 +199,7 @@ static bool long_line(const struct session *s, struct str in) {
 static bool take_command(struct session *s, struct str *in) {
     struct str line = STR_NONE;
     s->reader.max = long_line(s, *in) ? LINE_AUTH_MAX : LINE_COMMAND_MAX;
-    if (!s->reader.skipping) s->sized = begins_bdat(*in);
+    if (!s->reader.skipping) s->grave = grave_line(*in);
     enum line_what what = line_command(&s->reader, in, &line);
     if (what == LINE_MORE) return false;
     s->commands++;
@@ -188,7 +207,7 @@ static bool take_command(struct session *s, struct str *in) {
     s->behind = in->n;
     if (s->auth == AUTH_RESPONSE) auth_response(s, what, line);
     else if (what == LINE_READY) command(s, line);
-    else if (s->sized) chunk_unreadable(s);
+    else if (s->grave) s->grave(s, STR_NONE);
     else if (what == LINE_LONG) session_wrong(s, "line", 500, "5.5.2", "Line too long");
     else session_wrong(s, "line", 500, "5.5.2", "Bare CR, bare LF or NUL in a command");
     return true;

@@ -39,7 +39,7 @@ struct waiting {
 struct data_phase {
     struct line_data line;
     struct mender mender; /* of old machines' data, before it goes through line */
-    bool chunked; /* by BDAT: commands come between */
+    bool chunked;         /* by BDAT: commands come between */
     struct header_scan header;
     uint64_t taken;      /* octets of the data as they came */
     struct fixup *fixup; /* of submitted mail */
@@ -98,7 +98,8 @@ struct session {
     char *held;       /* input that waits: an unfinished line, or what is behind an open question */
     size_t held_n;
     size_t behind; /* octets that had come behind the command that runs */
-    bool sized;    /* the line at hand begins as BDAT does: what is behind it may be no command */
+    /* What is behind the line at hand may be no command: this ends the session, when the line cannot be taken. */
+    void (*grave)(struct session *s, struct str arg);
     struct transaction *tx;
     struct session_now now;
     char policy_text[RULE_TEXT_MAX + 32]; /* of the last refusal by a rule */
@@ -129,7 +130,8 @@ void session_line(struct session *s, unsigned code, bool more, const char *detai
 /* Refuses: replies, logs, counts 5xx as an error, ends the session when they are too many. */
 void session_refuse(struct session *s, const char *stage, const struct status *st, struct str to);
 void session_wrong(struct session *s, const char *stage, unsigned code, const char *detail, const char *text);
-void session_tell(struct session *s, const char *stage, const struct status *st, struct str to); /* only the log */
+void session_tell(struct session *s, const char *stage, const struct status *st,
+                  struct str to); /* only the log */
 /* Counts a 5xx; the session rests, or ends when they are too many. */
 void session_error(struct session *s);
 /* May the client have it? False: *st refuses. */
@@ -196,7 +198,8 @@ void mail_settle(struct session *s, const struct status *st);
 
 /* cmd_rcpt.c: sends the replies that are due, in order. */
 void rcpt_settle(struct session *s);
-bool rcpt_full(const struct session *s, uint32_t ahead); /* no more recipients, behind so many that are asked for */
+/* No more recipients, behind so many that are asked for. */
+bool rcpt_full(const struct session *s, uint32_t ahead);
 
 /* data.c */
 bool data_start(struct session *s, bool chunked); /* false: no message can be taken now */
@@ -209,7 +212,6 @@ void data_done(struct session *s, const struct status *st); /* the answer to com
 
 /* cmd_bdat.c: the octets of a chunk */
 void chunk_take(struct session *s, struct str *in);
-void chunk_unreadable(struct session *s); /* a BDAT that says no size: the end */
 
 /* prefix.c: Received (4.4), and for local users what is missing (RFC 6409 8). Into the arena; STR_NONE:
  * full. */

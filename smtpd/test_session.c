@@ -630,6 +630,23 @@ static void chunk_unreadable_line(void **state) {
             world_end(&w);
         }
     }
+    memcpy(overlong, "POST /aaaaaa", 12); /* as long as who forges a request wants it */
+    static const char *const requests[] = {overlong, "GET\t/ HTTP/1.1\r\n", " put / HTTP/1.1\r\n", "GET\r\n",
+                                           "PROPFIND / HTTP/1.1\r\n", "M-SEARCH * http/1.0\r\n"};
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        world_begin(&w, "mx.test");
+        w.out_n = 0;
+        say(&w, requests[i]);
+        say(&w, EHLO FROM);
+        heard(&w, "421 4.7.0 mx.test This is SMTP, not HTTP\r\n");
+        assert_true(w.closed);
+        world_end(&w);
+    }
+    world_begin(&w, "mx.test");
+    w.out_n = 0;
+    say(&w, "GETTING x\r\nHEADER\r\n");
+    heard(&w, UNKNOWN UNKNOWN);
+    world_end(&w);
     world_begin(&w, "mx.test"); /* a line of white space is none, whatever comes behind it */
     say(&w, EHLO FROM TO);
     w.out_n = 0;

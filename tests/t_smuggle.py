@@ -70,7 +70,7 @@ def t_swallowed():
             begin(s)
             s.raw(line.replace(b"%d", b"%d" % len(EVIL)) + b"\r\n" + EVIL + b"NOOP\r\n")
             same((s.reply()[0], s.reply()[0]), (421, 0), f"nor when its line cannot be read: {line[:12]!r}")
-    for verb in ("GET / HTTP/1.1", "POST / HTTP/1.1", "PUT / HTTP/1.1", "OPTIONS * HTTP/1.1", "CONNECT x:25 HTTP/1.1"):
+    for verb in ("GET / HTTP/1.1", "PROPFIND / HTTP/1.1", "POST /" + "x" * 1300 + " HTTP/1.1", "POST / HTTP/1.1", "PUT / HTTP/1.1", "OPTIONS * HTTP/1.1", "CONNECT x:25 HTTP/1.1"):
         with mx.smtp() as s:
             s.raw(verb.encode() + b"\r\nHost: mx\r\n\r\n" + EVIL)
             same((s.reply()[0], s.reply()[0]), (421, 0), f"{verb.split()[0]} ends the session")
