@@ -5,12 +5,15 @@
  * asked for only when the kernel's ABI number has them. */
 #include "common/cage.h"
 
+#include "common/arena.h"
 #include "common/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -350,11 +353,11 @@ static bool allow(scmp_filter_ctx f, const char *name, const struct scmp_arg_cmp
     return fails(why, "seccomp", name);
 }
 
-static bool allow_limited(scmp_filter_ctx f, unsigned calls, struct buf *why) {
+static bool allow_limited(scmp_filter_ctx f, unsigned calls, uint64_t pid, struct buf *why) {
     const struct limited rows[] = {
         {CALLS_BASE, "mmap", 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}, /* no new code */
         {CALLS_BASE, "mprotect", 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0},
-        {CALLS_BASE, "tgkill", 0, SCMP_CMP_EQ, (uint64_t)getpid(), 0}, /* abort */
+        {CALLS_BASE, "tgkill", 0, SCMP_CMP_EQ, pid, 0}, /* abort */
         {CALLS_BASE, "prctl", 0, SCMP_CMP_EQ, PR_SET_NAME, 0},
         {CALLS_BASE, "prlimit64", 2, SCMP_CMP_EQ, 0, 0},  /* ask, not set */
         {CALLS_BASE, "ioctl", 1, SCMP_CMP_EQ, TCGETS, 0}, /* isatty, of stdio */
@@ -374,13 +377,13 @@ static bool allow_limited(scmp_filter_ctx f, unsigned calls, struct buf *why) {
     return true;
 }
 
-static bool fill_filter(scmp_filter_ctx f, unsigned calls, struct buf *why) {
+static bool fill_filter(scmp_filter_ctx f, unsigned calls, uint64_t pid, struct buf *why) {
     if (SANITIZER) calls |= CALLS_SANITIZER;
     /* First those without conditions: libseccomp drops a narrower rule for the same call. */
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
         for (const char *const *name = classes[i].names; calls & classes[i].bits && *name; name++)
             if (!allow(f, *name, NULL, why)) return false;
-    if (!allow_limited(f, calls, why)) return false;
+    if (!allow_limited(f, calls, pid, why)) return false;
     /* clone3 hides its flags behind a pointer: say that it does not exist, and glibc takes clone. */
     if (calls & CALLS_THREADS && !(calls & CALLS_SPAWN)) {
         int error = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
@@ -390,21 +393,102 @@ static bool fill_filter(scmp_filter_ctx f, unsigned calls, struct buf *why) {
     return true;
 }
 
-static bool load_filter(unsigned calls, struct buf *why) {
-    if (calls & CALLS_ALL) return true;
+/* The filter for the process pid. NULL: why says it. */
+static scmp_filter_ctx make_filter(unsigned calls, uint64_t pid, struct buf *why) {
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!f) {
         errno = ENOMEM;
-        return fails(why, "seccomp", "init");
+        fails(why, "seccomp", "init");
+        return NULL;
     }
     seccomp_attr_set(f, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree: the list is long */
-    bool ok = fill_filter(f, calls, why);
-    int error = ok ? seccomp_load(f) : 0;
+    if (fill_filter(f, calls, pid, why)) return f;
+    seccomp_release(f);
+    return NULL;
+}
+
+static bool load_filter(unsigned calls, struct buf *why) {
+    if (calls & CALLS_ALL) return true;
+    scmp_filter_ctx f = make_filter(calls, (uint64_t)getpid(), why);
+    if (!f) return false;
+    int error = seccomp_load(f);
     seccomp_release(f);
     errno = -error;
-    return ok && (error == 0 || fails(why, "seccomp", "load"));
+    return error == 0 || fails(why, "seccomp", "load");
+}
+
+/* ---- seccomp: the filter of workers, made once ---- */
+
+enum {
+    WORKER_CALLS = CALLS_BASE | CALLS_FILES_WRITE,
+    NO_PID = 0x7fedcba9, /* above any process id, and no number that a filter has for another reason */
+};
+
+/* The program that seccomp_load would load into a worker, with NO_PID in the place of its process id. */
+static struct {
+    struct sock_filter *v;
+    size_t n;
+} worker_filter;
+
+static struct sock_filter *pid_in_filter(size_t from) {
+    for (size_t i = from; i < worker_filter.n; i++) {
+        struct sock_filter *s = &worker_filter.v[i];
+        if (s->code == (BPF_JMP | BPF_JEQ | BPF_K) && s->k == NO_PID) return s;
+    }
+    return NULL;
+}
+
+static bool read_filter(int fd, struct buf *why) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return fails(why, "seccomp", "export");
+    size_t size = (size_t)st.st_size;
+    worker_filter.v = xmalloc(size);
+    worker_filter.n = size / sizeof *worker_filter.v;
+    errno = EIO;
+    return (pread(fd, worker_filter.v, size, 0) == st.st_size && worker_filter.n &&
+            worker_filter.n <= BPF_MAXINSNS) ||
+           fails(why, "seccomp", "export");
+}
+
+static bool export_filter(scmp_filter_ctx f, struct buf *why) {
+    int fd = memfd_create("filter", MFD_CLOEXEC);
+    if (fd < 0) return fails(why, "seccomp", "memfd");
+    int error = seccomp_export_bpf(f, fd);
+    errno = -error;
+    bool ok = (error == 0 || fails(why, "seccomp", "export")) && read_filter(fd, why);
+    close(fd);
+    return ok;
+}
+
+static bool prepare_worker(struct buf *why) {
+    scmp_filter_ctx f = make_filter(WORKER_CALLS, NO_PID, why);
+    if (!f) return false;
+    bool ok = export_filter(f, why);
+    seccomp_release(f);
+    const struct sock_filter *pid = ok ? pid_in_filter(0) : NULL;
+    bool one = pid && !pid_in_filter((size_t)(pid - worker_filter.v) + 1);
+    if (ok && (one || (SANITIZER && !pid))) return true; /* there tgkill is allowed anyway */
+    worker_filter.n = 0;
+    errno = EINVAL;
+    return ok ? fails(why, "seccomp", "the place of the process id") : false;
+}
+
+bool cage_worker_prepare(char *why, size_t why_size) {
+    struct buf note = buf_on(why, why_size);
+    bool ok = prepare_worker(&note);
+    buf_cstr(&note);
+    return ok;
+}
+
+static bool load_worker_filter(struct buf *why) {
+    if (!worker_filter.n) return load_filter(WORKER_CALLS, why);
+    struct sock_filter *pid = pid_in_filter(0);
+    if (pid) pid->k = (uint32_t)getpid();
+    struct sock_fprog program = {(unsigned short)worker_filter.n, worker_filter.v};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0 ||
+           fails(why, "seccomp", "load");
 }
 
 /* ---- The whole ---- */
@@ -458,7 +542,7 @@ static bool enter_worker(struct walls *w, uid_t uid, gid_t gid, const char *home
     if (!become_worker(uid, gid, why)) return false;
     if (home && *home && !add_wall(w, home, FS_WRITE, why)) return false;
     return add_walls(w, write, FS_WRITE, why) && give_up_privileges(why) && restrict_self(w, why) &&
-           load_filter(CALLS_BASE | CALLS_FILES_WRITE, why);
+           load_worker_filter(why);
 }
 
 bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *write, char *why,
@@ -486,7 +570,8 @@ static bool become_in_group(uid_t uid, gid_t gid, gid_t extra, struct buf *why) 
 }
 
 static bool enter_keeper(struct walls *w, uid_t uid, gid_t gid, gid_t extra, bool pam, struct buf *why) {
-    static const char *const system[] = {"/etc", "/lib", "/lib64", "/sbin", "/usr", "/run", "/proc", "/dev", "/var/run", NULL};
+    static const char *const system[] = {"/etc", "/lib",  "/lib64", "/sbin",    "/usr",
+                                         "/run", "/proc", "/dev",   "/var/run", NULL};
     unsigned calls = CALLS_BASE | CALLS_UNIX;
     w->net = NET_BIND | NET_CONNECT;
     if (geteuid() == 0 && unshare(CLONE_NEWNET) != 0 && errno != EPERM && errno != EINVAL)
@@ -495,7 +580,8 @@ static bool enter_keeper(struct walls *w, uid_t uid, gid_t gid, gid_t extra, boo
     /* The group's files, and programs for PAM's modules; no_new_privs keeps set-id bits from meaning anything. */
     if (pam) {
         calls |= CALLS_FILES_READ | CALLS_DNS | CALLS_THREADS | CALLS_SPAWN | CALLS_EXEC;
-        if (!add_walls(w, system, FS_READ | FS_EXECUTE, why) || !add_wall(w, "/dev/null", FS_WRITE, why)) return false;
+        if (!add_walls(w, system, FS_READ | FS_EXECUTE, why) || !add_wall(w, "/dev/null", FS_WRITE, why))
+            return false;
     }
     return limit(RLIMIT_CORE, 0, why, "core") && give_up_privileges(why) &&
            prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && restrict_self(w, why) && load_filter(calls, why);

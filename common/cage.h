@@ -36,6 +36,9 @@ bool cage_enter(const struct cage *c, char *why, size_t why_size);
  * cage_enter; in failure the caller must _exit. */
 bool cage_worker(uid_t uid, gid_t gid, const char *home, const char *const *write, char *why,
                  size_t why_size);
+/* The filter of workers is made here, by the spawner before it enters its own cage; its children then only load it. Without
+ * this each makes it for itself, which costs the most of its start. */
+bool cage_worker_prepare(char *why, size_t why_size);
 /* For a child that only computes on descriptors it holds already (the configuration parser): with root it
  * becomes nobody; no file, no network, CALLS_BASE. Returns like cage_enter. */
 bool cage_reader(char *why, size_t why_size);

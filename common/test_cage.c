@@ -147,8 +147,7 @@ static const struct {
 } rows[] = {
     {ROLE_smtpd, "KKKKKKKKKK-"},    {ROLE_lookup, "R-RKKKKKK?K"},  {ROLE_queue, "xxxKKKKKK--"},
     {ROLE_dispatch, "xxxKKKKKK--"}, {ROLE_resolve, "R-RKK-KKKRK"}, {ROLE_remote, "KKKKK-KKKKK"},
-    {ROLE_local, "-??K-KKxK?K"},    {ROLE_pickup, "xxxKKKKKK-K"},
-    {ROLE_keys, "KKKKKKKKKKK"},
+    {ROLE_local, "-??K-KKxK?K"},    {ROLE_pickup, "xxxKKKKKK-K"},  {ROLE_keys, "KKKKKKKKKKK"},
 };
 static const struct {
     const char *name;
@@ -224,6 +223,11 @@ static int writes_home(void) {
     return answer(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) >= 0 && unlink(path) == 0);
 }
 
+/* Only to end itself: abort. */
+static int signals_its_parent(void) {
+    return answer(tgkill(getppid(), getppid(), 0) == 0);
+}
+
 static void cages_workers(void **state) {
     uid_t uid = geteuid() == 0 ? 61900 : getuid();
     gid_t gid = geteuid() == 0 ? 61900 : getgid();
@@ -235,7 +239,17 @@ static void cages_workers(void **state) {
     assert_int_equal(run_worker(uid, gid, connects), KILLED);
     assert_int_equal(run_worker(uid, gid, runs_a_program), KILLED);
     assert_int_equal(run_worker(uid, gid, forks), KILLED);
+    assert_int_equal(run_worker(uid, gid, maps_code), KILLED);
+    assert_int_equal(run_worker(uid, gid, aborts), ODD); /* by SIGABRT */
+    assert_true(as_wanted('K', run_worker(uid, gid, signals_its_parent)));
     if (geteuid() != 0) assert_int_equal(run_worker(uid + 1, gid, lives), NO_CAGE);
+}
+
+/* All of it again, with a filter that was made before. */
+static void cages_workers_that_were_prepared(void **state) {
+    char why[256];
+    assert_true(cage_worker_prepare(why, sizeof why));
+    cages_workers(state);
 }
 
 static void knows_identities(void **state) {
@@ -283,6 +297,8 @@ int main(void) {
         cmocka_unit_test(forbids_what_the_row_forbids),
         cmocka_unit_test(lets_programs_live),
         cmocka_unit_test(cages_workers),
+        cmocka_unit_test(lets_workers_of_the_spawner_link),
+        cmocka_unit_test(cages_workers_that_were_prepared),
         cmocka_unit_test(lets_workers_of_the_spawner_link),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

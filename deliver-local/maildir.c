@@ -150,10 +150,10 @@ static bool is_at(const struct maildir *m, const char *name, const struct place 
     return lstat(path, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino;
 }
 
-/* The path leads to what we hold. What new/ alone tells is enough after a plain success. */
-static bool still_there(const struct maildir *m, bool all) {
-    return is_at(m, "new", &m->new_at) &&
-           (!all || (is_at(m, "tmp", &m->tmp_at) && is_at(m, "cur", &m->cur_at)));
+/* The path leads to what we hold, as far as this message was concerned with it. */
+static bool still_there(const struct maildir *m, const struct delivery *d, bool stored) {
+    return is_at(m, "new", &m->new_at) && (stored || is_at(m, "tmp", &m->tmp_at)) &&
+           ((stored && !d->maybe_again) || is_at(m, "cur", &m->cur_at));
 }
 
 /* ---- Is it there already? ---- */
@@ -328,7 +328,7 @@ static struct status maildir_store(void *box, struct delivery *d) {
         }
         s = store_in(d, m, &n);
         bool ok = s.kind == STATUS_OK;
-        if (i == TRIES || still_there(m, !ok || d->maybe_again) || !let_go(m, &n, ok)) return s;
+        if (i == TRIES || still_there(m, d, ok) || !let_go(m, &n, ok)) return s;
     }
 }
 

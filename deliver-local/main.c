@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -69,8 +70,13 @@ static bool prepare(struct self *me) {
     /* Debian: of /var/mail; of users without a group of their own. */
     static const char *const names[] = {"mail", "users"};
     const struct config *c = me->config;
+    char why[256];
     gid_t gid;
     state.me = me;
+    if (!cage_worker_prepare(why, sizeof why)) {
+        LOG_TROUBLE("cannot make the cage of workers: %s", why);
+        return false;
+    }
     for (int r = 0; r < ROLE_COUNT; r++)
         if (!cage_ids((enum role)r, c->uid_base, &state.own[r], &gid)) state.own[r] = 0;
     const struct passwd *pw = find_account(c->passwd_file, c->system_mailbox_user);
@@ -164,6 +170,7 @@ static void on_child(void *ctx, int signo) {
 }
 
 static void begin(struct self *me) {
+    malloc_trim(0); /* the making of cages left more behind than all that a worker needs */
     state.fork_soon = (struct deferred){.fn = fork_waiting};
     loop_signal(me->loop, SIGCHLD, on_child, me);
 }

@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <limits.h>
-#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -139,7 +138,6 @@ static bool enter_cage(struct worker *w, struct status *s) {
         LOG_TROUBLE("cannot enter the cage of a worker: %s", why);
         leave(EX_OSERR);
     }
-    malloc_trim(0); /* the making of the cage left more behind than all that a worker needs */
     snprintf(w->wall, sizeof w->wall, "%s", wall);
     return true;
 }
