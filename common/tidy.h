@@ -1,9 +1,9 @@
 /* tidy.h: memory that a start or a load has left behind goes back to the system.
  *
- * Some seconds after there was something to do: free memory inside the heap (malloc itself gives back only its end, and
- * thousands of messages lie in no order there), and pages of program and libraries, of which a start touches many that
- * are never needed again; those that are come back from the page cache at their next use. An idle program does not wake
- * up for it. */
+ * Soon after the start, and some seconds after there was something to do: free memory inside the heap (malloc itself
+ * gives back only its end, and thousands of messages lie in no order there), and pages of program and libraries, of which
+ * a start touches many that are never needed again; those that are come back from the page cache at their next use. An
+ * idle program does not wake up for it. */
 #ifndef POSTERN_COMMON_TIDY_H
 #define POSTERN_COMMON_TIDY_H
 
@@ -11,6 +11,7 @@
 
 struct tidy {
     struct timer timer;
+    unsigned times;
     bool ran; /* in this round: that is no work which leaves something behind */
 };
 
