@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
-#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
@@ -294,7 +293,7 @@ static void take_lines(struct conn *c) {
         if (c->step == EHLO && strstr(line, "STARTTLS")) offers_tls = true;
         if (c->step == EHLO && strstr(line, "PIPELINING")) c->pipelining = opt.pipelining;
         bool last = end - line > 3 && line[3] == ' ';
-        int code = atoi(line) % 1000;
+        int code = (int)(strtoul(line, NULL, 10) % 1000);
         line = end + 1;
         if (!last) continue;
         on_reply(c, code < 0 ? 0 : code, offers_tls);
@@ -450,68 +449,47 @@ static void report(void) {
     puts("}}");
 }
 
+/* The options with a number: where it goes, and its bounds. */
+static const struct number {
+    char option;
+    enum { INT, UNSIGNED, LONG, SIZE, DOUBLE } type;
+    void *to;
+    double least, most;
+} numbers[] = {
+    {'p', INT, &opt.port, 1, 65535},        {'n', LONG, &opt.messages, 1, 1e12},
+    {'D', DOUBLE, &opt.seconds, 0, 1e6},    {'c', INT, &opt.conns, 1, 1e6},
+    {'m', UNSIGNED, &opt.per_conn, 0, 1e9}, {'s', SIZE, &opt.size, 1, 1e9},
+    {'r', UNSIGNED, &opt.rcpts, 1, 1e5},    {'q', DOUBLE, &opt.rate, 0, 1e9},
+    {'u', INT, &opt.users, 1, 1e9},         {'a', INT, &opt.sources, 1, 65000},
+    {'i', INT, &opt.idle, 1, 1e6},          {'H', DOUBLE, &opt.hold, 0, 1e6},
+};
+
+static bool numbered(int option, const char *text) {
+    const struct number *n = numbers, *end = numbers + sizeof numbers / sizeof numbers[0];
+    while (n < end && n->option != option) n++;
+    if (n == end) return false;
+    double v = option_number(option, text, n->least, n->most, n->type != DOUBLE);
+    if (n->type == INT) *(int *)n->to = (int)v;
+    else if (n->type == UNSIGNED) *(unsigned *)n->to = (unsigned)v;
+    else if (n->type == LONG) *(long *)n->to = (long)v;
+    else if (n->type == SIZE) *(size_t *)n->to = (size_t)v;
+    else *(double *)n->to = v;
+    return true;
+}
+
 static void options(int argc, char **argv) {
     int o;
     while ((o = getopt(argc, argv, "p:n:D:c:m:s:r:t:x:q:u:a:PTl:i:H:")) != -1) {
-        switch (o) {
-        case 'p':
-            opt.port = atoi(optarg);
-            break;
-        case 'n':
-            opt.messages = atol(optarg);
-            break;
-        case 'D':
-            opt.seconds = atof(optarg);
-            break;
-        case 'c':
-            opt.conns = atoi(optarg);
-            break;
-        case 'm':
-            opt.per_conn = (unsigned)atoi(optarg);
-            break;
-        case 's':
-            opt.size = (size_t)atol(optarg);
-            break;
-        case 'r':
-            opt.rcpts = (unsigned)atoi(optarg);
-            break;
-        case 't':
-            opt.pattern = optarg;
-            break;
-        case 'x':
-            opt.prefix = optarg;
-            break;
-        case 'q':
-            opt.rate = atof(optarg);
-            break;
-        case 'u':
-            opt.users = atoi(optarg);
-            break;
-        case 'a':
-            opt.sources = atoi(optarg);
-            break;
-        case 'P':
-            opt.pipelining = true;
-            break;
-        case 'T':
-            opt.tls = true;
-            break;
-        case 'i':
-            opt.idle = atoi(optarg);
-            break;
-        case 'H':
-            opt.hold = atof(optarg);
-            break;
-        case 'l':
-            opt.log = fopen(optarg, "w");
-            if (!opt.log) err(EX_CANTCREAT, "%s", optarg);
-            break;
-        default:
-            errx(EX_USAGE, "see the head of bench/load.c");
-        }
+        if (numbered(o, optarg)) continue;
+        if (o == 't') opt.pattern = optarg;
+        else if (o == 'x') opt.prefix = optarg;
+        else if (o == 'P') opt.pipelining = true;
+        else if (o == 'T') opt.tls = true;
+        else if (o == 'l') opt.log = option_file(o, optarg);
+        else errx(EX_USAGE, "see the head of bench/load.c");
     }
-    if (!opt.port || optind != argc || opt.users < 1 || opt.conns < 1)
-        errx(EX_USAGE, "see the head of bench/load.c");
+    if (optind != argc) errx(EX_USAGE, "\"%s\": is no option; see the head of bench/load.c", argv[optind]);
+    if (!opt.port) errx(EX_USAGE, "-p PORT is missing; see the head of bench/load.c");
 }
 
 int main(int argc, char **argv) {

@@ -235,12 +235,13 @@ static void listen_on(uint32_t ip, int port, bool tarpit) {
 int main(int argc, char **argv) {
     int o, port = 0, tarpit = 0;
     while ((o = getopt(argc, argv, "p:T:l:")) != -1) {
-        if (o == 'p') port = atoi(optarg);
-        else if (o == 'T') tarpit = atoi(optarg);
-        else if (o == 'l') record = fopen(optarg, "w");
+        if (o == 'p') port = (int)option_number(o, optarg, 1, 65535, true);
+        else if (o == 'T') tarpit = (int)option_number(o, optarg, 0, 65535, true);
+        else if (o == 'l') record = option_file(o, optarg);
         else errx(EX_USAGE, "see the head of bench/sink.c");
     }
-    if (!port || !record) errx(EX_USAGE, "see the head of bench/sink.c");
+    if (optind != argc) errx(EX_USAGE, "\"%s\": is no option; see the head of bench/sink.c", argv[optind]);
+    if (!port || !record) errx(EX_USAGE, "-p PORT and -l LOG are needed; see the head of bench/sink.c");
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;

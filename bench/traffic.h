@@ -5,6 +5,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,24 @@ static inline void watch(int ep, int fd, unsigned *had, unsigned want, void *ctx
     if (*had == want) return;
     if (epoll_ctl(ep, *had ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev)) err(EX_OSERR, "epoll_ctl");
     *had = want;
+}
+
+/* The number that an option was given: all of it, and within bounds; else the process ends and says which option it was. */
+static inline double option_number(int option, const char *text, double least, double most, bool whole) {
+    char *end = NULL;
+    errno = 0;
+    double v = whole ? (double)strtol(text, &end, 10) : strtod(text, &end);
+    if (end == text || *end)
+        errx(EX_USAGE, "-%c \"%s\": is not a%s number", option, text, whole ? " whole" : "");
+    if (errno || !(v >= least && v <= most))
+        errx(EX_USAGE, "-%c \"%s\": is out of range, from %.0f to %.0f", option, text, least, most);
+    return v;
+}
+
+static inline FILE *option_file(int option, const char *name) {
+    FILE *f = fopen(name, "w");
+    if (!f) err(EX_CANTCREAT, "-%c %s", option, name);
+    return f;
 }
 
 #endif
