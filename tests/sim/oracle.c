@@ -361,6 +361,12 @@ static void check_origin(struct world *w, uint32_t leaf) {
         world_fail(w, "submission %u was delivered, and its client was told no", l->sub);
 }
 
+/* A message that was refused, and whose files could not be removed, comes back after a crash; its data need not. */
+static bool promised(struct world *w, uint32_t leaf) {
+    const struct sub *s = sub_of(w, leaf_of(w, leaf)->sub);
+    return s->state == SUB_ACKED || s->crash_epoch == w->oracle->crash_epoch;
+}
+
 static void serve_bounce(struct world *w, struct leaf *l, struct str data) {
     const struct str field =
         STR("Final-Recipient: rfc822; "); /* RFC 3464 2.3.2, as dispatch/bounce.c writes it */
@@ -373,7 +379,7 @@ static void serve_bounce(struct world *w, struct leaf *l, struct str data) {
         if (!str_starts_nocase(line, field)) continue;
         if (!leaf_at_address(w, str_sub(line, field.n, line.n), &failed))
             world_fail(w, "a bounce for an unknown recipient");
-        else if (!leaf_of(w, failed)->never)
+        else if (!leaf_of(w, failed)->never && promised(w, failed))
             world_fail(w, "recipient %u was bounced, and no host had said 5xx", failed);
         else leaf_of(w, failed)->bounced = 1;
     }
