@@ -9,6 +9,8 @@ static void on_delivered_to(void *ctx, struct str value) {
     struct data_phase *d = s->tx->data;
     struct addr a;
     const char *why;
+    /* Ours are on top. A header full of them must not cost a look at all recipients for each. */
+    if (d->delivered++ >= s->host->hop_limit) return;
     if (d->loop || value.n > ADDR_TEXT_MAX || !addr_parse(value, ADDR_UTF8, d->arena, &a, &why)) return;
     for (const struct session_rcpt *r = s->tx->mail.rcpts; r && !d->loop; r = r->next)
         d->loop = addr_same(&a, &r->addr);

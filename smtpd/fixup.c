@@ -3,7 +3,7 @@
 #include "common/addrlist.h"
 #include "common/arena.h"
 
-enum { ADDRESSES_MAX = 16 };
+enum { ADDRESSES_MAX = 16, FROMS_MAX = 16 };
 
 bool fixup_begin(struct fixup *f) {
     f->place = FIXUP_LINE;
@@ -66,7 +66,7 @@ static void flush_from(struct fixup *f) {
     size_t colon = (size_t)str_chr(held(f), ':') + 1;
     struct from m = {.f = f, .value = str_sub(held(f), colon, f->n), .ok = true};
     pass(f, str_sub(held(f), 0, colon));
-    if (!addrlist_parse(m.value, only_check, NULL, &err)) m.ok = false;
+    if (f->froms++ >= FROMS_MAX || !addrlist_parse(m.value, only_check, NULL, &err)) m.ok = false;
     else m.ok = addrlist_parse(m.value, on_address, &m, &err) && m.ok;
     pass(f, str_sub(m.value, m.passed, m.value.n));
     f->n = 0;

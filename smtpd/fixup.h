@@ -22,6 +22,7 @@ enum fixup_place {
 struct fixup {
     enum fixup_place place, field_place; /* field_place: of the field that a folded line goes on with */
     bool started;                        /* a field has been seen */
+    unsigned froms;                      /* From fields: there is one, and a few more are understood */
     size_t n;
     char *field; /* FIXUP_FIELD_MAX octets */
     struct str origin;

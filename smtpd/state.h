@@ -44,7 +44,8 @@ struct data_phase {
     uint64_t taken;      /* octets of the data as they came */
     struct fixup *fixup; /* of submitted mail */
     bool foreign_from;   /* its From is not the sender of the envelope */
-    bool loop;           /* Delivered-To names one of its recipients */
+    uint32_t delivered;  /* Delivered-To fields */
+    bool loop;           /* one of them names one of its recipients */
     bool failed;         /* the message cannot be kept; aborted already */
     struct status failure;
     int64_t began_ns, ended_ns;

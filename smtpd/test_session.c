@@ -592,6 +592,20 @@ static void hop_limit(void **state) {
     world_end(&w);
 }
 
+/* A header full of Delivered-To costs neither time nor the memory that the message needs. */
+static void many_delivered_to(void **state) {
+    static struct world w;
+    world_begin(&w, "mx.test");
+    w.host.size_limit = 1000000;
+    w.host.rcpt_limit = 5;
+    say(&w, EHLO FROM TO "DATA\r\n");
+    for (int i = 0; i < 10000; i++) say(&w, "Delivered-To: someone.with.a.long.name@a-long-domain.test\r\n");
+    w.out_n = 0;
+    say(&w, "\r\n.\r\n");
+    heard(&w, OK1);
+    world_end(&w);
+}
+
 static void long_line(void **state) {
     static struct world w;
     char line[5000];
@@ -894,6 +908,7 @@ int main(void) {
         cmocka_unit_test(asks_ahead),
         cmocka_unit_test(size_limit),
         cmocka_unit_test(hop_limit),
+        cmocka_unit_test(many_delivered_to),
         cmocka_unit_test(long_line),
         cmocka_unit_test(chunk_unreadable_line),
         cmocka_unit_test(recipient_memory),

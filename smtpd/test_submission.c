@@ -228,6 +228,19 @@ static void received(void **state) {
     world_end(&w);
 }
 
+/* They must not use up the memory that the message needs. */
+static void many_from(void **state) {
+    static struct world w;
+    begin(&w);
+    w.host.size_limit = 1000000;
+    w.host.rcpt_limit = 5;
+    world_feed(&w, STR(EHLO LOGIN "MAIL FROM:<s@a.test>\r\nRCPT TO:<r@mx.test>\r\nDATA\r\n"));
+    for (int i = 0; i < 10000; i++) world_feed(&w, STR("From: someone.with.a.long.name@a-long-domain.test\r\n"));
+    world_feed(&w, STR("\r\n.\r\n"));
+    assert_int_equal(w.committed, 1);
+    world_end(&w);
+}
+
 static void from_checked(void **state) {
     static struct world w;
     static const struct {
@@ -258,7 +271,7 @@ int main(void) {
         cmocka_unit_test(stories_told), cmocka_unit_test(stories_in_pieces),
         cmocka_unit_test(long_lines),   cmocka_unit_test(not_there),
         cmocka_unit_test(gone),         cmocka_unit_test(received),
-        cmocka_unit_test(from_checked),
+        cmocka_unit_test(from_checked), cmocka_unit_test(many_from),
     };
     return cmocka_run_group_tests_name("submission", tests, NULL, NULL);
 }
