@@ -34,10 +34,16 @@ static void check_replies(struct str said) {
 
 /* Rules of every stage and action, and a client that may use XCLIENT. */
 static const struct rules *rules(void) {
-    static const char *const texts[] = {"connect client=198.51.100.0/24 reject", "helo helo=bad* reject",
-                                        "mail sender=bad@* defer", "mail sender=h*@* hold", "rcpt recipient=trap@* discard",
-                                        "rcpt recipient=old@* redirect new@mx.test", "data recipient=nodata@* reject",
-                                        "end header=X-Bad reject", "end header=X-Drop discard", "end size>1000 warn large",
+    static const char *const texts[] = {"connect client=198.51.100.0/24 reject",
+                                        "helo helo=bad* reject",
+                                        "mail sender=bad@* defer",
+                                        "mail sender=h*@* hold",
+                                        "rcpt recipient=trap@* discard",
+                                        "rcpt recipient=old@* redirect new@mx.test",
+                                        "data recipient=nodata@* reject",
+                                        "end header=X-Bad reject",
+                                        "end header=X-Drop discard",
+                                        "end size>1000 warn large",
                                         "end header=X-Add add X-Added: yes"};
     static struct rules r;
     char mem[400];
@@ -56,12 +62,16 @@ static bool on_etrn(void *ctx, struct str domain, bool below) {
     return true;
 }
 
+static bool says_xclient(struct str in) {
+    while (in.n && !str_starts_nocase(in, STR("XCLIENT"))) in = str_sub(in, 1, in.n);
+    return in.n > 0;
+}
+
 static void tell(struct world *w, struct str in, size_t piece, unsigned how, bool mended) {
     static struct network near = {.ip = {4, {192, 0, 2}}, .bits = 24};
     static struct networks listed = {1, &near};
-    struct session_client client = {.ip = {4, {192, 0, 2, 7}},
-                                    .mended = mended,
-                                    .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
+    struct session_client client = {
+        .ip = {4, {192, 0, 2, 7}}, .mended = mended, .service = how & 4 ? SERVICE_SUBMISSION : SERVICE_SMTP};
     if (how & 16) client = (struct session_client){.service = SERVICE_LMTP, .local = true, .mended = mended};
     world_open(w, "mx.test", &client, rules());
     w->host.cleartext = listed;
@@ -80,8 +90,7 @@ static void tell(struct world *w, struct str in, size_t piece, unsigned how, boo
     }
     check_replies(world_said(w));
     /* An XCLIENT brings a greeting again, which may be a refusal without a code. */
-    if (!memmem(in.p, in.n, "XCLIENT", 7) && !memmem(in.p, in.n, "xclient", 7))
-        CHECK(!world_without_code(world_said(w), STR("mx.test"), true).n);
+    if (!says_xclient(in)) CHECK(!world_without_code(world_said(w), STR("mx.test"), true).n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
