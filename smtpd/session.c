@@ -49,7 +49,7 @@ void session_free(struct session *s) {
 }
 
 struct transaction *transaction_new(uint32_t rcpt_limit) {
-    enum { OTHERS = 131072, RCPT_LONGEST = 3072 };
+    enum { OTHERS = 131072, RCPT_LONGEST = 4096 };
     /* Enough for as many recipients as may be tried, each at its longest: only what is used is there. */
     struct arena *a = arena_new(OTHERS + (size_t)rcpt_limit * 2 * RCPT_LONGEST);
     struct transaction *tx = ARENA_NEW(a, struct transaction);
