@@ -132,7 +132,8 @@ struct str sub_text(struct world *w, uint32_t sub) {
     AS(MEM_WORLD);
     struct oracle *o = w->oracle;
     uint64_t h = nature(sub, 2);
-    size_t size = h % 200 == 0 ? 20000 + h / 200 % 60000 : 100 + h % 1500;
+    unsigned large = w->profile->large ? w->profile->large : 200;
+    size_t size = h % large == 0 ? 20000 + h / large % 60000 : 100 + h % 1500;
     if (o->text_cap < size + 400) {
         o->text_cap = size + 400;
         o->text = xrealloc(o->text, o->text_cap);

@@ -13,7 +13,13 @@
 
 #include <stdlib.h>
 
-enum { MUTANT_MESSAGES = 300, MUTANT_SEEDS = 4000, MUTANT_CHECK_SEEDS = 200, CHECK_SECONDS = 60 };
+enum {
+    MUTANT_MESSAGES = 300,
+    MUTANT_SEEDS = 2000,
+    MUTANT_CHECK_SEEDS = 200,
+    CHECK_SECONDS = 60,
+    PROFILES = 22
+};
 
 /* ---- Mutants ------------------------------------------------------------------------------------------- */
 
@@ -21,16 +27,31 @@ struct hunt {
     bool caught, alone; /* alone: without the mutant the same seed is good */
     struct options o;
     struct outcome r;
+    uint64_t runs;
+    double seconds;
 };
 
+/* Until the first that notices. */
+static bool hunt_in(struct hunt *h, const char *profile, uint64_t from, uint64_t to) {
+    struct sum s = many(&(struct work){.o = h->o,
+                                       .from = from,
+                                       .to = to,
+                                       .profile = profile ? profile_named(profile) : NULL,
+                                       .quiet = true});
+    h->runs += s.runs;
+    h->seconds += s.seconds;
+    if (!s.failed || s.worst == UINT64_MAX) return false;
+    h->o.seed = s.worst;
+    return true;
+}
+
+/* Where it is met soonest first, then anywhere. */
 static struct hunt hunt(struct options o, const struct mutant *m, uint64_t seeds) {
     struct hunt h = {.o = o};
     h.o.mutant = m;
     h.o.messages = MUTANT_MESSAGES;
-    struct sum s = many(&(struct work){.o = h.o, .from = 1, .to = seeds, .quiet = true});
-    if (!s.failed || s.worst == UINT64_MAX) return h;
-    h.caught = true;
-    h.o.seed = s.worst;
+    h.caught = (m->profile && hunt_in(&h, m->profile, 1, seeds * PROFILES)) || hunt_in(&h, NULL, 1, seeds);
+    if (!h.caught) return h;
     h.r = run(&h.o);
     struct options plain = h.o;
     plain.mutant = NULL;
@@ -42,23 +63,36 @@ static bool fits(const struct mutant *m, bool journal) {
     return journal ? m->journal : m->direct;
 }
 
+static bool row_of_mutant(struct options o, const struct mutant *m, double *seconds) {
+    struct hunt h = hunt(o, m, MUTANT_SEEDS);
+    unsigned long long seed = h.o.seed;
+    const char *mode = o.journal ? " --journal" : "";
+    *seconds += h.seconds;
+    printf("| %s | %s | ", m->what, o.journal ? "journal" : "direct");
+    if (!h.caught) printf("**not in %llu runs** (`%s`) | |\n", (unsigned long long)h.runs, m->name);
+    else if (!h.alone) printf("**seed %llu fails without it too** (`%s`) | %s |\n", seed, m->name, h.r.why);
+    else
+        printf("`sim%s --mutant %s --messages %u --seed %llu` | %s |\n", mode, m->name, h.o.messages, seed,
+               h.r.why);
+    fflush(stdout);
+    fprintf(stderr, "# %s%s: %llu runs, %.1f seconds\n", m->name, mode, (unsigned long long)h.runs,
+            h.seconds);
+    return h.caught && h.alone;
+}
+
 static int table_of_mutants(struct options o) {
-    int missed = 0;
+    unsigned rows = 0, missed = 0;
+    double seconds = 0;
     printf("| left out | mode | caught by | what it saw |\n|---|---|---|---|\n");
     for (const struct mutant *m = mutants; m->name; m++) {
         for (int journal = 0; journal < 2; journal++) {
             o.journal = journal;
             if (!fits(m, journal)) continue;
-            struct hunt h = hunt(o, m, MUTANT_SEEDS);
-            printf("| %s | %s | ", m->what, journal ? "journal" : "direct");
-            if (h.caught)
-                printf("`sim%s --mutant %s --messages %u --seed %llu` | %s |\n", journal ? " --journal" : "",
-                       m->name, h.o.messages, (unsigned long long)h.o.seed, h.r.why);
-            else printf("**not in %u seeds** (`%s`) | |\n", MUTANT_SEEDS, m->name);
-            fflush(stdout);
-            missed += !h.caught || !h.alone;
+            rows++;
+            missed += !row_of_mutant(o, m, &seconds);
         }
     }
+    printf("\n%u of %u mutants are caught, in %.0f seconds.\n", rows - missed, rows, seconds);
     return missed != 0;
 }
 

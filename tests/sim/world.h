@@ -112,6 +112,8 @@ struct profile {
     uint8_t weight[FAULTS]; /* how often each */
     unsigned trouble;       /* which of the disk's; 0: any */
     unsigned clients;       /* so few, and each takes its time; 0: CLIENTS in a hurry */
+    unsigned large;         /* one in so many messages is; 0: 200 */
+    unsigned behind;        /* behind-limit; 0: as the seed says */
     unsigned at_sync;       /* one in so many ends of the disk comes at a sync */
     bool no_battery;        /* after a power cut the clock begins where it has begun */
     unsigned switches;      /* one in so many lives of queue has the other spool-mode; 0: none */
@@ -127,6 +129,7 @@ struct mutant {
     const char *name, *what;
     bool direct, journal;  /* the modes in which it matters */
     bool rare;             /* takes long to meet: not for each build */
+    const char *profile;   /* in which it is met soonest; NULL: in any */
     unsigned ignore;       /* syncs: enum disk_fake_kind */
     unsigned journal_skip; /* enum journal_skip */
     unsigned store_skip;   /* enum store_skip */
