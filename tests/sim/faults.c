@@ -204,6 +204,7 @@ static const struct profile profiles[] = {
     {"syncs fail", 3 * NS_S, .weight = {2, 2, 1, 5, 1, 1, 1, 1, 1}, .at_sync = 2, .trouble = TROUBLE_SYNCS},
     {"much waits, and syncs fail", 3 * NS_S, .weight = {2, 2, 1, 5, 1, 1, 1, 1, 1}, .at_sync = 4,
      .trouble = TROUBLE_SYNCS, .large = 40, .behind = 5},
+    {"all mail stays here", 3 * NS_S, .weight = {4, 2, 1, 1, 1, 1, 1, 3, 1}, .at_sync = 4, .local = true},
     {"a clock without a battery", 3 * NS_S, .weight = {4, 2, 1, 1, 2, 1, 1, 2, 1}, .at_sync = 4,
      .no_battery = true, .clients = 3},
     {"spool-mode changes", 4 * NS_S, .weight = {2, 2, 3, 1, 1, 1, 1, 2, 1}, .at_sync = 2, .switches = 2},

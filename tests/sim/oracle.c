@@ -92,8 +92,8 @@ uint32_t oracle_bounce(struct world *w, uint32_t sub) {
 }
 
 void address_of_leaf(struct world *w, struct buf *b, uint32_t sub, uint32_t leaf) {
-    (void)w;
-    buf_addf(b, "r%u-%u@d%u.example", sub, leaf, (unsigned)(nature(sub, 100 + leaf) % DOMAINS));
+    unsigned domains = w->profile->local ? LOCALS + 1 : DOMAINS;
+    buf_addf(b, "r%u-%u@d%u.example", sub, leaf, (unsigned)(nature(sub, 100 + leaf) % domains));
 }
 
 void address_of_rcpt(struct world *w, struct buf *b, uint32_t sub, uint32_t rcpt) {
@@ -430,7 +430,7 @@ void oracle_taken_back(struct world *w, uint32_t leaf) {
 }
 
 unsigned programs(const struct world *w) {
-    return w->o.seed % 3 == 1 ? PROGRAMS : P_LOCAL;
+    return w->o.seed % 3 == 1 || w->profile->local ? PROGRAMS : P_LOCAL;
 }
 
 bool local_user(const struct world *w, struct str domain, unsigned *user) {

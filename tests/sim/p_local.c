@@ -152,7 +152,8 @@ static void job_over(struct worker *l) {
 static void deliver(struct worker *l) {
     struct world *w = l->p->w;
     struct status st = status_make(250, "2.0.0", "delivered");
-    if (faults_on(w) && once_in(w, 40)) st = status_make(452, "4.2.2", "the mailbox is full");
+    if (faults_on(w) && once_in(w, w->profile->local ? 6 : 40))
+        st = status_make(452, "4.2.2", "the mailbox is full");
     struct str data = blob_str(w, l->blob);
     for (uint32_t i = 0; i < l->n && st.kind == STATUS_OK; i++) {
         uint32_t leaf;

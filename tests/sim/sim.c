@@ -16,9 +16,9 @@
 enum {
     MUTANT_MESSAGES = 300,
     MUTANT_SEEDS = 2000,
-    MUTANT_CHECK_SEEDS = 200,
+    MUTANT_CHECK_SEEDS = 1000,
     CHECK_SECONDS = 60,
-    PROFILES = 22
+    PROFILES = 26
 };
 
 /* ---- Mutants ------------------------------------------------------------------------------------------- */

@@ -115,6 +115,7 @@ struct profile {
     unsigned large;         /* one in so many messages is; 0: 200 */
     unsigned behind;        /* behind-limit; 0: as the seed says */
     unsigned at_sync;       /* one in so many ends of the disk comes at a sync */
+    bool local;             /* most mail is for mailboxes here, and these are full now and then */
     bool no_battery;        /* after a power cut the clock begins where it has begun */
     unsigned switches;      /* one in so many lives of queue has the other spool-mode; 0: none */
     unsigned haste;    /* one in so many lives of queue ends in its first operations on the disk; 0: none */
@@ -467,7 +468,7 @@ bool local_idle(const struct process *p);
 void mailboxes_new(struct world *w);
 void mailboxes_free(struct world *w);
 void mailboxes_cut(struct world *w); /* the power fails */
-/* In every third world the domains with the lowest numbers are ours: user 0 and so on. */
+/* In every third world the domains with the lowest numbers are ours: user 0 and so on. (And in some by profile.) */
 bool local_user(const struct world *w, struct str domain, unsigned *user);
 unsigned programs(const struct world *w); /* how many there are: workers only where there are mailboxes */
 void queue_check_empty(struct world *w);
