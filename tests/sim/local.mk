@@ -47,7 +47,11 @@ tests_sim_sim_LDADD = tests/sim/libqueueshell.a tests/sim/libdispatchshell.a smt
 SIM_FLAGS = --seconds 600
 sim: tests/sim/sim
 	tests/sim/sim --both $(SIM_FLAGS)
+# As many runs as make a billion steps, both modes, from a seed of your choice: make billion SEED=5000001.
+SEED = 1
+billion: tests/sim/sim
+	tests/sim/sim --both --seed $(SEED) --until-steps 1000000000
 # Each safeguard left out, one at a time: the table of docs/RELIABILITY.md.
 mutants: tests/sim/sim
 	tests/sim/sim --mutants
-.PHONY: sim mutants
+.PHONY: sim billion mutants

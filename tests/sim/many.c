@@ -20,6 +20,9 @@ struct shared {
     atomic_bool stop;
     _Atomic uint64_t peak[MEM_OWNERS];
     _Atomic uint64_t count[COUNTERS];
+    struct {
+        _Atomic uint64_t runs, steps, accepted;
+    } mode[2];
 };
 
 static double seconds(void) {
@@ -63,6 +66,10 @@ static void print_memory(const uint64_t peak[MEM_OWNERS]) {
 void print_sum(const struct sum *s) {
     print_counts(&s->count, s->simulated, s->hash);
     print_memory(s->peak);
+    for (int i = 0; i < 2; i++)
+        if (s->mode[i].runs)
+            printf("# %s: %llu runs, %llu steps, %llu messages accepted\n", i ? "journal" : "direct",
+                   U(s->mode[i].runs), U(s->mode[i].steps), U(s->mode[i].accepted));
     printf("# %llu runs in %.1f seconds: %.0f accepted messages and %.0f steps a second\n", U(s->runs),
            s->seconds, (double)s->count.accepted / s->seconds, (double)s->count.events / s->seconds);
 }
@@ -94,6 +101,9 @@ static void add(struct shared *sh, const struct options *o, const struct outcome
     for (size_t i = 0; i < COUNTERS; i++) atomic_fetch_add(&sh->count[i], from[i]);
     for (size_t i = 0; i < MEM_OWNERS; i++) most(&sh->peak[i], r->peak[i]);
     atomic_fetch_add(&sh->runs, 1);
+    atomic_fetch_add(&sh->mode[o->journal].runs, 1);
+    atomic_fetch_add(&sh->mode[o->journal].steps, r->count.events);
+    atomic_fetch_add(&sh->mode[o->journal].accepted, r->count.accepted);
     atomic_fetch_add(&sh->simulated, r->simulated);
     atomic_fetch_xor(&sh->hash, mix(r->hash + o->seed));
     if (!r->failed) return;
@@ -103,9 +113,15 @@ static void add(struct shared *sh, const struct options *o, const struct outcome
     atomic_fetch_add(&sh->failed, 1);
 }
 
+static bool enough(const struct work *work, const struct shared *sh) {
+    const struct counters *c = (const struct counters *)(const void *)sh->count;
+    return (work->enough_steps && c->events >= work->enough_steps) ||
+           (work->enough_messages && c->accepted >= work->enough_messages);
+}
+
 static void worker(const struct work *work, struct shared *sh, double until) {
     struct options o = work->o;
-    while (!atomic_load(&sh->stop) && seconds() < until) {
+    while (!atomic_load(&sh->stop) && seconds() < until && !enough(work, sh)) {
         uint64_t n = atomic_fetch_add(&sh->next, 1);
         o.seed = work->from + (work->both ? n / 2 : n);
         if (work->both) o.journal = n % 2;
@@ -179,6 +195,7 @@ struct sum many(const struct work *work) {
                     .simulated = sh->simulated,
                     .seconds = seconds() - began};
     memcpy(&s.count, (const void *)sh->count, sizeof s.count);
+    memcpy(s.mode, (const void *)sh->mode, sizeof s.mode);
     memcpy(s.peak, (const void *)sh->peak, sizeof s.peak);
     munmap(sh, sizeof *sh);
     return s;

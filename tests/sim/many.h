@@ -6,14 +6,15 @@
 
 struct work {
     struct options o;
-    uint64_t from, to;             /* seeds, both included */
-    unsigned seconds;              /* begin no run after these; 0: no limit */
-    unsigned jobs;                 /* processes; 0: as many as there are processors */
-    const struct profile *profile; /* only seeds that have it; NULL: all */
-    bool both;                     /* each seed in both modes */
-    bool go_on;                    /* do not stop at the first that fails */
-    bool quiet;                    /* do not tell of failures */
-    bool progress;                 /* a line every ten seconds */
+    uint64_t from, to;                      /* seeds, both included */
+    unsigned seconds;                       /* begin no run after these; 0: no limit */
+    uint64_t enough_steps, enough_messages; /* nor when there were as many, accepted ones; 0: no limit */
+    unsigned jobs;                          /* processes; 0: as many as there are processors */
+    const struct profile *profile;          /* only seeds that have it; NULL: all */
+    bool both;                              /* each seed in both modes */
+    bool go_on;                             /* do not stop at the first that fails */
+    bool quiet;                             /* do not tell of failures */
+    bool progress;                          /* a line every ten seconds */
 };
 
 struct sum {
@@ -21,6 +22,9 @@ struct sum {
     uint64_t worst; /* the first seed of those that failed */
     int64_t simulated;
     struct counters count;
+    struct share {
+        uint64_t runs, steps, accepted;
+    } mode[2]; /* without and with a journal */
     uint64_t peak[MEM_OWNERS];
     double seconds;
 };

@@ -5,6 +5,7 @@
  *     sim --seed 7 --story       one run, told event by event
  *     sim --seeds 1-1000         many runs; the first that fails is printed as a command that repeats it
  *     sim --seconds 3600 --both  as many as there is time for, in both modes of the spool
+ *     sim --both --until-steps 1000000000       or as many as make a billion steps (--until-messages)
  *     sim --mutants              each safeguard left out: a table of what caught it
  *
  * A step is one event of the simulated world: a packet between programs, a segment of a connection, a
@@ -174,6 +175,7 @@ static int check(struct options o) {
 
 static int usage(void) {
     fputs("usage: sim [--seed N | --seeds FROM-TO] [--seconds N] [--jobs N] [--journal | --both] [--go-on]\n"
+          "           [--until-steps N] [--until-messages N] [--profile NAME]\n"
           "           [--messages N] [--steps N] [--no-faults] [--mutant NAME] [--story] | --mutants\n",
           stderr);
     return 64;
@@ -209,8 +211,13 @@ static bool seeds(const char *text, struct work *w) {
 }
 
 static bool seconds_of(const char *text, struct work *w) {
-    if (w->to == 1) w->to = UINT64_MAX / 2;
+    if (w->to == w->from) w->to = UINT64_MAX / 2;
     return small(text, &w->seconds);
+}
+
+static bool enough(const char *text, struct work *w, uint64_t *to) {
+    if (w->to == w->from) w->to = UINT64_MAX / 2;
+    return number(text, UINT64_MAX, to) && *to;
 }
 
 static bool mutant_of(const char *text, struct work *w) {
@@ -228,6 +235,8 @@ static bool valued(struct command *c, struct str word, const char *value) {
     if (str_eq(word, STR("--profile"))) return (w->profile = profile_named(value)) != NULL;
     if (str_eq(word, STR("--jobs"))) return small(value, &w->jobs);
     if (str_eq(word, STR("--messages"))) return small(value, &w->o.messages);
+    if (str_eq(word, STR("--until-steps"))) return enough(value, w, &w->enough_steps);
+    if (str_eq(word, STR("--until-messages"))) return enough(value, w, &w->enough_messages);
     if (str_eq(word, STR("--steps"))) return number(value, UINT64_MAX, &w->o.steps);
     return false;
 }
