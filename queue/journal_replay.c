@@ -74,11 +74,13 @@ static void scan(struct replay *r, int i, const char *p, size_t size) {
     }
 }
 
+/* A batch that is torn, even in its first word, is none. */
 static bool garbage(const char *p, size_t n) {
-    if (n >= sizeof magic && memcmp(p, magic, sizeof magic) == 0) return false; /* perhaps torn */
-    for (size_t i = 0; i < n; i++)
-        if (p[i]) return true;
-    return false;
+    size_t i = 0;
+    while (i < n && i < sizeof magic && p[i] == magic[i]) i++;
+    if (i == sizeof magic) return false;
+    while (i < n && !p[i]) i++;
+    return i < n;
 }
 
 static int file_aside(struct journal *j, const char *name, const char *why) {
