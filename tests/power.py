@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """power.py - the proof on the real disk: power cuts, kill storms, a full disk, a disk that fails.
 
-    power.py cuts [--count N] [--fs ext4|xfs] [--mutant [queue|mailbox]] [--images DIR] [--setting NAME=VALUE] [--seed N]
+    power.py cuts [--count N] [--fs ext4|xfs] [--full] [--mutant [queue|mailbox]] [--images DIR] [--setting NAME=VALUE] [--seed N]
     power.py storm [--minutes N]
     power.py full | inodes | errors
 
@@ -197,12 +197,11 @@ class Cut:
 
 
 class Cuts:
-    def __init__(self, images, rng, fs="ext4", mutant=False, options="", **settings):
+    def __init__(self, images, rng, fs="ext4", mutant=False, options="", megabytes=48, **settings):
         self.images, self.rng, self.fs, self.mutant, self.options, self.settings = images, rng, fs, mutant, options, settings
         self.total = collections.Counter()
         self.stories = []
-        megabytes = 320 if fs == "xfs" else 48  # mkfs.xfs makes nothing smaller
-        self.template = Disk(images, megabytes=megabytes, fs=fs)
+        self.template = Disk(images, megabytes=320 if fs == "xfs" else megabytes, fs=fs)  # mkfs.xfs makes nothing smaller
         on_cleanup(self.template.destroy)
         base = Postern.base
         self.second = on_disk(images, free_space="1M", **settings)
@@ -255,8 +254,16 @@ class Cuts:
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         return "deliver-local" in status and int(re.search(r"Uid:\s+(\d+)", status).group(1)) in mx.user_uid.values()
 
-    def cut(self, mx, load, sink):
+    def disturb(self, mx, load):
+        """Before a cut."""
         time.sleep(self.rng.uniform(0.02, 0.35))
+
+    def revive(self, mx):
+        """The second instance on what a cut has left."""
+        mx.start()
+
+    def cut(self, mx, load, sink):
+        self.disturb(mx, load)
         stopped = Stopped(mx)
         n_acked = len(load.acked)
         Disk.made += 1
@@ -301,7 +308,7 @@ class Cuts:
         return image
 
     def finish(self, cut, mx):
-        mx.start()
+        self.revive(mx)
 
         def now():
             return cut.delivered + of_sink(self.second_sink) + of_maildir(mx.mnt / "mail/alice", "alice@mx.test") \
@@ -349,7 +356,56 @@ class Cuts:
         t = self.total
         return (f"{t['cuts']} power cuts ({t['cuts of a recovery']} of a recovery), {t['checked']} messages that got 250: "
                 f"{t['lost']} lost, {t['corrupt']} corrupt, {t['extra']} extra, {t['twice']} second copies"
-                + "".join(f", {t[w]} {w}" for w in ("late copies", "second copies in a Maildir", "unmountable", "not emptied", "set aside", "lies") if t[w]))
+                + "".join(f", {t[w]} {w}" for w in ("late copies", "second copies in a Maildir", "unmountable", "not emptied", "set aside", "lies",
+                                                             "with a full disk", "starts on a full disk", "answers 452") if t[w]))
+
+
+class FullCuts(Cuts):
+    """The same on a small disk that somebody else fills to the last block, and frees again: cuts while intake answers
+    452 and marks are written, and starts on a full disk. The second instance has no room either at first."""
+
+    def __init__(self, images, rng, **kw):
+        super().__init__(images, rng, megabytes=24, **kw)
+        self.refused = 0
+
+    def round(self, count):
+        self.refused = 0
+        super().round(count)
+
+    @staticmethod
+    def eat(mx, sync):
+        """All blocks, to the last; what queue has freed meanwhile too."""
+        with open(mx.mnt / "eaten", "ab", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(4096))
+            except OSError:
+                if sync:
+                    os.fsync(f.fileno())
+
+    def disturb(self, mx, load):
+        full = (mx.mnt / "eaten").exists()
+        if full and self.rng.random() < 0.3:
+            (mx.mnt / "eaten").unlink()
+        elif full or self.rng.random() < 0.7:
+            self.eat(mx, self.rng.random() < 0.5)
+            n = load.replies[452]
+            if self.rng.random() < 0.7:
+                wait_for(lambda: load.replies[452] > n, 3)
+        super().disturb(mx, load)
+        self.total["answers 452"] += load.replies[452] - self.refused
+        self.refused = load.replies[452]
+        self.total["with a full disk"] += (mx.mnt / "eaten").exists()
+
+    def revive(self, mx):
+        mx.start()
+        if (mx.mnt / "eaten").exists():
+            self.total["starts on a full disk"] += 1
+            time.sleep(self.rng.uniform(0, 1))
+            (mx.mnt / "eaten").unlink()
+
+    def good(self):
+        return super().good() and self.total["with a full disk"] and self.total["answers 452"]
 
 
 def images_folder(where=None):
@@ -617,6 +673,7 @@ def command():
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--fs", default="ext4", choices=("ext4", "xfs"))
     p.add_argument("--mutant", nargs="?", const="queue", choices=("queue", "mailbox"), help="syncs of queue, or of mailboxes, do nothing: must lose mail")
+    p.add_argument("--full", action="store_true", help="on a small disk that is filled and freed meanwhile")
     p.add_argument("--images", help="folder for disk images (default: /dev/shm)")
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     p.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
@@ -624,7 +681,7 @@ def command():
 
 
 def long_cuts(args, rng):
-    cuts = Cuts(images_folder(args.images), rng, fs=args.fs, mutant=args.mutant, **dict(s.split("=", 1) for s in args.setting))
+    cuts = (FullCuts if args.full else Cuts)(images_folder(args.images), rng, fs=args.fs, mutant=args.mutant, **dict(s.split("=", 1) for s in args.setting))
     cuts.run(args.count, progress=True)
     if args.mutant:
         ok(cuts.total["lost"], f"without syncs ({args.mutant}): {cuts.report()}")

@@ -13,6 +13,13 @@ def t_cuts():
     ok(cuts.good() and cuts.total["cuts"] >= 3 and cuts.total["checked"] > 20, f"seed {SEED}: {cuts.report()}", *cuts.stories[:3])
 
 
+def t_full_cuts():
+    """Power cuts on a disk that is full, and starts on it."""
+    cuts = FullCuts(images_folder(), random.Random(SEED))
+    cuts.run(8, seconds=10, each=4)
+    ok(cuts.good() and cuts.total["cuts"] >= 2 and cuts.total["checked"] > 2, f"seed {SEED}: {cuts.report()}", *cuts.stories[:3])
+
+
 def t_mutant():
     """The same with a queue whose syncs do nothing: this test is able to fail."""
     cuts = Cuts(images_folder(), random.Random(SEED), mutant="queue")
@@ -51,4 +58,4 @@ if __name__ == "__main__":
     why = can_mount()
     if why:
         skip_all(why)
-    main(t_cuts, t_mutant, t_storm, t_full, t_inodes, t_suddenly, t_errors)
+    main(t_cuts, t_full_cuts, t_mutant, t_storm, t_full, t_inodes, t_suddenly, t_errors)
