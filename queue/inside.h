@@ -158,6 +158,7 @@ bool trash_empty(struct store *s); /* false: the disk does not let us */
 /* marks.c */
 void entry_clean(struct store *s, struct entry *e); /* its marks are durable, or do not matter any more */
 void marks_rewrite(struct store *s);                /* suspects, and retirements that failed */
+void ended_goes(struct store *s, const struct control *c); /* all its recipients have ended: its files go */
 struct entry *entry_from(struct store *s, const struct control *c); /* PLACE_SOIL */
 void repeated_forget(struct store *s);
 void limbo_add(struct store *s, struct qid id);

@@ -192,6 +192,18 @@ struct entry *entry_from(struct store *s, const struct control *c) {
     return e;
 }
 
+/* S5. What says so may be an earlier life's words that a failed sync has forgotten: when its control file cannot be
+ * removed they are written again, and dispatch keeps what it knows until it could be (the simulator, seed 7001976). */
+void ended_goes(struct store *s, const struct control *c) {
+    int error = part_unlink(s, c->id, 'c');
+    if (!error) limbo_add(s, c->id);
+    if (!error || error == ENOENT || entry_find(s, c->id)) return;
+    struct entry *e = entry_from(s, c);
+    append(s, e, STR_NONE);
+    e->retire = s->marks_doubt = true;
+    intake_stop(s, error, "unlinking a control file");
+}
+
 /* The entry of a durable message, made from its control file when there is none in memory. */
 static struct entry *entry_for(struct store *s, struct qid id) {
     struct entry *e = entry_find(s, id);

@@ -700,6 +700,44 @@ static void messages_of_an_earlier_life(void **state) {
     if (!caught) fail_msg("the mutant that does not write the last batches again was not caught");
 }
 
+/* The last recipient has ended, but the control file could not be unlinked, nor the mark of that be synced; then the
+ * program was killed. The next one reads the mark well, and cannot unlink either. As long as that is so it must not say
+ * that it is on record; when it says so, it is. */
+static void ended_in_an_earlier_life(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct world w;
+        world_new(&w, seed);
+        leased(&w, 1700000000000);
+        receive(&w, false);
+        store_commit(w.store, true);
+        struct message_model *it = &w.m[0];
+        disk_fake_fail_kinds(w.disk, FAKE_SYNCS | FAKE_UNLINK, EIO);
+        for (uint32_t i = 0; i < it->rcpts; i++) mark(&w, it, i, 'D');
+        store_commit(w.store, true);
+        store_free(w.store);
+        disk_fake_reopen(w.disk);
+        disk_fake_fail_kinds(w.disk, FAKE_UNLINK, EIO);
+        store_begins(&w);
+        recover(&w);
+        store_commit(w.store, true);
+        bool kept = store_marks_kept(w.store);
+        if (seed % 2) { /* the disk is well again */
+            disk_fake_fail_kinds(w.disk, 0, 0);
+            recover(&w); /* if it could not begin */
+            store_heal(w.store);
+            store_commit(w.store, true);
+            assert_false(store_stopped(w.store));
+            kept = store_marks_kept(w.store);
+            assert_true(kept);
+        }
+        restart(&w);
+        assert_true(recover(&w));
+        if (kept && it->found) fail_msg("seed %u: a message that has ended is back", (unsigned)seed);
+        world_free(&w);
+    }
+}
+
 /* ---- A full disk --------------------------------------------------------------------------------------- */
 
 enum { DEFERRED = 3, ENDING = 30, FULL_ROUNDS = 120, RETURNED = 60, LONG_MARKS = 300 };
@@ -1469,6 +1507,7 @@ int main(void) {
         cmocka_unit_test(marks_are_kept_or_not),
         cmocka_unit_test(refused_is_gone),
         cmocka_unit_test(marks_of_an_earlier_life),
+        cmocka_unit_test(ended_in_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
         cmocka_unit_test(foreign_things_are_set_aside),
         cmocka_unit_test(ids_are_guarded),
@@ -1480,6 +1519,7 @@ int main(void) {
         IN_JOURNAL(stops_and_heals),
         IN_JOURNAL(a_split_comes_twice),
         IN_JOURNAL(marks_of_an_earlier_life),
+        IN_JOURNAL(ended_in_an_earlier_life),
         IN_JOURNAL(messages_of_an_earlier_life),
         IN_JOURNAL(full_disk_does_not_stop_marks),
         IN_JOURNAL(returned_files_keep_all),

@@ -152,11 +152,12 @@ static void pair_aside(struct store_walk *w, struct qid id, const char *why) {
         aside_move(s, folder_of(id), data.c, "it belongs to the control file");
 }
 
-static void clean_up(struct store_walk *w, struct qid id, enum judgement j, const char *why) {
+static void clean_up(struct store_walk *w, const struct control *c, enum judgement j, const char *why) {
     struct store *s = w->store;
+    struct qid id = c->id;
     if (skips(w, j == JUDGED_ENDED ? STORE_SKIP_ENDED : j == JUDGED_INCOMPLETE ? STORE_SKIP_INCOMPLETE : 0))
         return;
-    if (j == JUDGED_ENDED && part_unlink(s, id, 'c') == 0) limbo_add(s, id);
+    if (j == JUDGED_ENDED) ended_goes(s, c);
     if (j == JUDGED_BAD) pair_aside(w, id, why);
     if (j != JUDGED_INCOMPLETE) return;
     part_unlink(s, id, 'c');
@@ -192,7 +193,7 @@ static void look_at_control(struct store_walk *w, struct qid id,
         if (strict) tell(w, FOUND_unreadable, part_name(id, 'c').c, strerror(error));
     } else if (strict) {
         tell_judgement(w, id, j, why);
-        if (w->aim == AIM_RECOVER) clean_up(w, id, j, why);
+        if (w->aim == AIM_RECOVER) clean_up(w, &m.c, j, why);
     }
     store_message_done(&m);
 }
