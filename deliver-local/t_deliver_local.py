@@ -107,6 +107,8 @@ def t_replaced():
     (mx.dir / "gone").rename(home)
     want = len(load.acked) + 1
     ok(wait_for(lambda: len(found()) == want, 40, step=0.1), "delivered soon after the home has come back", mx.log()[-2000:])
+    mx.stop()
+    ok("Sanitizer" not in mx.output(), "no worker ended badly", mx.output()[:3000])
 
 
 class Spawner:

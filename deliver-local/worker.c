@@ -45,8 +45,8 @@ enum {
 
 struct worker {
     struct loop *loop;
-    struct channel *dispatch;
-    struct arena *arena; /* of the job in hand */
+    struct channel *dispatch; /* NULL: it is gone */
+    struct arena *arena;      /* of the job in hand */
     struct batch *batch;
     struct timer due; /* of the batch */
     struct mailbox *box[MAILBOXES];
@@ -154,6 +154,7 @@ static bool wall_is_stale(const struct worker *w) {
 
 static void tell_job(void *ctx, const struct batch_job *j) {
     struct worker *w = ctx;
+    if (!w->dispatch) return;
     for (uint32_t i = 0; i < j->n; i++)
         SEND(w->dispatch, result, .job = j->job, .id = j->id, .index = j->index[i], .host = STR_NONE,
              WIRE_STATUS(j->status));
@@ -303,6 +304,7 @@ static void on_job_rcpt(void *ctx, struct channel *ch, const struct wire_job_rcp
 static void dispatch_gone(void *ctx, struct channel *ch, const char *why) {
     struct worker *w = ctx;
     (void)ch, (void)why;
+    w->dispatch = NULL;
     loop_stop(w->loop);
 }
 
@@ -345,7 +347,6 @@ void worker_run(int channel_fd, uid_t uid, gid_t gid) {
     w->dispatch = channel_new(w->loop, FD_CHANNEL, ROLE_local, 0, ROLE_dispatch, &user, w);
     SEND(w->dispatch, synced, .unused = 0);
     while (loop_once(w->loop, -1)) end_round(w);
-    batch_flush(w->batch, loop_now(w->loop) / 1000000);
-    channel_drain(w->dispatch);
+    batch_flush(w->batch, loop_now(w->loop) / 1000000); /* nobody hears of it; it is synced */
     leave(EX_OK);
 }
