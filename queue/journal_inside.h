@@ -87,7 +87,7 @@ struct journal {
     bool opened, broken;   /* broken: the last batch was not written */
     bool returned;         /* a file came back from below since the last flush, */
     uint64_t returned_seq; /* the first of them as this batch: nothing from there on comes to rest */
-    bool removed;          /* the name of a segment is gone, and that is not durable */
+    bool names_dirty;      /* a segment was removed, or found: its name, or its absence, may not be durable */
     uint64_t syncs_failed; /* of the whole disk below */
     bool below_dirty;      /* names were changed below without a record */
     struct item **table;

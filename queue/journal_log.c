@@ -108,7 +108,7 @@ static int segment_make(struct journal *j, int i, int *file) {
     struct segment_name name = segment_name(i);
     int error = BELOW(j, unlink, DISK_ROOT, name.c);
     if (error && error != ENOENT) return error;
-    if (!error) j->removed = true;
+    if (!error) j->names_dirty = true;
     error = BELOW(j, open, DISK_ROOT, name.c, DISK_CREATE, file);
     if (error) return error;
     char *zeros = xmalloc(ZEROS);
@@ -120,9 +120,9 @@ static int segment_make(struct journal *j, int i, int *file) {
     if (!error) error = BELOW(j, sync, *file);
     if (!error) error = BELOW(j, sync_dir, DISK_ROOT);
     j->segments[i] = (struct segment){.exists = !error};
-    if (!error) j->removed = false;
+    if (!error) j->names_dirty = false;
     if (!error) return 0;
-    j->removed = true;
+    j->names_dirty = true;
     BELOW(j, close, *file);
     BELOW(j, unlink, DISK_ROOT, name.c); /* it may hold room that is needed */
     return error;
@@ -189,15 +189,16 @@ static void segment_leave(struct journal *j) {
 }
 
 /* Before it is durable that an older segment is gone no other is changed: a power cut could bring the older one back, and
- * not the one behind it with the marks of the same files. */
-static int removal_sync(struct journal *j) {
-    int error = j->removed ? BELOW(j, sync_dir, DISK_ROOT) : 0;
-    if (!error) j->removed = false;
+ * not the one behind it with the marks of the same files. Nor is one written whose own name may not be durable, because who
+ * made it was killed. */
+static int names_sync(struct journal *j) {
+    int error = j->names_dirty ? BELOW(j, sync_dir, DISK_ROOT) : 0;
+    if (!error) j->names_dirty = false;
     return error;
 }
 
 static int segment_take(struct journal *j, int i) {
-    int file, error = removal_sync(j);
+    int file, error = names_sync(j);
     if (error) return error;
     if (j->segments[i].exists && !j->segments[i].failed)
         error = BELOW(j, open, DISK_ROOT, segment_name(i).c, DISK_WRITE, &file);

@@ -427,6 +427,7 @@ static int replay(struct replay *r) {
     struct journal *j = r->j;
     int error = foreign_aside(j);
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX && !error; i++) error = segment_read(r, i);
+    for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++) j->names_dirty |= j->segments[i].exists;
     if (!error) error = redo_batches(r);
     if (!error) log_returned(j);
     if (!error) error = items_below(j);

@@ -1208,6 +1208,31 @@ static void segments_go_in_order(void **state) {
     journal_setting = was;
 }
 
+/* A queue that is killed at any operation of its first start leaves names that are not durable: what the next one accepts
+ * must not lie behind such a name. */
+static void killed_in_its_first_start(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        for (uint64_t op = 1; op <= 40; op++) {
+            struct world w;
+            world_new(&w, seed);
+            disk_fake_crash_at(w.disk, op);
+            leased(&w, 1700000000000);
+            receive(&w, false);
+            store_commit(w.store, true);
+            store_free(w.store);
+            disk_fake_reopen(w.disk);
+            store_begins(&w);
+            recover(&w);
+            receive(&w, false);
+            store_commit(w.store, true);
+            check(&w);
+            if (w.violation[0]) fail_msg("seed %u, op %u: %s", (unsigned)seed, (unsigned)op, w.violation);
+            world_free(&w);
+        }
+    }
+}
+
 /* A start after which segments are fewer, or none: whatever of them is still there after a power cut in the middle, no
  * older one puts back what newer ones had changed. */
 static bool fewer_segments_violate(uint64_t seed, unsigned segments, uint64_t op, uint64_t *ops,
@@ -1506,6 +1531,7 @@ int main(void) {
         cmocka_unit_test(a_split_comes_twice),
         cmocka_unit_test(marks_are_kept_or_not),
         cmocka_unit_test(refused_is_gone),
+        cmocka_unit_test(killed_in_its_first_start),
         cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(ended_in_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
@@ -1518,6 +1544,7 @@ int main(void) {
         IN_JOURNAL(fault_at_every_operation),
         IN_JOURNAL(stops_and_heals),
         IN_JOURNAL(a_split_comes_twice),
+        IN_JOURNAL(killed_in_its_first_start),
         IN_JOURNAL(marks_of_an_earlier_life),
         IN_JOURNAL(ended_in_an_earlier_life),
         IN_JOURNAL(messages_of_an_earlier_life),
