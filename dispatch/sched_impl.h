@@ -355,8 +355,9 @@ void sched_route_entry(struct sched *s,
 void sched_mark(struct sched *s, const struct wire_mark *m);
 void sched_split(struct sched *s, const struct wire_split *m);
 bool sched_recent(struct sched *s, struct qid id,
-                  uint32_t index);             /* a final mark of it may not be on record */
-bool sched_recent_many(const struct sched *s); /* queue lags far behind */
+                  uint32_t index); /* a final mark of it may not be on record */
+bool sched_recent_split(struct sched *s, struct qid id, uint32_t index); /* it was told to queue */
+bool sched_recent_many(const struct sched *s);                           /* queue lags far behind */
 void sched_recent_replay(struct sched *s);
 void sched_recent_free(struct sched *s);
 

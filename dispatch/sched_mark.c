@@ -66,6 +66,14 @@ bool sched_recent(struct sched *s, struct qid id, uint32_t index) {
     return false;
 }
 
+bool sched_recent_split(struct sched *s, struct qid id, uint32_t index) {
+    for (struct table_node *n = table_first(&s->recents, key_hash(id, index)); n; n = table_next(n)) {
+        const struct recent *r = (const struct recent *)n;
+        if (r->is_split && r->index == index && qid_eq(r->id, id)) return true;
+    }
+    return false;
+}
+
 bool sched_recent_many(const struct sched *s) {
     return s->recents.n >= RECENT_HIGH;
 }

@@ -279,10 +279,20 @@ static void want_route(struct sched *s, struct message *m, uint32_t at) {
     else sched_route_want(s, m, at);
 }
 
+/* What queue tells is older than what was said to it: expansions are on their way to a queue that has not read them. An
+ * address expanded now would get their numbers, and marks would end the wrong recipients. So it is asked for again. */
+static void told_too_old(struct sched *s, struct message *m) {
+    if (!sched_recent_split(s, m->mail.id, m->next_index)) return;
+    m->again = true;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->r[i].state == RCPT_NEW || m->r[i].state == RCPT_LATER) m->r[i].state = RCPT_DONE;
+}
+
 void sched_ready_end(struct sched *s, struct qid id) {
     struct message *m = told(s, id);
     if (!m) return;
     m->complete = true;
+    told_too_old(s, m);
     for (uint32_t i = 0; i < m->n; i++)
         if (m->r[i].state == RCPT_NEW) want_route(s, m, i);
     sched_foreign_apply(s, m);

@@ -1186,6 +1186,29 @@ static void queue_had_not_read(void **state) {
     end(w);
 }
 
+/* The message rests here, with expansions that a queue has died with: the next one reads them, but has told its older
+ * record before. An address expanded of that one would get numbers that are taken. */
+static void told_before_it_had_read(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "list@here.test", "c@z.test");
+    flow(w);
+    assert_int_equal(w->job_n, 3);
+    for (size_t i = 0; i < 3; i++) finish(w, &w->jobs[i], grey());
+    sched_queue(w->s, false);
+    at(w, 1);
+    sched_queue(w->s, true);
+    size_t splits = w->splits, fetches = w->fetches;
+    READY(w, 1, "list@here.test", "c@z.test");
+    flow(w);
+    assert_int_equal(w->job_n, 3); /* nothing is begun of it */
+    assert_int_equal(w->splits, splits);
+    assert_int_equal(w->fetches, fetches);
+    for (int i = 0; i < 6; i++) at(w, 1000);
+    assert_int_equal(w->fetches, fetches + 1); /* it is asked for instead */
+    end(w);
+}
+
 /* What has ended is told too: an alias that leads to it again does not serve it again, and a loop that was begun
  * before the restart is still seen. */
 static void ended_is_told(void **state) {
@@ -1641,6 +1664,7 @@ int main(void) {
         cmocka_unit_test(queue_lags_behind),
         cmocka_unit_test(many_are_told_again),
         cmocka_unit_test(queue_had_not_read),
+        cmocka_unit_test(told_before_it_had_read),
         cmocka_unit_test(queue_cannot_read_now),
         cmocka_unit_test(queue_dies_in_the_middle),
         cmocka_unit_test(clock_jumps_and_queue_dies),
