@@ -912,7 +912,7 @@ static void returned_long_file_keeps_all(void **state) {
     (void)state;
     journal_setting.segment_size = 16384;
     journal_setting.segments = 16;
-    for (uint64_t seed = 1; seed <= 8; seed++) {
+    for (uint64_t seed = 1; seed <= 4; seed++) {
         uint64_t ops, n;
         if (long_file_violates(seed, 0, &n, what)) fail_msg("%s", what);
         for (uint64_t op = 1; op <= n; op++)
@@ -1095,7 +1095,7 @@ static void errors_in_a_start(void **state) {
     struct journal_config was = journal_setting;
     char what[256];
     (void)state;
-    for (uint64_t seed = 1; seed <= 12; seed++) {
+    for (uint64_t seed = 1; seed <= 6; seed++) {
         journal_setting.segments = seed % 3 ? 3 : 5;
         for (unsigned how = 0; how <= 3; how++) {
             uint64_t n, ops;
@@ -1268,7 +1268,7 @@ static void segments_become_fewer(void **state) {
     char what[256];
     (void)state;
     journal_setting.segments = 8;
-    for (uint64_t seed = 1; seed <= 12; seed++) {
+    for (uint64_t seed = 1; seed <= 10; seed++) {
         for (unsigned to = 0; to <= 3; to += 3) {
             uint64_t n, ops;
             if (fewer_segments_violate(seed, to, 0, &n, what)) fail_msg("%s", what);
