@@ -1,5 +1,5 @@
 # bench: measurements. Nothing here is built or installed by make; make bench and make profile build what they need.
-EXTRA_DIST += bench/million bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py bench/strangers.py
+EXTRA_DIST += bench/callgrind bench/unfiltered.c bench/million bench/own bench/bench bench/profile bench/disk.py bench/scenarios.py bench/servers.py bench/strangers.py
 
 # How fast the real store makes messages durable: bench/spool DIRECTORY direct|journal SENDERS MESSAGES
 check_PROGRAMS += bench/spool
@@ -24,6 +24,12 @@ profile:
 	$(MAKE) -s -C profile-build all bench/load bench/sink
 	$(PYTHON3) $(srcdir)/bench/profile --build profile-build --out profile $(PROFILE)
 .PHONY: profile
+
+# How many instructions a message costs in each program: valgrind counts. CALLGRIND="--size 65536 --messages 400" others.
+CALLGRIND =
+callgrind: all bench/load bench/sink
+	$(PYTHON3) $(srcdir)/bench/callgrind --build . $(CALLGRIND)
+.PHONY: callgrind
 
 # A queue of a million messages, from the start until it is drained (docs/PERFORMANCE.md); N= others; then Postfix with PEER_N.
 N = 1000000
