@@ -21,7 +21,8 @@
  *   S6 retired     ?   -    unlink of .c durable; .d may go       removes .d
  *
  * Data is unlinked only after the retirement is durable: so a .c without its .d is S2 when it has no mark
- * (never accepted, since dispatch marks only what was committed), and damage when it has one. What fits
+ * (never accepted, since dispatch marks only what was committed, or a start found whole and synced), and
+ * damage when it has one: maybe of an S2 that a failed sync had left to the page cache only. What fits
  * no row (foreign names, another owner or mode, records that do not check, data that differ from their
  * checksum) is damage or somebody's experiment: it is moved to aside/ with the reason in the log, never
  * deleted.

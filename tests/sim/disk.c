@@ -28,7 +28,6 @@ SHIM(open, (struct disk * d, int dir, const char *name, enum disk_mode mode, int
 SHIM(write, (struct disk * d, int file, const void *bytes, size_t n, uint64_t at), file, bytes, n, at)
 SHIM(read, (struct disk * d, int file, void *bytes, size_t n, uint64_t at, size_t *got), file, bytes, n, at,
      got)
-SHIM(sync, (struct disk * d, int file), file)
 SHIM(sync_dir, (struct disk * d, int dir), dir)
 SHIM(info, (struct disk * d, int dir, const char *name, struct disk_info *info), dir, name, info)
 SHIM(unlink, (struct disk * d, int dir, const char *name), dir, name)
@@ -65,9 +64,19 @@ static int sh_lend(struct disk *d, int dir, const char *name, int *file) {
     return error ? error : got != info.size ? EIO : 0;
 }
 
+static int synced(struct disk *d, int error) {
+    ((struct shim *)(void *)d)->w->syncs_failed += error != 0;
+    return error;
+}
+
+static int sh_sync(struct disk *d, int file) {
+    AS(MEM_WORLD);
+    return synced(d, below(d)->ops->sync(below(d), file));
+}
+
 static int sh_sync_all(struct disk *d) {
     AS(MEM_WORLD);
-    return below(d)->ops->sync_all(below(d));
+    return synced(d, below(d)->ops->sync_all(below(d)));
 }
 
 static void sh_close(struct disk *d, int file) {

@@ -235,9 +235,10 @@ struct world {
     bool disk_ends;        /* it is to stop in the middle of what queue does */
     bool journal;          /* the spool has one now */
     bool reads_fail;
-    bool disk_ends_all; /* then the power fails; else only the queue is killed */
-    bool cutting;       /* in the middle of a power cut */
-    bool dark;          /* the power has failed, and queue has not started since */
+    uint64_t syncs_failed; /* of files, ever: each may have taken what was written before it */
+    bool disk_ends_all;    /* then the power fails; else only the queue is killed */
+    bool cutting;          /* in the middle of a power cut */
+    bool dark;             /* the power has failed, and queue has not started since */
     struct oracle *oracle;
     struct mailboxes *mailboxes;
     struct hosts *hosts;
@@ -374,9 +375,11 @@ struct sub {
     uint32_t crash_epoch; /* crashes of the queue when the dot was sent */
     uint8_t state;
     uint8_t rcpts;
-    bool denied;       /* queue itself said no, and */
-    uint64_t cuts;     /* the power had failed so often by then */
-    uint16_t accepted; /* bits of the recipients that got 250 at RCPT */
+    bool denied;           /* queue itself said no, and */
+    bool stored;           /* queue itself said yes */
+    uint64_t cuts;         /* the power had failed so often by then */
+    uint64_t syncs_failed; /* so many syncs had, when its client began */
+    uint16_t accepted;     /* bits of the recipients that got 250 at RCPT */
 };
 
 uint32_t oracle_sub(struct world *w, uint32_t number);
