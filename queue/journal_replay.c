@@ -11,6 +11,8 @@ struct found {
     struct batch head;
     const char *records;
     int segment;
+    size_t at;   /* where in it */
+    bool counts; /* its records do */
 };
 
 struct replay {
@@ -65,7 +67,7 @@ static void scan(struct replay *r, int i, const char *p, size_t size) {
         }
         if (!at) first = b;
         r->v = xgrow(r->v, &r->cap, r->n + 1, sizeof *r->v);
-        r->v[r->n++] = (struct found){.head = b, .records = p + at + sizeof b, .segment = i};
+        r->v[r->n++] = (struct found){.head = b, .records = p + at + sizeof b, .segment = i, .at = at};
         if (b.seq > r->j->segments[i].last) r->j->segments[i].last = b.seq;
         if (b.durable > r->durable) r->durable = b.durable;
         before = b.seq;
@@ -202,11 +204,22 @@ static void part_begins(struct replay *r, const struct record *record, const cha
     r->part_n = record->at;
 }
 
-static void part_whole(struct replay *r) {
-    struct item *it = item_find(r->j, r->part.dir, r->part.name);
+/* A file is made, or made again. When the batch that says so is not durable (it is written once more at the end of the
+ * start), what stood before stays needed: its segment must not be used again meanwhile. */
+static struct item *item_made(struct replay *r, int dir, const char *name, uint64_t seq) {
+    struct item *it = item_find(r->j, dir, name);
+    if (it && seq > r->durable) {
+        it->n = 0;
+        return it;
+    }
     if (it) item_over(r->j, it);
-    it = item_add(r->j, r->part.dir, r->part.name, r->part.seq);
+    it = item_add(r->j, dir, name, seq);
     it->old = true;
+    return it;
+}
+
+static void part_whole(struct replay *r) {
+    struct item *it = item_made(r, r->part.dir, r->part.name, r->part.seq);
     item_set(it, r->part.bytes, r->part.n, 0);
     part_over(r);
 }
@@ -244,11 +257,11 @@ static int redo_record(struct replay *replay, const struct record *r, const char
         item_set(it, bytes, r->n, r->at);
         return 0;
     }
-    if (it) item_over(j, it);
     if (r->type == RECORD_CREATE) {
-        it = item_add(j, r->dir, name, seq);
-        it->old = true;
+        item_made(replay, r->dir, name, seq);
+        return 0;
     }
+    if (it) item_over(j, it);
     if (r->type != RECORD_UNLINK) return 0;
     error = BELOW(j, unlink, r->dir, name);
     return error == ENOENT ? 0 : error;
@@ -307,26 +320,65 @@ static bool missing(struct replay *r, size_t i, uint64_t tail, uint64_t before, 
     return false;
 }
 
+/* Some segment can be used without taking anything that stands in a batch. */
+static bool segment_to_spare(const struct replay *r, uint64_t tail) {
+    for (int i = 0; i < (int)r->j->config.segments; i++)
+        if (r->j->segments[i].exists && r->j->segments[i].last < tail) return true;
+    return false;
+}
+
+static int batch_again(struct replay *r, const struct found *f) {
+    const char *p = r->bytes[f->segment];
+    int file, error = BELOW(r->j, open, DISK_ROOT, segment_name(f->segment).c, DISK_WRITE, &file);
+    if (error) return error;
+    error = BELOW(r->j, write, file, p + f->at, sizeof f->head + f->head.n, f->at);
+    if (!error) error = BELOW(r->j, sync, file);
+    BELOW(r->j, close, file);
+    return error;
+}
+
+/* What may be in the page cache only, since a sync of the life before has failed, is logged once more. Without a segment
+ * to spare for that it is written again where it stands, octet for octet: whatever of that the power leaves is what was
+ * there. True: it is durable now. */
+static bool batches_again(struct replay *r, uint64_t tail) {
+    if (r->j->config.skip & JOURNAL_SKIP_AGAIN) return true;
+    if (segment_to_spare(r, tail)) return false;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->v[i].counts && r->v[i].head.seq > r->durable && batch_again(r, &r->v[i]) != 0) return false;
+    return true;
+}
+
+/* Which of the batches count, in their order. */
+static void batches_judge(struct replay *r, uint64_t tail) {
+    uint64_t before = 0;
+    int before_in = -1;
+    for (size_t i = 0; i < r->n; i++) {
+        struct found *f = &r->v[i];
+        f->counts = f->head.seq >= tail && !missing(r, i, tail, before, before_in);
+        if (!f->counts) continue;
+        before = f->head.seq;
+        before_in = f->segment;
+    }
+}
+
 static int redo_batches(struct replay *r) {
     struct journal *j = r->j;
-    uint64_t before = 0;
-    int error = 0, before_in = -1;
+    int error = 0;
     if (!r->n) return 0;
     qsort(r->v, r->n, sizeof *r->v, by_seq);
     const struct batch *last = &r->v[r->n - 1].head;
     uint64_t tail = (j->config.skip & JOURNAL_SKIP_GENERATION) ? 0 : last->tail;
     /* Numbers are never used twice, not even those of batches that were not written whole. */
     if (last->seq >= j->next_seq) j->next_seq = last->seq + 1024;
+    batches_judge(r, tail);
+    bool sure = batches_again(r, tail);
     for (size_t i = 0; i < r->n && !error; i++) {
         const struct batch *b = &r->v[i].head;
-        if (b->seq < tail || missing(r, i, tail, before, before_in)) continue;
-        before = b->seq;
-        before_in = r->v[i].segment;
+        if (!r->v[i].counts) continue;
+        if (sure && b->seq > r->durable) r->durable = b->seq;
         size_t sane = 0;
         error = batch_redo(r, &r->v[i], &sane);
-        /* Perhaps it is in the page cache only, since a sync of the life before has failed: it is written once more. */
-        if (!error && b->seq > r->durable && !(j->config.skip & JOURNAL_SKIP_AGAIN))
-            journal_again(j, r->v[i].records, sane);
+        if (!error && b->seq > r->durable) journal_again(j, r->v[i].records, sane);
         j->counts.replayed++;
     }
     part_over(r);

@@ -810,6 +810,65 @@ static void full_disk_does_not_stop_marks(void **state) {
     if (!caught) fail_msg("the mutant that does not move what is alive was not caught");
 }
 
+/* On a full disk what is alive moves to another segment; the sync of that fails (at operation fails), queue is killed, and
+ * the next start finds the moved batch in the page cache only; it is cut at operation op. Both count from the full disk,
+ * and from the start; their numbers come back. */
+struct moved_again {
+    uint64_t fails, op;
+};
+
+static bool moved_again_violates(uint64_t seed, struct moved_again at, struct moved_again *ops,
+                                 char out[256]) {
+    struct world w;
+    world_new(&w, seed);
+    leased(&w, 1700000000000);
+    for (unsigned i = 0; i < 24; i++) {
+        receive(&w, false);
+        if (i % 2) commit_all(&w);
+    }
+    full(&w, 1);
+    uint64_t before = disk_fake_ops(w.disk);
+    if (at.fails) disk_fake_fail_at(w.disk, before + at.fails, EIO);
+    for (unsigned round = 0; round < 24 && !store_stopped(w.store); round++) {
+        mark(&w, &w.m[round % 12], 0, 'L');
+        commit_all(&w);
+    }
+    ops->fails = disk_fake_ops(w.disk) - before;
+    store_free(w.store);
+    disk_fake_reopen(w.disk);
+    before = disk_fake_ops(w.disk);
+    if (at.op) disk_fake_crash_at(w.disk, before + at.op);
+    store_begins(&w);
+    recover(&w);
+    ops->op = disk_fake_ops(w.disk) - before;
+    full(&w, 0);
+    check(&w);
+    bool bad = w.violation[0] && strncmp(w.violation, "something was set aside", 23) != 0;
+    if (bad)
+        snprintf(out, 256, "seed %u, error at %u, cut at %u: %.200s", (unsigned)seed, (unsigned)at.fails,
+                 (unsigned)at.op, w.violation);
+    world_free(&w);
+    return bad;
+}
+
+static void moved_again_keeps_all(void **state) {
+    struct journal_config was = journal_setting;
+    char what[256];
+    (void)state;
+    journal_setting.segments = 5;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct moved_again n, ops, after, at = {0};
+        if (moved_again_violates(seed, at, &n, what)) fail_msg("%s", what);
+        for (at.fails = 1; at.fails <= n.fails; at.fails++) {
+            at.op = 0;
+            if (moved_again_violates(seed, at, &ops, what)) fail_msg("%s", what);
+            for (at.op = 1; at.op <= ops.op; at.op++)
+                if (moved_again_violates(seed, at, &after, what)) fail_msg("%s", what);
+        }
+    }
+    journal_setting = was;
+}
+
 /* Marks of a file that rests are in the journal; a power cut takes them from the file, and a start finds no room to write
  * them there again: the file returns to the journal, with all that is durable. */
 static bool returned_file_violates(uint64_t seed, char out[256]) {
@@ -1549,6 +1608,7 @@ int main(void) {
         IN_JOURNAL(ended_in_an_earlier_life),
         IN_JOURNAL(messages_of_an_earlier_life),
         IN_JOURNAL(full_disk_does_not_stop_marks),
+        IN_JOURNAL(moved_again_keeps_all),
         IN_JOURNAL(returned_files_keep_all),
         IN_JOURNAL(changes_are_synced_in_portions),
         IN_JOURNAL(start_without_room_or_sync),
