@@ -486,7 +486,8 @@ static int replay(struct replay *r) {
     if (error) return error;
     j->written_seq = j->durable_seq = r->durable;
     if (r->any_damage || segments_too_many(j)) return rest_all(r);
-    return r->n || j->below_dirty ? j->below->ops->sync_all(j->below) : 0;
+    /* Without a batch too: an earlier life without a journal may have left marks in the page cache only. */
+    return r->n || j->below_dirty || j->config.segments ? j->below->ops->sync_all(j->below) : 0;
 }
 
 /* A batch that says so: else the next replay would put what the segments say over files that are newer. When starts
