@@ -16,6 +16,7 @@ struct later {
     struct process *p;
     uint32_t life, tag;
     unsigned to;
+    uint32_t to_life; /* who asked may be dead by then, and its number another's */
     enum question what;
     uint16_t n;
     char text[];
@@ -26,7 +27,7 @@ static void answer(struct process *p, unsigned to, enum question what, uint32_t 
 static void on_later(struct world *w, void *ctx, uint64_t arg) {
     struct later *l = ctx;
     (void)arg;
-    if (!w->ending && l->p->alive && l->p->life == l->life)
+    if (!w->ending && l->p->alive && l->p->life == l->life && w->p[l->to].life == l->to_life)
         answer(l->p, l->to, l->what, l->tag, (struct str){l->text, l->n});
     free(l);
 }
@@ -38,7 +39,7 @@ static void ask(struct process *p, unsigned to, enum question what, uint32_t tag
         return;
     }
     struct later *l = event_ctx(sizeof *l + text.n);
-    *l = (struct later){p, p->life, tag, to, what, (uint16_t)text.n};
+    *l = (struct later){p, p->life, tag, to, w->p[to].life, what, (uint16_t)text.n};
     if (text.n) memcpy(l->text, text.p, text.n);
     int64_t most = faults_on(w) && once_in(w, 50) ? 20 * NS_S : 100 * NS_MS;
     world_at(w, w->now + between(w, 0, most), on_later, l, 0);
