@@ -113,45 +113,6 @@ static void packets_free(struct world *w) {
     }
 }
 
-static void on_packet(struct world *w, void *ctx, uint64_t side);
-
-static void post(struct link *l, unsigned side, struct packet *k) {
-    struct world *w = l->w;
-    struct way *y = &l->way[side];
-    const struct process *from = &w->p[l->p[!side]];
-    int64_t at = (from->busy > w->now ? from->busy : w->now) + between(w, 2 * NS_US, 80 * NS_US);
-    if (w->o.faults && once_in(w, 500)) at += between(w, 0, 300 * NS_MS); /* not scheduled for a while */
-    if (at < y->after) at = y->after;
-    y->after = k->at = at;
-    if (y->last) y->last->next = k;
-    else y->first = k;
-    y->last = k;
-    world_at(w, at, on_packet, l, side);
-}
-
-void links_flush(struct world *w) {
-    while (w->dirty_links) {
-        struct link *l = w->dirty_links;
-        w->dirty_links = l->dirty_next;
-        l->dirty = false;
-        for (unsigned side = 0; side < 2; side++) {
-            struct packet *k = l->way[side].open;
-            l->way[side].open = NULL;
-            if (k) post(l, side, k);
-        }
-    }
-}
-
-size_t links_in_flight(const struct world *w) {
-    size_t n = 0;
-    for (const struct link *l = w->links; l; l = l->next)
-        for (int i = 0; i < 2; i++)
-            for (const struct packet *k = l->way[i].first; k; k = k->next) n++;
-    return n;
-}
-
-/* ---- Arriving ------------------------------------------------------------------------------------------ */
-
 /* What a dead program will never read. A lost result means that nobody of ours knows of that delivery. */
 static void excuse_result(struct world *w, struct str payload) {
     struct wire_result m;
@@ -181,6 +142,46 @@ static void excuse_results(struct world *w, const struct packet *k, size_t at) {
     while (next_message(k, &at, &m))
         if (m.type == WIRE_result) excuse_result(w, m.payload);
 }
+
+static void on_packet(struct world *w, void *ctx, uint64_t side);
+
+static void post(struct link *l, unsigned side, struct packet *k) {
+    struct world *w = l->w;
+    struct way *y = &l->way[side];
+    const struct process *from = &w->p[l->p[!side]];
+    int64_t at = (from->busy > w->now ? from->busy : w->now) + between(w, 2 * NS_US, 80 * NS_US);
+    if (w->o.faults && once_in(w, 500)) at += between(w, 0, 300 * NS_MS); /* not scheduled for a while */
+    if (at < y->after) at = y->after;
+    y->after = k->at = at;
+    if (!l->alive[side]) excuse_results(w, k, 0); /* nobody is going to read it, however long it takes */
+    if (y->last) y->last->next = k;
+    else y->first = k;
+    y->last = k;
+    world_at(w, at, on_packet, l, side);
+}
+
+void links_flush(struct world *w) {
+    while (w->dirty_links) {
+        struct link *l = w->dirty_links;
+        w->dirty_links = l->dirty_next;
+        l->dirty = false;
+        for (unsigned side = 0; side < 2; side++) {
+            struct packet *k = l->way[side].open;
+            l->way[side].open = NULL;
+            if (k) post(l, side, k);
+        }
+    }
+}
+
+size_t links_in_flight(const struct world *w) {
+    size_t n = 0;
+    for (const struct link *l = w->links; l; l = l->next)
+        for (int i = 0; i < 2; i++)
+            for (const struct packet *k = l->way[i].first; k; k = k->next) n++;
+    return n;
+}
+
+/* ---- Arriving ------------------------------------------------------------------------------------------ */
 
 static void lose(struct world *w, struct packet *k, size_t at, size_t fds_done) {
     excuse_results(w, k, at);
