@@ -149,7 +149,7 @@ class Server:
     def delivered_ids(self):
         ids = []
         for f in [*glob.glob(self.path("/home/u*/Maildir/new/*")), *glob.glob(self.path("/var/mail/u*"))]:
-            if os.path.isfile(f):
+            if os.path.isfile(f) and not f.endswith(".lock"):
                 with open(f, errors="replace") as fh:
                     ids += re.findall(r"^X-Bench-Id: (\S+)", fh.read(), re.M)
         return ids
