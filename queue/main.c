@@ -158,6 +158,11 @@ static uint64_t secret(void) {
     return random;
 }
 
+/* When nothing is to be delivered, delivery cannot be behind. */
+static size_t pace_limit(const struct config *c) {
+    return c->deliveries ? c->behind_limit : SIZE_MAX;
+}
+
 static struct journal_config journal_setting(const struct config *c) {
     if (str_eq(str_of(c->spool_mode), STR("direct"))) return (struct journal_config){0};
     return (struct journal_config){.segments = JOURNAL_SEGMENTS,
@@ -188,7 +193,7 @@ static bool open_store(struct queue *q) {
                               .intake = on_intake,
                               .trouble = on_trouble};
     if (!q->store) q->store = store_new(q->disk, &config, &user);
-    q->pace.limit = q->me->config->behind_limit;
+    q->pace.limit = pace_limit(q->me->config);
     int error = store_open(q->store);
     if (!error) return true;
     LOG_TROUBLE("cannot open the spool: %s; trying again", strerror(error));
@@ -328,7 +333,7 @@ static void reconfigured(struct self *me, const struct config *old) {
     struct store_config config = settings(queue_of(me));
     (void)old;
     store_configure(queue_of(me)->store, &config);
-    queue_of(me)->pace.limit = me->config->behind_limit;
+    queue_of(me)->pace.limit = pace_limit(me->config);
 }
 
 /* What has not been committed was not promised; marks are made durable. */

@@ -56,5 +56,14 @@ def t_slow_host():
     ok(wait_for(lambda: mx.queue_count() == 0, 20), "the queue is empty in the end")
 
 
+def t_nothing_to_deliver():
+    """deliveries = no: nothing leaves, and that is no reason to take mail more slowly."""
+    mx = Postern(behind_limit=50, deliveries="no")
+    load = Load(mx, [["x@far.test"]], senders=20, sizes=(100, 2000))
+    ok(wait_for(lambda: len(load.acked) > 1500, 20), "far more comes in than 20 a second", len(load.acked), load.replies)
+    load.end()
+    ok(mx.queue_count() >= len(load.acked), "and all of it is queued")
+
+
 if __name__ == "__main__":
-    main(t_stopped, t_slow_host)
+    main(t_stopped, t_slow_host, t_nothing_to_deliver)

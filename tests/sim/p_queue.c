@@ -127,6 +127,7 @@ static void start(struct process *p) {
     config.free_space = 1 << 20;
     config.message_size_limit = 4 << 20;
     config.recipient_limit = 1000;
+    config.deliveries = true;
     config.behind_limit = p->w->o.seed % 4 == 3 ? 20 : 1000;
     if (p->w->profile->behind) config.behind_limit = p->w->profile->behind;
     p->state = a;
