@@ -42,7 +42,8 @@ class Sink:
     def __init__(self, tools):
         self.log = os.path.join(tools.work, "sink.log")
         self.proc = subprocess.Popen([tools.sink_path, "-p", str(SINK), "-T", str(TARPIT), "-l", self.log], stdout=subprocess.PIPE)
-        self.proc.stdout.readline()
+        if not self.proc.stdout.readline():
+            raise RuntimeError(f"the sink ended; is another bench using port {SINK} or {TARPIT}?")
         self.at, self.rest, self.seen = 0, "", []
 
     def read(self):

@@ -69,6 +69,7 @@ class Server:
     relay (all to the sink), hold (accept and keep), maildir, mbox (deliver to local users)."""
     name, port, packages, users, groups = "", 0, [], [], []
     can = ("relay", "hold", "maildir", "mbox")
+    sessions_max = 1000  # a process each costs 1.6 MB in Postfix: 10,000 would be all the memory of a machine
     mailboxes = 100
 
     def __init__(self, top):
@@ -159,6 +160,9 @@ class Server:
 
     # --- running
     def start(self, mode, wait=True):
+        with socket.socket() as s:  # what another bench has left there would be measured instead
+            if s.connect_ex(("127.0.0.1", self.port)) == 0:
+                raise RuntimeError(f"something listens on port {self.port} already; end it first")
         self.mode = mode
         self.configure(mode)
         console = open(os.path.join(self.base, "console.log"), "ab")
@@ -485,6 +489,7 @@ begin retry
 class Postern(Server):
     """A build of this tree, put into its root by bench/own, the same script that the referee's bench calls."""
     name, port = "postern", 2640
+    sessions_max = 50000
 
     def unpack(self):
         pass
