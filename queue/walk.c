@@ -119,13 +119,12 @@ static void look_at_data(struct store_walk *w, struct qid id) {
         w->counts.orphans += there;
         return;
     }
-    int error = part_unlink(s, id, 'd');
-    if (error && error != ENOENT)
-        told_trouble(s, "cannot remove orphaned data of", str_of(qid_format(id).c), error);
-    if (!error)
-        tell(w, FOUND_orphan, data.c,
-             "data without a control file"); /* else it was set aside with its pair */
-    w->counts.orphans += !error;
+    if (DISK(s, info, folder_of(id), data.c, &info) != 0) return; /* it was set aside with its pair */
+    tell(w, FOUND_orphan, data.c, "data without a control file");
+    w->counts.orphans++;
+    /* That the control file is gone may be in the page cache only. */
+    dir_soil(s, folder_of(id));
+    limbo_add(s, id);
 }
 
 static bool only_rights(struct store_walk *w, const char *name) {
