@@ -237,13 +237,18 @@ void store_commit_some(struct store *s, unsigned what) {
 
 /* ---- Stopping and healing ------------------------------------------------------------------------------ */
 
-static bool roomy(struct store *s, int *error) {
+static bool roomy(const struct store *s, int *error) {
     struct disk_space space;
     *error = s->disk->ops->space(s->disk, &space);
     if (*error) return false;
     if (space.bytes >= s->config.free_space && space.inodes >= INODES_MIN) return true;
     *error = ENOSPC;
     return false;
+}
+
+bool store_stuck(const struct store *s) {
+    int error;
+    return s->stopped && s->disk == s->journal && journal_stuck(s->journal) && roomy(s, &error);
 }
 
 void store_check(struct store *s) {

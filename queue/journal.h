@@ -73,6 +73,9 @@ uint64_t journal_syncs_failed(const struct disk *d);
  * errno; more: this round is not over. */
 int journal_rest(struct disk *d, unsigned files, bool *more);
 bool journal_wants_rest(const struct disk *d);
+/* Files that came back from a full disk at the start wait for a segment, and none becomes free before they have one:
+ * only another start helps, once the disk has room. */
+bool journal_stuck(const struct disk *d);
 /* Syncs the changes of files below when they have become many: else there is no end to the memory that they take, nor
  * to the time of the sync. */
 int journal_settle(struct disk *d);

@@ -157,6 +157,11 @@ static unsigned free_segments(const struct journal *j) {
     return n;
 }
 
+bool journal_stuck(const struct disk *d) {
+    const struct journal *j = (const struct journal *)(const void *)d;
+    return j->returned && j->broken && j->current < 0 && !free_segments(j);
+}
+
 /* The newest batch in the oldest segment that is needed, but for the current one. 0: none. */
 static uint64_t oldest_needed(const struct journal *j) {
     uint64_t tail = journal_tail(j), oldest = 0;

@@ -218,6 +218,12 @@ static void on_heal(void *ctx) {
         return;
     }
     store_heal(q->store);
+    if (store_stuck(q->store)) {
+        LOG_TROUBLE("the journal has no segment for what came back from the full disk; starting again, now "
+                    "that there is room");
+        program_end(q->me);
+        return;
+    }
     feed_marked(q);
     give_leases(q);
     queue_unsynced(q);

@@ -331,6 +331,14 @@ static bool recover(struct world *w) {
     return store_unsynced(w->store) == 0;
 }
 
+/* Only the program dies: what it wrote is in the page cache. */
+static void killed(struct world *w) {
+    store_free(w->store);
+    disk_fake_reopen(w->disk);
+    store_begins(w);
+    for (size_t i = 0; i < w->n; i++) w->m[i].found = false;
+}
+
 static void restart(struct world *w) {
     store_free(w->store);
     disk_fake_restart(w->disk);
@@ -645,9 +653,7 @@ static void marks_of_an_earlier_life(void **state) {
         disk_fake_fail_kinds(w.disk, FAKE_SYNCS, EIO);
         store_commit(w.store, true);
         disk_fake_fail_kinds(w.disk, 0, 0);
-        store_free(w.store); /* killed before it could heal */
-        disk_fake_reopen(w.disk);
-        store_begins(&w);
+        killed(&w); /* killed before it could heal */
         assert_true(recover(&w));
         mark(&w, it, 1, 'L');
         store_commit(w.store, true);
@@ -675,9 +681,7 @@ static bool message_of_an_earlier_life_goes(uint64_t seed) {
     struct message_model *it = &w.m[1];
     assert_false(it->acked);
     disk_fake_fail_kinds(w.disk, 0, 0);
-    store_free(w.store);
-    disk_fake_reopen(w.disk);
-    store_begins(&w);
+    killed(&w);
     assert_true(recover(&w));
     bool found_it = it->found, good = true;
     mark(&w, it, 0, 'L');
@@ -896,20 +900,25 @@ static bool returned_file_violates(uint64_t seed, char out[256]) {
     return bad;
 }
 
+/* Marks that a power cut took from files lie in the journal, and the disk is full at the start: the files come back. */
+static void files_come_back(struct world *w) {
+    leased(w, 1700000000000);
+    for (unsigned i = 0; i < RETURNED; i++) receive(w, false);
+    commit_all(w);
+    for (int i = 0; i < 2; i++) store_rest(w->store, 1000);
+    for (unsigned i = 0; i < RETURNED; i++) mark(w, &w->m[i], 0, 'L');
+    commit_all(w);
+    receive(w, false);
+    commit_all(w);
+    restart(w);
+    full(w, 1);
+}
+
 /* Many at once, more than a segment takes; the start on the full disk is cut at one operation (0: at none). */
 static bool returned_files_violate(uint64_t seed, uint64_t op, uint64_t *ops, char out[256]) {
     struct world w;
     world_new(&w, seed);
-    leased(&w, 1700000000000);
-    for (unsigned i = 0; i < RETURNED; i++) receive(&w, false);
-    commit_all(&w);
-    for (int i = 0; i < 2; i++) store_rest(w.store, 1000);
-    for (unsigned i = 0; i < RETURNED; i++) mark(&w, &w.m[i], 0, 'L');
-    commit_all(&w);
-    receive(&w, false);
-    commit_all(&w);
-    restart(&w);
-    full(&w, 1);
+    files_come_back(&w);
     uint64_t before = disk_fake_ops(w.disk);
     if (op) disk_fake_crash_at(w.disk, before + op);
     recover(&w);
@@ -922,6 +931,34 @@ static bool returned_files_violate(uint64_t seed, uint64_t op, uint64_t *ops, ch
     if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
     world_free(&w);
     return bad;
+}
+
+/* When the disk has room again intake resumes, at the latest after the start that store_stuck asks for. */
+static void returned_files_heal(void **state) {
+    unsigned stuck = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        world_new(&w, seed);
+        files_come_back(&w);
+        recover(&w);
+        full(&w, 0);
+        store_heal(w.store);
+        store_commit(w.store, true);
+        if (store_stuck(w.store)) {
+            stuck++;
+            killed(&w);
+            recover(&w);
+        }
+        store_heal(w.store);
+        if (store_stopped(w.store) || store_unsynced(w.store))
+            fail_msg("seed %u: it does not heal", (unsigned)seed);
+        check(&w);
+        if (w.violation[0]) fail_msg("seed %u: %s", (unsigned)seed, w.violation);
+        world_free(&w);
+    }
+    print_message("# stuck: %u\n", stuck);
+    assert_true(stuck > 0);
 }
 
 /* One whose control file is longer than a segment, so its way back takes several batches. */
@@ -1119,9 +1156,7 @@ static bool start_error_violates(uint64_t seed, uint64_t op, unsigned what, uint
     if (op) disk_fake_fail_at(w.disk, before + op, errors[(op + seed / 2) % 2]);
     leased(&w, 1700000000000);
     if (!store_begun(w.store)) { /* as main.c does */
-        store_free(w.store);
-        disk_fake_reopen(w.disk);
-        store_begins(&w);
+        killed(&w);
     }
     recover(&w);
     *ops = disk_fake_ops(w.disk) - before;
@@ -1183,10 +1218,7 @@ static void spoil(struct world *w, const char *name, size_t at) {
 
 /* The program ends, not the machine. */
 static void another_life(struct world *w) {
-    store_free(w->store);
-    disk_fake_reopen(w->disk);
-    store_begins(w);
-    for (size_t i = 0; i < w->n; i++) w->m[i].found = false;
+    killed(w);
     assert_true(recover(w));
 }
 
@@ -1279,9 +1311,7 @@ static void killed_in_its_first_start(void **state) {
             leased(&w, 1700000000000);
             receive(&w, false);
             store_commit(w.store, true);
-            store_free(w.store);
-            disk_fake_reopen(w.disk);
-            store_begins(&w);
+            killed(&w);
             recover(&w);
             receive(&w, false);
             store_commit(w.store, true);
@@ -1610,6 +1640,7 @@ int main(void) {
         IN_JOURNAL(full_disk_does_not_stop_marks),
         IN_JOURNAL(moved_again_keeps_all),
         IN_JOURNAL(returned_files_keep_all),
+        IN_JOURNAL(returned_files_heal),
         IN_JOURNAL(changes_are_synced_in_portions),
         IN_JOURNAL(start_without_room_or_sync),
         IN_JOURNAL(errors_in_a_start),
