@@ -303,9 +303,11 @@ static void vectors(void **state) {
         size_t client_n = strlen(client_nonce);
         char salt_mem[100];
         struct buf b = BUF(salt_mem);
+        uint64_t rounds;
         assert_true(base64_decode(&b, (struct str){salt, (size_t)(iterations - salt)}));
-        assert_true(scram_derive(str_of(text_of(row, "password")), buf_str(&b),
-                                 (uint32_t)atoi(iterations + 3), &s.verifier));
+        assert_true(str_to_u64(str_of(iterations + 3), UINT32_MAX, &rounds));
+        assert_true(
+            scram_derive(str_of(text_of(row, "password")), buf_str(&b), (uint32_t)rounds, &s.verifier));
         snprintf(user, sizeof user, "%s", text_of(row, "user"));
         s.user = user;
         s.facts.nonce =

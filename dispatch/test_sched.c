@@ -305,7 +305,9 @@ static void route(struct world *w, uint32_t tag, const char *rcpt) {
         answer_route(w, tag, 'X', "", 0, ok);
     } else if (strncmp(rcpt, "deep", 4) == 0) {
         char next[40];
-        snprintf(next, sizeof next, "deep%d@local.test", atoi(rcpt + 4) + 1);
+        uint64_t depth;
+        assert_true(str_to_u64((struct str){rcpt + 4, strcspn(rcpt + 4, "@")}, 1000, &depth));
+        snprintf(next, sizeof next, "deep%u@local.test", (unsigned)depth + 1);
         sched_route_rcpt(w->s, &(struct wire_route_rcpt){tag, str_of(next)});
         answer_route(w, tag, 'X', "", 0, ok);
     } else if (strncmp(rcpt, "empty@", 6) == 0) {

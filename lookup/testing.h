@@ -24,30 +24,39 @@ struct bad_text {
     const char *word, *says; /* the word that the error names, and a part of what it says */
 };
 
+struct parsed {
+    bool good;
+    struct table_error err;
+    char entries[1000];
+};
+
+static struct parsed parse_text(table_parser *parse, entry_printer *print, const char *text) {
+    struct parsed p = {0};
+    struct buf b = BUF(p.entries);
+    p.good = parse(str_of(text), &(struct table_sink){&b, print}, &p.err);
+    buf_cstr(&b);
+    return p;
+}
+
 static void texts_are_read(table_parser *parse, entry_printer *print, const struct good_text *rows,
                            size_t n) {
     for (size_t i = 0; i < n; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print};
-        if (!parse(str_of(rows[i].text), &sink, &err))
-            fail_msg("row %zu: line %u: %s: %s\n%s", i, err.line, err.word, err.text, rows[i].text);
-        assert_string_equal(buf_cstr(&b), rows[i].entries);
+        struct parsed p = parse_text(parse, print, rows[i].text);
+        if (!p.good)
+            fail_msg("row %zu: line %u: %s: %s\n%s", i, p.err.line, p.err.word, p.err.text, rows[i].text);
+        assert_string_equal(p.entries, rows[i].entries);
     }
 }
 
 static void texts_are_refused(table_parser *parse, entry_printer *print, const struct bad_text *rows,
                               size_t n) {
     for (size_t i = 0; i < n; i++) {
-        char mem[1000];
-        struct buf b = BUF(mem);
-        struct table_error err = {0};
-        struct table_sink sink = {&b, print};
-        if (parse(str_of(rows[i].text), &sink, &err)) fail_msg("taken: %s", rows[i].text);
-        if (err.line != rows[i].line || strcmp(err.word, rows[i].word) != 0 ||
-            !strstr(err.text, rows[i].says))
-            fail_msg("row %zu: line %u: \"%s\": %s\nfor: %s", i, err.line, err.word, err.text, rows[i].text);
+        struct parsed p = parse_text(parse, print, rows[i].text);
+        if (p.good) fail_msg("taken: %s", rows[i].text);
+        if (p.err.line != rows[i].line || strcmp(p.err.word, rows[i].word) != 0 ||
+            !strstr(p.err.text, rows[i].says))
+            fail_msg("row %zu: line %u: \"%s\": %s\nfor: %s", i, p.err.line, p.err.word, p.err.text,
+                     rows[i].text);
     }
 }
 
