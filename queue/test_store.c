@@ -382,6 +382,19 @@ static void forgive_asides(struct world *w) {
     w->asides = 0;
 }
 
+/* That check has found nothing worse than a thing set aside is no violation either. */
+static void overlook_asides(struct world *w) {
+    if (strncmp(w->violation, "something was set aside", 23) == 0) w->violation[0] = '\0';
+}
+
+/* Says what does not hold, if anything does not. It is the end of the world. */
+static bool ends_badly(struct world *w, uint64_t seed, uint64_t op, char out[256]) {
+    bool bad = w->violation[0] != '\0';
+    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w->violation);
+    world_free(w);
+    return bad;
+}
+
 static bool crash_violates(uint64_t seed, uint64_t op, unsigned ignore, char out[256]) {
     struct world w;
     world_new(&w, seed);
@@ -392,7 +405,7 @@ static bool crash_violates(uint64_t seed, uint64_t op, unsigned ignore, char out
     bool bad = false;
     check(&w);
     forgive_asides(&w);
-    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
+    overlook_asides(&w);
     if (w.violation[0]) {
         snprintf(out, 256, "seed %llu op %llu: %.200s", (unsigned long long)seed, (unsigned long long)op,
                  w.violation);
@@ -484,11 +497,8 @@ static bool fault_violates(uint64_t seed, uint64_t op, char out[256]) {
     receive(&w, false);
     commit_all(&w);
     check(&w);
-    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
-    bool bad = w.violation[0] != '\0';
-    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
-    world_free(&w);
-    return bad;
+    overlook_asides(&w);
+    return ends_badly(&w, seed, op, out);
 }
 
 static void fault_at_every_operation(void **state) {
@@ -894,10 +904,7 @@ static bool returned_file_violates(uint64_t seed, char out[256]) {
         if (!recover(&w)) violated(&w, "a start on a full disk does not end", NULL);
     }
     check(&w);
-    bool bad = w.violation[0] != '\0';
-    if (bad) snprintf(out, 256, "seed %u: %.200s", (unsigned)seed, w.violation);
-    world_free(&w);
-    return bad;
+    return ends_badly(&w, seed, 0, out);
 }
 
 /* Marks that a power cut took from files lie in the journal, and the disk is full at the start: the files come back. */
@@ -927,10 +934,7 @@ static bool returned_files_violate(uint64_t seed, uint64_t op, uint64_t *ops, ch
     full(&w, 1);
     recover(&w);
     check(&w);
-    bool bad = w.violation[0] != '\0';
-    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
-    world_free(&w);
-    return bad;
+    return ends_badly(&w, seed, op, out);
 }
 
 /* When the disk has room again intake resumes, at the latest after the start that store_stuck asks for. */
@@ -995,11 +999,8 @@ static bool long_file_violates(uint64_t seed, uint64_t op, uint64_t *ops, char o
     full(&w, 0);
     check(&w);
     /* A segment's first block that was torn while it was taken again looks like damage. */
-    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
-    bool bad = w.violation[0] != '\0';
-    if (bad) snprintf(out, 256, "seed %u op %u: %.200s", (unsigned)seed, (unsigned)op, w.violation);
-    world_free(&w);
-    return bad;
+    overlook_asides(&w);
+    return ends_badly(&w, seed, op, out);
 }
 
 static void returned_long_file_keeps_all(void **state) {
@@ -1176,7 +1177,7 @@ static bool start_error_violates(uint64_t seed, uint64_t op, unsigned what, uint
         store_rest(w.store, 1 + roll(&w, 20));
     }
     check(&w);
-    if (strncmp(w.violation, "something was set aside", 23) == 0) w.violation[0] = '\0';
+    overlook_asides(&w);
     bool bad = w.violation[0] != '\0';
     if (bad)
         snprintf(out, 256, "seed %u, full %u, op %u: %.200s", (unsigned)seed, what, (unsigned)op,
@@ -1283,10 +1284,7 @@ static bool removed_segments_violate(uint64_t seed, char out[256]) {
         store_heal(w.store);
     }
     check(&w);
-    bool bad = w.violation[0] != '\0';
-    if (bad) snprintf(out, 256, "seed %u: %.200s", (unsigned)seed, w.violation);
-    world_free(&w);
-    return bad;
+    return ends_badly(&w, seed, 0, out);
 }
 
 static void segments_go_in_order(void **state) {
