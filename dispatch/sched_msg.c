@@ -284,6 +284,7 @@ static void want_route(struct sched *s, struct message *m, uint32_t at) {
 static void told_too_old(struct sched *s, struct message *m) {
     if (!sched_recent_split(s, m->mail.id, m->next_index)) return;
     m->again = true;
+    m->e->force = m->force || m->claim; /* it is still due, whatever its record says */
     for (size_t i = 0; i < m->n; i++)
         if (m->r[i].state == RCPT_NEW || m->r[i].state == RCPT_LATER) m->r[i].state = RCPT_DONE;
 }

@@ -1211,6 +1211,35 @@ static void told_before_it_had_read(void **state) {
     end(w);
 }
 
+/* The same when an administrator wants it tried now: that is not forgotten over it. */
+static void tried_now_after_it_had_read(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "list@here.test", "c@z.test");
+    flow(w);
+    for (size_t i = 0; i < 3; i++) finish(w, &w->jobs[i], grey());
+    sched_queue(w->s, false);
+    at(w, 1);
+    sched_queue(w->s, true);
+    sched_due_now(w->s, mid(1));
+    at(w, 1);
+    READY(w, 1, "list@here.test", "c@z.test"); /* the older record */
+    for (int i = 0; i < 6; i++) at(w, 1000);
+    w->open_fds++;
+    sched_ready(
+        w->s,
+        &(struct wire_ready){.id = mid(1), .arrival = w->now, .sender = STR("sender@s.test"), .rcpts = 4},
+        w->next_fd++);
+    ready_rcpt(w, 1, 1, "c@z.test", 1, w->now + 3600000);
+    ready_rcpt(w, 1, 2, "a@x.test", 1, w->now + 3600000);
+    ready_rcpt(w, 1, 3, "b@y.test", 1, w->now + 3600000);
+    sched_ready_end(w->s, mid(1));
+    sched_run(w->s);
+    flow(w);
+    assert_int_equal(w->job_n, 6);
+    end(w);
+}
+
 /* What has ended is told too: an alias that leads to it again does not serve it again, and a loop that was begun
  * before the restart is still seen. */
 static void ended_is_told(void **state) {
@@ -1667,6 +1696,7 @@ int main(void) {
         cmocka_unit_test(many_are_told_again),
         cmocka_unit_test(queue_had_not_read),
         cmocka_unit_test(told_before_it_had_read),
+        cmocka_unit_test(tried_now_after_it_had_read),
         cmocka_unit_test(queue_cannot_read_now),
         cmocka_unit_test(queue_dies_in_the_middle),
         cmocka_unit_test(clock_jumps_and_queue_dies),
