@@ -283,15 +283,16 @@ static void keep_open(struct maildir *m, int fd) {
     close(fd);
 }
 
-static struct status store_in(struct delivery *d, struct maildir *m, struct names *n) {
-    bool again = false;
+/* *again: it was there already, and was exchanged. */
+static struct status store_in(struct delivery *d, struct maildir *m, struct names *n, bool *again) {
+    *again = false;
     int fd = create_temp(m, n);
     if (fd < 0) return delivery_trouble(d, errno, "a file in %s/tmp cannot be created", m->path);
     int error = fill(d, fd);
-    if (!error) error = publish(d, m, n, fd, &again);
+    if (!error) error = publish(d, m, n, fd, again);
     if (!error) {
         keep_open(m, fd);
-        return delivery_ok(d, again ? "already in %s" : "delivered to %s", m->path);
+        return delivery_ok(d, *again ? "already in %s" : "delivered to %s", m->path);
     }
     unlinkat(m->tmp, n->temp, 0);
     close(fd);
@@ -302,11 +303,12 @@ static struct status store_in(struct delivery *d, struct maildir *m, struct name
 
 static int maildir_sync(void *box);
 
-/* The directories are others now. What lies in the old ones is there for whoever moved them, and synced; but not the message in
- * hand, which nobody was told of. False: it cannot be taken back, since they are out of our cage. It was in new/ before, and
- * stays there. */
-static bool let_go(struct maildir *m, const struct names *n, bool stored) {
-    bool back = !stored || unlinkat(m->new, n->name, 0) == 0 || errno == ENOENT;
+/* The directories are others now. What lies in the old ones is there for whoever moved them, and synced; but not the
+ * message in hand, when it has only now come into new/ (made), since nobody was told of it. One that was there before
+ * stays: it may be all that another recipient with this mailbox has. False: it cannot be taken back, since they are
+ * out of our cage, so there it stays. */
+static bool let_go(struct maildir *m, const struct names *n, bool made) {
+    bool back = !made || unlinkat(m->new, n->name, 0) == 0 || errno == ENOENT;
     m->lost = maildir_sync(m); /* told by the next sync */
     close_dirs(m);
     return back;
@@ -316,6 +318,7 @@ static struct status maildir_store(void *box, struct delivery *d) {
     struct maildir *m = box;
     struct names n;
     struct status s;
+    bool again;
     int64_t seconds = d->message.arrival / 1000;
     snprintf(n.name, sizeof n.name, "%lld.Q%s.postern", (long long)seconds, qid_format(d->id).c);
     snprintf(n.temp, sizeof n.temp, "%s.%d", n.name, (int)getpid());
@@ -326,9 +329,9 @@ static struct status maildir_store(void *box, struct delivery *d) {
             if (error == ENOENT && i < TRIES) continue;
             return delivery_trouble(d, error, "the Maildir %s cannot be opened or created", m->path);
         }
-        s = store_in(d, m, &n);
+        s = store_in(d, m, &n, &again);
         bool ok = s.kind == STATUS_OK;
-        if (i == TRIES || still_there(m, d, ok) || !let_go(m, &n, ok)) return s;
+        if (i == TRIES || still_there(m, d, ok) || !let_go(m, &n, ok && !again)) return s;
     }
 }
 

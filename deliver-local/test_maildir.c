@@ -343,6 +343,30 @@ static void replaced_in_a_round(void **state) {
     mailbox_free(m);
 }
 
+/* What lies in a Maildir that was moved away may be all that another recipient has, whose delivery is on record: a
+ * second delivery that finds the move out does not take it back, also when it has nowhere to go itself. */
+static void what_was_moved_away_stays(void **state) {
+    struct mailbox *m = box_at("moved");
+    char away[300], moved[300];
+    snprintf(moved, sizeof moved, "%s", test_path("moved"));
+    snprintf(away, sizeof away, "%s", test_path("moved.away"));
+    store_numbered(m, 1);
+    assert_int_equal(mailbox_sync(m), 0);
+    assert_int_equal(rename(moved, away), 0);
+    struct delivery d = numbered(1);
+    assert_int_equal(mailbox_store(m, &d).code, 250);
+    assert_int_equal(test_count(test_path("moved.away/new")), 1);
+    assert_int_equal(test_count(test_path("moved/new")), 1);
+    assert_int_equal(mailbox_sync(m), 0);
+    snprintf(away, sizeof away, "%s", test_path("moved.again"));
+    assert_int_equal(rename(moved, away), 0);
+    test_write(moved, ""); /* no place for another Maildir */
+    assert_int_equal(mailbox_store(m, &d).kind, STATUS_LATER);
+    assert_int_equal(test_count(test_path("moved.again/new")), 1);
+    mailbox_free(m);
+    close(d.data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_exact_bytes),
@@ -357,6 +381,7 @@ int main(void) {
         cmocka_unit_test(what_was_read_keeps_its_flags),
         cmocka_unit_test(a_replaced_maildir_is_opened_anew),
         cmocka_unit_test(replaced_in_a_round),
+        cmocka_unit_test(what_was_moved_away_stays),
     };
     return cmocka_run_group_tests(tests, test_begin, test_end);
 }

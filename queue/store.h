@@ -99,9 +99,9 @@ unsigned store_drafts(const struct store *s);
 
 /* Intake is stopped after an error of the disk, or without room. store_heal tries whether it can go on:
  * call it from time to time while this is true. store_check looks at the free space. */
+bool store_stopped(const struct store *s);
 /* It is stopped, the disk has room, and only a new start of the program helps (journal_stuck). */
 bool store_stuck(const struct store *s);
-bool store_stopped(const struct store *s);
 bool store_failing(
     const struct store *s); /* and not because there is no room: marks cannot be synced either */
 void store_heal(struct store *s);
