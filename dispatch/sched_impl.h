@@ -68,6 +68,7 @@ struct entry { /* any message that is known */
     bool null_sender;
     bool unmarked; /* parked without telling queue, which thinks that it is in hand */
     bool recalled; /* fetched because dest has room; counted there */
+    bool turn;     /* it was, and queue could not tell it so that something could be begun */
 };
 
 /* Entries live long, and what comes and goes beside them does not: in blocks of their own they leave no holes in the heap
@@ -136,6 +137,7 @@ struct message {
     bool expired;  /* to be returned to its sender now */
     bool put_down; /* its record was changed: nothing new is begun */
     bool take_up;  /* put_down: and then it is fetched again */
+    bool turn;     /* it has waited for its turn, not for a time */
     bool again;    /* queue told a recipient that had ended: its record lags behind, ask once more */
     int64_t taken, bounce_at, bounce_not_before;
     struct slice *unsent, *unsent_last;

@@ -155,7 +155,8 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     m->expired = w->expired == 1;
     m->taken = s->now;
     m->force = e->force;
-    e->force = false;
+    m->turn = e->turn || e->recalled;
+    e->force = e->turn = false;
     e->null_sender = w->sender.n == 0;
     e->m = m;
     s->in_hand++;
@@ -231,7 +232,7 @@ static struct message *told(struct sched *s, struct qid id) {
     return e && e->m && !e->m->complete ? e->m : NULL;
 }
 
-/* What waited for its turn (m->claim) is due when that has come, whatever time stands on its record. */
+/* What waited for its turn is due when that has come, whatever time stands on its record. */
 void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     struct message *m = told(s, w->id);
     const struct entry *e = m ? NULL : sched_entry(s, w->id);
@@ -265,7 +266,7 @@ void sched_ready_rcpt(struct sched *s, const struct wire_ready_rcpt *w) {
     } else if (sched_is_foreign(s, m, r)) {
         r->state = RCPT_FOREIGN;
         m->running++;
-    } else if (w->next > s->now + DUE_SLACK && !m->force && !m->expired && !m->claim) {
+    } else if (w->next > s->now + DUE_SLACK && !m->force && !m->expired && !m->turn) {
         r->state = RCPT_LATER;
     }
 }
@@ -284,7 +285,8 @@ static void want_route(struct sched *s, struct message *m, uint32_t at) {
 static void told_too_old(struct sched *s, struct message *m) {
     if (!sched_recent_split(s, m->mail.id, m->next_index)) return;
     m->again = true;
-    m->e->force = m->force || m->claim; /* it is still due, whatever its record says */
+    m->e->force = m->force;
+    m->e->turn = m->turn;
     for (size_t i = 0; i < m->n; i++)
         if (m->r[i].state == RCPT_NEW || m->r[i].state == RCPT_LATER) m->r[i].state = RCPT_DONE;
 }
@@ -307,6 +309,7 @@ void sched_waiting(struct sched *s, const struct wire_waiting *w) {
     if (e && e->state != ENTRY_FETCHED) return;
     if (e) {
         s->fetching--;
+        e->turn |= e->recalled;
         entry_let_go(s, e);
     } else {
         e = entry_new(s, w->id, w->arrival);
