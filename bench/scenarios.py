@@ -316,6 +316,7 @@ SCENARIOS = [
     Scenario("relay-10m", "relay 10 MiB, 2 senders", "relay", relay, "2 x rate, 1/2 CPU", c=2, m=100, s=10485760, n=12),
     Scenario("relay-100rcpt", "1 KiB to 100 recipients at one next hop", "relay", relay, "15 x rate, 1/15 CPU", c=5, m=100, rcpts=100, n=200),
     Scenario("calls-relay", "system calls a message, relay, 20 senders", "relay", calls, "40 calls, 0.1 sync"),
+    Scenario("calls-relay-5", "the same, 5 senders (as the referee's sys-relay)", "relay", calls, conns=5),
     Scenario("accept-1", "accept and hold, 1 sender", "hold", accept, "2 x rate", conns=1),
     Scenario("accept-10", "accept and hold, 10 senders", "hold", accept, "5 x rate", conns=10),
     Scenario("accept-50", "accept and hold, 50 senders", "hold", accept, "8 x rate", conns=50),

@@ -71,17 +71,29 @@ static void commit(struct queue *q, unsigned what) {
     unsigned drafts = what & COMMIT_DRAFTS ? store_ended(q->store) : 0;
     q->commit_began = clock_now_ns();
     store_commit_some(q->store, what);
+    if (drafts) loop_timer_cancel(q->me->loop, &q->company);
     if (drafts) pace_took(&q->pace, now_ms(), drafts, behind(q));
     feed_marked(q);
     queue_unsynced(q);
 }
 
+static void timer_once(struct queue *q, struct timer *t, int64_t delay_ms) {
+    if (!t->slot) loop_timer_in(q->me->loop, t, delay_ms);
+}
+
 /* Deferred: all that has come in this round goes into the same commit; a lone message is not delayed. */
 void queue_ended(struct queue *q) {
-    if (!store_ended(q->store)) return;
-    int64_t wait = pace_wait(&q->pace, now_ms(), behind(q));
-    if (!wait) loop_defer(q->me->loop, &q->commit);
-    else if (!q->turn.slot) loop_timer_in(q->me->loop, &q->turn, wait);
+    unsigned ended = store_ended(q->store);
+    if (!ended) return;
+    int64_t now = now_ms(), wait = pace_wait(&q->pace, now, behind(q));
+    if (wait) timer_once(q, &q->turn, wait);
+    else if (pace_company(&q->pace, now, ended)) timer_once(q, &q->company, COMPANY_MS);
+    else loop_defer(q->me->loop, &q->commit);
+}
+
+static void on_company(void *ctx) {
+    struct queue *q = ctx;
+    loop_defer(q->me->loop, &q->commit);
 }
 
 void queue_left(struct queue *q) {
@@ -101,6 +113,7 @@ static void on_commit(void *ctx) {
     unsigned what = drafts_too(q);
     if (store_unsynced(q->store) >= UNSYNCED_MAX) what |= COMMIT_MARKS;
     if (what) commit(q, what);
+    if (!(what & COMMIT_DRAFTS)) queue_ended(q); /* their turn has not come, or not any more */
 }
 
 static void on_sync(void *ctx) {
@@ -323,6 +336,7 @@ static void begin(struct self *me) {
     q->commit = (struct deferred){.fn = on_commit, .ctx = q};
     q->push = (struct deferred){.fn = on_push, .ctx = q};
     q->rest = (struct timer){.fn = on_rest, .ctx = q};
+    q->company = (struct timer){.fn = on_company, .ctx = q};
     q->turn = (struct timer){.fn = on_turn, .ctx = q};
     q->sync = (struct timer){.fn = on_sync, .ctx = q};
     q->heal = (struct timer){.fn = on_heal, .ctx = q};

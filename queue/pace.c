@@ -15,6 +15,8 @@ void pace_left(struct pace *p, int64_t now) {
 }
 
 void pace_took(struct pace *p, int64_t now, unsigned n, size_t behind) {
+    p->served = n >= p->served ? n : p->served - (p->served - n + 3) / 4;
+    p->took = now;
     window_turn(p, now);
     if (behind < p->limit) return;
     /* A little more than leaves, so that it can grow again; but not when that does not help. */
@@ -28,4 +30,9 @@ int64_t pace_wait(const struct pace *p, int64_t now, size_t behind) {
     if (behind < p->limit || p->until <= now) return 0;
     int64_t wait = p->until - now;
     return wait < PACE_PAUSE_MAX ? wait : PACE_PAUSE_MAX; /* whatever the clock did */
+}
+
+bool pace_company(const struct pace *p, int64_t now, unsigned n) {
+    bool lately = now >= p->took && now - p->took < COMPANY_FADE;
+    return lately && p->served >= COMPANY_LEAST && n < p->served;
 }

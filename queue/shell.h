@@ -69,7 +69,7 @@ struct queue {
     struct peer *heir;     /* a new dispatch, while the last words of the old one are heard */
     struct deferred commit, push;
     int64_t commit_began; /* ns */
-    struct timer sync, rest, heal, feed, patience, turn;
+    struct timer sync, rest, heal, feed, patience, turn, company;
     struct pace pace;
     size_t unseen;               /* messages that came while no dispatch was there */
     struct store_walk *recovery; /* at start, once */

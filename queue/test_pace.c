@@ -70,10 +70,80 @@ static void clocks_jump(void **state) {
     assert_int_equal(pace_wait(&p, INT64_MAX / 2 + PACE_PAUSE_MAX, LIMIT), 0);
 }
 
+/* Senders of which each sends its next message some time (us, half to one and a half of think) after the 250; a commit
+ * takes 400 us. Gives how many messages a commit serves, times ten; *waits: how often one waited for company. */
+static unsigned company(unsigned senders, unsigned think, unsigned messages, unsigned *waits) {
+    enum { SENDERS_MAX = 64, COMMIT = 400 };
+    struct pace p = {.limit = LIMIT};
+    int64_t next[SENDERS_MAX] = {0}, now = 1000000;
+    unsigned commits = 0, served = 0, seed = 1;
+    *waits = 0;
+    for (unsigned i = 0; i < senders; i++) next[i] = now + i * think / senders;
+    while (served < messages) {
+        unsigned ended = 0;
+        for (int64_t until = 0; !ended || (until && now < until); now += 10) {
+            ended = 0;
+            for (unsigned i = 0; i < senders; i++) ended += next[i] <= now;
+            if (!ended) continue;
+            if (!pace_company(&p, now / 1000, ended)) break;
+            if (!until) {
+                until = now + COMPANY_MS * 1000;
+                ++*waits;
+            }
+        }
+        int64_t began = now;
+        now += COMMIT;
+        for (unsigned i = 0; i < senders; i++) {
+            seed = seed * 1103515245 + 12345;
+            if (next[i] <= began) next[i] = now + think / 2 + (seed >> 16) % (think + 1);
+        }
+        pace_took(&p, now / 1000, ended, 0);
+        served += ended;
+        commits++;
+    }
+    return served * 10 / commits;
+}
+
+static void company_is_waited_for_under_load_only(void **state) {
+    static const struct {
+        unsigned senders, think, least, most; /* tenths of a message in a commit */
+    } rows[] = {
+        {1, 200, 10, 10},
+        {1, 100000, 10, 10},
+        {3, 200, 10, 30},
+        {10, 300, 75, 100},
+        {20, 500, 150, 200},
+        {50, 500, 375, 500},
+        {20, 50000, 10, 20} /* far away: as they come */,
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        unsigned waits, got = company(rows[i].senders, rows[i].think, 20000, &waits);
+        bool may_wait = rows[i].senders >= COMPANY_LEAST;
+        if (got < rows[i].least || got > rows[i].most || (waits && !may_wait))
+            fail_msg("row %zu: %u tenths in a commit, %u waits", i, got, waits);
+    }
+}
+
+/* After a burst, and after a clock that was set back, a lone message is not delayed. */
+static void nobody_waits_when_it_was_quiet(void **state) {
+    (void)state;
+    struct pace p = {.limit = LIMIT};
+    pace_took(&p, 1000, 50, 0);
+    assert_true(pace_company(&p, 1000, 1));
+    assert_false(pace_company(&p, 1000, 50));
+    assert_false(pace_company(&p, 1000 + COMPANY_FADE, 1));
+    assert_false(pace_company(&p, 999, 1));
+    for (int i = 0; i < 20; i++) pace_took(&p, 1000, 1, 0);
+    assert_false(pace_company(&p, 1000, 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_what_leaves),
         cmocka_unit_test(clocks_jump),
+        cmocka_unit_test(company_is_waited_for_under_load_only),
+        cmocka_unit_test(nobody_waits_when_it_was_quiet),
     };
     return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
 }
