@@ -13,7 +13,10 @@
  *
  * Only a message in hand has its envelope and its descriptor here; any other costs about 120 octets (struct
  * entry and its share of the hash and the heap). Recipients in hand are grouped by destination: (M or H,
- * next hop, port), or the UID of a local mailbox. Destinations take turns; each has a window of simultaneous
+ * next hop, port), or the UID of a local mailbox. Fresh mail (just accepted, never tried) has a queue of its own
+ * in each destination, before that of old mail; of four jobs one is for old mail nevertheless, and of the room for
+ * messages in hand a fourth. Within each queue first come, first served. Lookup is asked for fresh mail first, too.
+ * What is parked comes back as old. Destinations take turns; each has a window of simultaneous
  * jobs that grows by one with a success and is halved by a failure to connect. A destination without a
  * living host is left alone until its own retry time; then one message tries, and the others follow it or
  * wait on.

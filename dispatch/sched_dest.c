@@ -55,7 +55,7 @@ static void dest_free(struct sched *s, struct dest *d) {
     sched_link_remove(&d->ring);
     sched_link_remove(&d->wait);
     table_remove(&s->dests, &d->node);
-    for (struct slice *sl; (sl = sched_pop(d));) free(sl);
+    for (struct slice *sl; (sl = sched_pop(sched_turn(d)));) free(sl);
     sched_hosts_free(d);
     free(d->parked.v);
     free(d->name);
@@ -70,21 +70,46 @@ void sched_dests_free(struct sched *s) {
 
 void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl) {
     (void)s;
+    struct slices *q = sl->m->fresh ? &d->fresh : &d->old;
     sl->next = NULL;
-    if (d->tail) d->tail->next = sl;
-    else d->head = sl;
-    d->tail = sl;
-    d->queued++;
+    if (q->tail) q->tail->next = sl;
+    else q->head = sl;
+    q->tail = sl;
+    q->n++;
     sl->m->slices++;
 }
 
-struct slice *sched_pop(struct dest *d) {
-    struct slice *sl = d->head;
+struct slice *sched_pop(struct slices *q) {
+    struct slice *sl = q->head;
     if (!sl) return NULL;
-    d->head = sl->next;
-    if (!d->head) d->tail = NULL;
-    d->queued--;
+    q->head = sl->next;
+    if (!q->head) q->tail = NULL;
+    q->n--;
     return sl;
+}
+
+/* --- fresh mail and old --- */
+
+struct slices *sched_turn(struct dest *d) {
+    if (!d->fresh.n) return &d->old;
+    if (!d->old.n) return &d->fresh;
+    return d->fresh_in_a_row < OLD_SHARE - 1 ? &d->fresh : &d->old;
+}
+
+void sched_dest_started(struct dest *d, bool fresh) {
+    d->fresh_in_a_row = fresh && d->old.n ? d->fresh_in_a_row + 1 : 0;
+}
+
+/* Old mail can fill the room, and does at a start: fresh mail has places beside it. */
+bool sched_dest_takes(const struct dest *d, const struct message *m) {
+    return m->force || (m->fresh ? d->fresh.n < d->room - d->room / OLD_SHARE : d->old.n < d->room);
+}
+
+/* Half of the room, and a share of it when fresh mail comes without end; one message when it may be down. */
+bool sched_dest_recalls(const struct sched *s, const struct dest *d) {
+    size_t old = d->old.n + d->recalled;
+    if (sched_dest_probing(s, d)) return !(old + d->fresh.n + d->running);
+    return old + d->fresh.n < d->room / 2 || old < d->room / OLD_SHARE;
 }
 
 /* --- health --- */
@@ -145,8 +170,8 @@ void sched_dest_miss(struct sched *s, struct dest *d, const struct status *st, s
 
 static struct link *waits_in(struct sched *s, struct dest *d) {
     bool local = d->kind == KIND_LOCAL;
-    if (local && !d->queued && !d->running && d->worker == WORKER_UP) return &s->idle_workers;
-    if (!d->queued) return NULL;
+    if (local && !dest_queued(d) && !d->running && d->worker == WORKER_UP) return &s->idle_workers;
+    if (!dest_queued(d)) return NULL;
     if (sched_dest_is_down(s, d)) return &s->drain;
     if (local) return d->worker == WORKER_NONE ? &s->want_worker : NULL;
     if (d->hosts_state == HOSTS_ASKED) return NULL;
@@ -155,7 +180,7 @@ static struct link *waits_in(struct sched *s, struct dest *d) {
 }
 
 static bool can_start(const struct sched *s, const struct dest *d) {
-    if (!d->queued || d->running >= window(s, d) || sched_dest_is_down(s, d)) return false;
+    if (!dest_queued(d) || d->running >= window(s, d) || sched_dest_is_down(s, d)) return false;
     if (d->kind == KIND_LOCAL) return d->worker == WORKER_UP;
     return d->hosts_state == HOSTS_KNOWN && d->hosts_status.kind == STATUS_OK && sched_hosts_fresh(s, d);
 }
@@ -171,15 +196,15 @@ void sched_dest_update(struct sched *s, struct dest *d) {
     if (!can_start(s, d)) sched_link_remove(&d->ring);
     else if (!d->ring.next) sched_link_append(d->kind == KIND_LOCAL ? &s->local_ring : &s->ring, &d->ring);
     list_idle(s, d,
-              !d->queued && !d->running && !d->refs && !d->recalled && d->worker == WORKER_NONE &&
+              !dest_queued(d) && !d->running && !d->refs && !d->recalled && d->worker == WORKER_NONE &&
                   d->hosts_state != HOSTS_ASKED);
 }
 
-/* Takes every recipient out of the queue of d and gives it to fn. */
+/* Takes every recipient out of the queues of d and gives it to fn. */
 static void drain(struct sched *s, struct dest *d,
                   void (*fn)(struct sched *, struct dest *, struct message *, struct rcpt *, void *),
                   void *arg) {
-    for (struct slice *sl; (sl = sched_pop(d));) {
+    for (struct slice *sl; (sl = sched_pop(sched_turn(d)));) {
         struct message *m = sl->m;
         for (uint32_t at = sl->first, after; at; at = after) {
             struct rcpt *r = &m->r[at - 1];

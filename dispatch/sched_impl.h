@@ -24,7 +24,8 @@ enum {
     AGAIN = 5 * SCHED_SECOND, /* queue did not know yet what we had told it: it is asked once more */
     RECENT_HIGH = 100000,     /* marks that queue has not recorded: nothing new is begun */
     RECENT_MAX = 1000000,
-    ROUTES_MAX = 2000, /* unanswered route queries */
+    ROUTES_FRESH_MAX = 1800, /* unanswered route queries of fresh mail, */
+    ROUTES_OLD_MAX = 200,    /* and of old: what is fresh waits for no more than these */
     HOST_QUERIES_MAX = 500,
     FETCHES_MAX = 200, /* unanswered fetches */
     HOSTS_MAX = 40,    /* addresses of one destination that we keep; RFC 5321 5.1 wants some limit */
@@ -33,6 +34,7 @@ enum {
     UNMARKED_MAX = 2000,
     ROOM_FIRST = 200, /* slices in hand for one destination: above, park; below half of it, fetch again. */
     ROOM_MAX = 2000,  /* It grows with each success: what a silent host keeps waiting takes no memory */
+    OLD_SHARE = 4,    /* of so many starts and places one is for old mail, however much fresh mail there is */
     DEST_IDLE_MAX = 10000, /* destinations remembered without work */
     WINDOW_FIRST = 5,
     WINDOW_LOCAL = 500, /* a worker reports many jobs after one sync: more than it has in one batch */
@@ -117,11 +119,16 @@ struct rcpt {
 
 /* The recipients of one message for one destination. */
 struct slice {
-    struct slice *next;   /* in the destination's queue */
+    struct slice *next;   /* in a queue of the destination */
     struct slice *m_next; /* of the message, before all its recipients are routed */
     struct message *m;
     struct dest *d;
     uint32_t first, last, n; /* positions + 1 */
+};
+
+struct slices { /* first in, first out */
+    struct slice *head, *tail;
+    size_t n;
 };
 
 struct message {
@@ -133,6 +140,7 @@ struct message {
     uint32_t next_index;
     unsigned routing, queued, running, failed, slices; /* recipients in these states; slices in queues */
     bool complete, gone, force, reporting;
+    bool fresh;    /* queue has just accepted it, and it was not tried */
     bool moved;    /* a deliverer of an earlier life knows one of its recipients by another number */
     bool expired;  /* to be returned to its sender now */
     bool put_down; /* its record was changed: nothing new is begun */
@@ -157,8 +165,9 @@ struct dest {
     uint32_t uid, gid;
     char *name;
     size_t name_n;
-    struct slice *head, *tail, *fresh; /* fresh: a slice that still grows */
-    size_t queued;                     /* slices in the queue */
+    struct slices fresh, old; /* two queues: sched_dest.c says whose turn it is */
+    unsigned fresh_in_a_row;  /* started while old mail waited */
+    struct slice *growing;    /* of a message whose recipients are being routed */
     unsigned running, window;
     size_t refs;      /* entries and recipients that wait for it */
     size_t room;      /* slices that may be in hand for it */
@@ -189,6 +198,10 @@ struct dest {
     struct arena *coming_arena;
 };
 
+static inline size_t dest_queued(const struct dest *d) {
+    return d->fresh.n + d->old.n;
+}
+
 /* Nothing more is to be begun for it. */
 static inline bool message_over(const struct message *m) {
     return m->gone || m->put_down;
@@ -198,12 +211,22 @@ struct route { /* an unanswered query; tag = place + generation * 65536 */
     struct message *m;
     uint32_t rcpt; /* position */
     uint16_t generation;
-    bool used, asked;
+    bool used;
+    struct route_queue *from; /* and counted there */
     struct arena *arena;
     struct str *into;
     size_t n, cap;
     const struct local *local;
     uint32_t uid, gid;
+};
+
+struct route_queue { /* recipients that wait until lookup can be asked, in order */
+    struct route_wait {
+        struct qid id;
+        uint32_t rcpt;
+    } * v;
+    size_t head, n, cap;
+    size_t asked; /* unanswered */
 };
 
 struct host_query {
@@ -285,11 +308,7 @@ struct sched {
     size_t route_used, route_cap;
     uint32_t *route_free;
     size_t route_free_n;
-    struct route_wait {
-        struct qid id;
-        uint32_t rcpt;
-    } * route_wait; /* not asked yet, in order */
-    size_t wait_head, wait_n, wait_cap;
+    struct route_queue want_route[2]; /* of old mail, of fresh mail */
 
     struct host_query *hosts;
     size_t host_used, host_cap;
@@ -385,7 +404,11 @@ bool sched_dest_is_down(const struct sched *s, const struct dest *d);
 bool sched_dest_probing(const struct sched *s, const struct dest *d);
 void sched_dests_run(struct sched *s, int64_t *next);
 void sched_dests_free(struct sched *s);
-struct slice *sched_pop(struct dest *d);
+struct slices *sched_turn(struct dest *d); /* the queue of the next slice; empty when both are */
+struct slice *sched_pop(struct slices *q);
+bool sched_dest_takes(const struct dest *d, const struct message *m); /* a slice of it, into its queue */
+bool sched_dest_recalls(const struct sched *s, const struct dest *d); /* it wants old mail from queue */
+void sched_dest_started(struct dest *d, bool fresh);
 
 void sched_drain_soon(struct sched *s, struct dest *d, const char *why); /* its queue, without counting */
 

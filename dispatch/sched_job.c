@@ -124,8 +124,8 @@ static uint32_t next_number(struct sched *s) {
     return s->next_job;
 }
 
-static void discard(struct sched *s, struct dest *d) {
-    struct slice *sl = sched_pop(d);
+static void discard(struct sched *s, struct dest *d, struct slices *q) {
+    struct slice *sl = sched_pop(q);
     struct message *m = sl->m;
     for (uint32_t at = sl->first; at; at = m->r[at - 1].next_in_slice) {
         m->r[at - 1].state = RCPT_DONE;
@@ -182,24 +182,25 @@ static void leave_foreign(struct sched *s, struct slice *sl) {
 }
 
 /* The slice at the head is used up. */
-static void drop_slice(struct dest *d, struct message *m) {
-    free(sched_pop(d));
+static void drop_slice(struct slices *q, struct message *m) {
+    free(sched_pop(q));
     m->slices--;
 }
 
 void sched_job_start(struct sched *s, struct dest *d) {
-    struct slice *sl = d->head;
+    struct slices *q = sched_turn(d);
+    struct slice *sl = q->head;
     struct message *m = sl->m;
     if (s->foreign.n && !m->gone) leave_foreign(s, sl);
     if (!sl->first) {
-        drop_slice(d, m);
+        drop_slice(q, m);
         sched_dest_update(s, d);
         sched_settle(s, m);
         return;
     }
     struct remote *remote = d->kind == KIND_LOCAL ? NULL : least_busy(s);
     if (message_over(m)) {
-        discard(s, d);
+        discard(s, d, q);
         return;
     }
     const struct local *local = m->r[sl->first - 1].local;
@@ -211,7 +212,8 @@ void sched_job_start(struct sched *s, struct dest *d) {
                    : (struct sched_source){true, d->uid};
     struct sched_job_rcpt *v = xmalloc(most * sizeof *v);
     take_rcpts(s, j, sl, v);
-    if (!sl->first) drop_slice(d, m);
+    sched_dest_started(d, q == &d->fresh);
+    if (!sl->first) drop_slice(q, m);
     table_add(&s->jobs, &j->node, job_hash(j->no));
     d->running++;
     if (remote) remote->jobs++;

@@ -153,6 +153,7 @@ static struct message *message_new(struct sched *s, struct entry *e, const struc
     m->cap = w->rcpts < 1 ? 1 : w->rcpts > 64 ? 64 : w->rcpts; /* most have one: no room for eight then */
     m->r = xmalloc(m->cap * sizeof *m->r);
     m->expired = w->expired == 1;
+    m->fresh = w->fresh == 1;
     m->taken = s->now;
     m->force = e->force;
     m->turn = e->turn || e->recalled;
@@ -303,7 +304,7 @@ void sched_ready_end(struct sched *s, struct qid id) {
 }
 
 /* Of what we know we know better when it is due. But it is also the answer to a fetch, when queue could not
- * read the message just now: then it is asked for again, and the fetch is over. */
+ * read the message just now, or its last marks are not durable: then it is asked for again, and the fetch is over. */
 void sched_waiting(struct sched *s, const struct wire_waiting *w) {
     struct entry *e = sched_entry(s, w->id);
     if (e && e->state != ENTRY_FETCHED) return;
@@ -341,6 +342,7 @@ void sched_due_now(struct sched *s, struct qid id) {
     e->force = !m;
     if (!m || m->put_down) return;
     m->force = true;
+    m->fresh = false;
     for (uint32_t i = 0; i < m->n && m->complete; i++) {
         if (m->r[i].state != RCPT_LATER) continue;
         m->r[i].state = RCPT_NEW;
@@ -569,10 +571,8 @@ static void recall(struct sched *s, struct entry *e) {
 
 void sched_release_parked(struct sched *s, struct dest *d) {
     struct qid id;
-    bool probing = sched_dest_probing(s, d), down = sched_dest_is_down(s, d);
-    size_t room = probing ? 1 : d->room / 2;
-    size_t busy = d->queued + d->recalled + (probing ? d->running : 0);
-    while ((down || busy < room) && sched_fifo_pop(&d->parked, &id)) {
+    bool down = sched_dest_is_down(s, d);
+    while ((down || sched_dest_recalls(s, d)) && sched_fifo_pop(&d->parked, &id)) {
         struct entry *e = sched_entry(s, id);
         if (!e || e->state != ENTRY_PARKED || e->dest != d || e->recalled) continue;
         if (down) {
@@ -580,7 +580,6 @@ void sched_release_parked(struct sched *s, struct dest *d) {
             continue;
         }
         recall(s, e);
-        busy++;
     }
 }
 
@@ -593,11 +592,10 @@ static void due(struct sched *s, struct entry *e) {
         fetch(s, e);
     } else if (sched_dest_is_down(s, d)) {
         sched_heap_set(s, e, d->down_until + sched_jitter(s->c.retry_first / 8, qid_hash(e->id)));
-    } else if ((sched_dest_probing(s, d) && d->running + d->queued + d->recalled) ||
-               d->queued >= d->room / 2) {
-        park(e, &d->parked);
-    } else {
+    } else if (sched_dest_recalls(s, d)) {
         recall(s, e);
+    } else {
+        park(e, &d->parked);
     }
 }
 

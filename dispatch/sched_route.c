@@ -22,6 +22,7 @@ static uint32_t slot_new(struct sched *s) {
 
 static void slot_free(struct sched *s, struct route *q) {
     uint16_t generation = q->generation;
+    q->from->asked--;
     arena_free(q->arena);
     free(q->into);
     *q = (struct route){.generation = (uint16_t)(generation + 1)};
@@ -34,34 +35,36 @@ static struct route *slot_of(struct sched *s, uint32_t tag) {
     return &s->routes[i];
 }
 
-static void ask(struct sched *s, struct message *m, uint32_t rcpt) {
+static void ask(struct sched *s, struct route_queue *from, struct message *m, uint32_t rcpt) {
     uint32_t i = slot_new(s);
     struct route *q = &s->routes[i];
     q->used = true;
     q->m = m;
     q->rcpt = rcpt;
+    q->from = from;
+    from->asked++;
     s->ops->route_query(s->ctx, i | (uint32_t)q->generation << 16, m->r[rcpt].text);
 }
 
 void sched_route_want(struct sched *s, struct message *m, uint32_t rcpt) {
     m->r[rcpt].state = RCPT_ROUTING;
     m->routing++;
-    if (s->wait_head > 1024 && s->wait_head > s->wait_n / 2) {
-        memmove(s->route_wait, s->route_wait + s->wait_head,
-                (s->wait_n - s->wait_head) * sizeof *s->route_wait);
-        s->wait_n -= s->wait_head;
-        s->wait_head = 0;
+    struct route_queue *q = &s->want_route[m->fresh];
+    if (q->head > 1024 && q->head > q->n / 2) {
+        memmove(q->v, q->v + q->head, (q->n - q->head) * sizeof *q->v);
+        q->n -= q->head;
+        q->head = 0;
     }
-    s->route_wait = xgrow(s->route_wait, &s->wait_cap, s->wait_n + 1, sizeof *s->route_wait);
-    s->route_wait[s->wait_n++] = (struct route_wait){m->mail.id, rcpt};
+    q->v = xgrow(q->v, &q->cap, q->n + 1, sizeof *q->v);
+    q->v[q->n++] = (struct route_wait){m->mail.id, rcpt};
 }
 
 /* The next of those who wait for lookup; a message with recipients in ROUTING stays in hand. */
-static struct message *next_wanted(struct sched *s, uint32_t *rcpt) {
-    while (s->wait_head < s->wait_n) {
-        struct route_wait w = s->route_wait[s->wait_head++];
+static struct message *next_wanted(struct sched *s, struct route_queue *q, uint32_t *rcpt) {
+    while (q->head < q->n) {
+        struct route_wait w = q->v[q->head++];
         struct entry *e = sched_entry(s, w.id);
-        if (s->wait_head == s->wait_n) s->wait_head = s->wait_n = 0;
+        if (q->head == q->n) q->head = q->n = 0;
         *rcpt = w.rcpt;
         if (e && e->m && w.rcpt < e->m->n && e->m->r[w.rcpt].state == RCPT_ROUTING) return e->m;
     }
@@ -75,18 +78,22 @@ static void routed(struct sched *s, struct message *m) {
     sched_settle(s, m);
 }
 
-void sched_routes_run(struct sched *s, int64_t *next) {
+static void run_routes(struct sched *s, struct route_queue *q, size_t most, int64_t *next) {
     struct message *m;
     uint32_t rcpt;
     bool away = s->lookup_gone && s->now - s->lookup_gone >= ABSENT_PATIENCE;
     bool begin = !s->lookup_gone && !sched_recent_many(s);
-    while (begin && s->route_used - s->route_free_n < ROUTES_MAX && (m = next_wanted(s, &rcpt)))
-        ask(s, m, rcpt);
-    while (away && (m = next_wanted(s, &rcpt))) {
+    while (begin && q->asked < most && (m = next_wanted(s, q, &rcpt))) ask(s, q, m, rcpt);
+    while (away && (m = next_wanted(s, q, &rcpt))) {
         sched_soon(s, m, &m->r[rcpt], "the program that knows where addresses go is not at work");
         routed(s, m);
     }
-    if (s->lookup_gone && !away && s->wait_n) sched_wake(s, s->lookup_gone + ABSENT_PATIENCE, next);
+    if (s->lookup_gone && !away && q->n) sched_wake(s, s->lookup_gone + ABSENT_PATIENCE, next);
+}
+
+void sched_routes_run(struct sched *s, int64_t *next) {
+    run_routes(s, &s->want_route[true], ROUTES_FRESH_MAX, next);
+    run_routes(s, &s->want_route[false], ROUTES_OLD_MAX, next);
 }
 
 void sched_lookup(struct sched *s, bool present) {
@@ -108,7 +115,7 @@ void sched_routes_free(struct sched *s) {
     }
     free(s->routes);
     free(s->route_free);
-    free(s->route_wait);
+    for (size_t i = 0; i < 2; i++) free(s->want_route[i].v);
 }
 
 /* --- answers --- */
@@ -151,9 +158,9 @@ static void tell_routed(struct sched *s, struct message *m, const struct rcpt *r
     sched_tell(s, &ev, m, r, &none, STR_NONE);
 }
 
-/* Puts the recipient into the slice for d that still grows. */
+/* Puts the recipient into the slice for d that grows. */
 static void join(struct message *m, uint32_t at, struct dest *d) {
-    struct slice *sl = d->fresh;
+    struct slice *sl = d->growing;
     struct rcpt *r = &m->r[at];
     if (!sl || sl->m != m) {
         sl = xmalloc(sizeof *sl);
@@ -162,7 +169,7 @@ static void join(struct message *m, uint32_t at, struct dest *d) {
         if (m->unsent) m->unsent_last->m_next = sl;
         else m->unsent = sl;
         m->unsent_last = sl;
-        d->fresh = sl;
+        d->growing = sl;
         d->refs++; /* until it is in the queue */
     }
     r->next_in_slice = 0;
@@ -380,12 +387,12 @@ void sched_submit(struct sched *s, struct message *m) {
         struct slice *sl = m->unsent;
         struct dest *d = sl->d;
         m->unsent = sl->m_next;
-        if (d->fresh == sl) d->fresh = NULL;
+        if (d->growing == sl) d->growing = NULL;
         d->refs--;
         if (m->force && d->kind != KIND_LOCAL)
             d->down_until = d->down_until > s->now ? s->now : d->down_until;
-        if (d->queued >= d->room && !m->force) park_slice(s, sl);
-        else sched_enqueue(s, d, sl);
+        if (sched_dest_takes(d, m)) sched_enqueue(s, d, sl);
+        else park_slice(s, sl);
         sched_dest_update(s, d);
     }
     sched_unclaim(s, m);

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { JOBS_MAX = 4096, TAGS_MAX = 4096, TOLD_MAX = 4096 };
+enum { JOBS_MAX = 4096, TAGS_MAX = 4096, TOLD_MAX = 16384 };
 enum { T0 = 1700000000 };
 #define NOW0 ((int64_t)T0 * 1000)
 
@@ -53,6 +53,7 @@ struct world {
     struct qid last_fetch, asked[200];
     size_t asked_n;
     bool refuse_bounce, quiet;
+    bool old; /* what queue tells was read by it at its start */
     bool host_is_down;
 };
 
@@ -263,7 +264,8 @@ static void ready_from(struct world *w, uint32_t n, const char *sender, int64_t 
                                      .sender = str_of(sender),
                                      .size = 100,
                                      .rcpts = (uint32_t)count,
-                                     .prefix = STR("Received: x\r\n")},
+                                     .prefix = STR("Received: x\r\n"),
+                                     .fresh = !w->old},
                 w->next_fd++);
     for (size_t i = 0; i < count; i++) ready_rcpt(w, n, (uint32_t)i, to[i], 0, 0);
     sched_ready_end(w->s, mid(n));
@@ -273,6 +275,12 @@ static void ready_from(struct world *w, uint32_t n, const char *sender, int64_t 
     ready_from(w, n, "sender@s.test", (w)->now, (const char *[]){__VA_ARGS__}, \
                sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), \
         sched_run((w)->s)
+#define OLD(w, n, ...) \
+    do { \
+        (w)->old = true; \
+        READY(w, n, __VA_ARGS__); \
+        (w)->old = false; \
+    } while (0)
 
 static void answer_route(struct world *w, uint32_t tag, char how, const char *nexthop, uint16_t port,
                          struct status st) {
@@ -848,6 +856,64 @@ static void turn_comes_before_time(void **state) {
         assert_int_equal(sched_known(w->s), 0);
         end(w);
     }
+}
+
+/* Fresh mail does not wait for the old mail of its destination, neither for lookup nor in the queue; of four jobs one
+ * is for old mail nevertheless. Each keeps its order. */
+static void fresh_mail_goes_first(void **state) {
+    (void)state;
+    static const uint32_t order[] = {1001, 1002, 1003, 6, 1004, 1005, 1006, 7, 1007, 1008, 8, 9};
+    static const char *const to[] = {"a@x.test", "1@local.test"};
+    for (size_t k = 0; k < 2; k++) {
+        struct world *w = world();
+        w->c.jobs_per_remote = 5;
+        sched_configure(w->s, &w->c);
+        w->quiet = true;
+        for (uint32_t i = 1; i <= 600; i++) OLD(w, i, to[k]);
+        assert_int_equal(w->route_n, 200);
+        if (k == 0) flow(w);
+        for (uint32_t i = 1001; i <= 1008; i++) READY(w, i, to[k]);
+        if (k == 1) assert_int_equal(w->route_n, 208);
+        flow(w);
+        if (k ==
+            1) { /* all of a worker's window is open at once: it takes them in the order of their turns */
+            sched_worker_up(w->s, 1001);
+            sched_run(w->s);
+            assert_int_equal(w->jobs[0].id.serial, 1001);
+            assert_int_equal(w->jobs[3].id.serial, 1);
+            end(w);
+            continue;
+        }
+        assert_int_equal(running(w), 5);
+        for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+            finish(w, &w->jobs[i], sent());
+            assert_int_equal(last(w)->id.serial, order[i]);
+        }
+        end(w);
+    }
+}
+
+/* However much fresh mail comes, old mail that waits in queue gets through, and what is in hand stays within bounds. */
+static void old_mail_does_not_starve(void **state) {
+    (void)state;
+    enum { MANY = 1000, ROUNDS = 5 * MANY };
+    struct world *w = world();
+    size_t old = 0, i = 0;
+    uint32_t fresh = 2 * MANY;
+    w->quiet = true;
+    for (uint32_t n = 1; n <= MANY; n++) OLD(w, n, "a@x.test");
+    for (; i < ROUNDS && old < MANY; i++) {
+        for (int k = 0; k < 2; k++) READY(w, fresh++, "a@x.test"); /* twice what the host takes */
+        flow(w);
+        finish(w, &w->jobs[i], sent());
+        old += w->jobs[i].id.serial <= MANY;
+        tell_asked(w, "a@x.test", 0);
+        flow(w);
+        assert_true(sched_in_hand(w->s) <= 20 + (200 + i) * 7 / 4);
+    }
+    assert_int_equal(old, MANY);
+    assert_true(i >= 3 * MANY); /* and no more than its share */
+    end(w);
 }
 
 static void windows(void **state) {
@@ -1695,6 +1761,8 @@ int main(void) {
         cmocka_unit_test(flush_tries_now),
         cmocka_unit_test(stuck_mail_does_not_slow_fresh_mail),
         cmocka_unit_test(turn_comes_before_time),
+        cmocka_unit_test(fresh_mail_goes_first),
+        cmocka_unit_test(old_mail_does_not_starve),
         cmocka_unit_test(windows),
         cmocka_unit_test(turns),
         cmocka_unit_test(spread),

@@ -72,11 +72,11 @@ static int64_t life_begins(const struct control *c) {
     return c->after > c->arrival ? c->after : c->arrival;
 }
 
-static void tell_ready(struct queue *q, const struct control *c, int fd) {
+static void tell_ready(struct queue *q, const struct control *c, bool fresh, int fd) {
     struct channel *ch = q->dispatch->ch;
     SEND_FD(ch, fd, ready, .id = c->id, .arrival = life_begins(c), .sender = c->sender, .body = c->body,
             .size = c->size, .rcpts = c->rcpt_count, .prefix = c->prefix, .ret = c->ret, .envid = c->envid,
-            .expired = c->expired);
+            .expired = c->expired, .fresh = fresh);
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct control_rcpt *r = &c->rcpts[i];
         SEND(ch, ready_rcpt, .id = c->id, .index = i, .rcpt = r->rcpt, .orcpt = r->orcpt, .notify = r->notify,
@@ -92,7 +92,7 @@ static void tell_waiting(struct queue *q, const struct control *c, int64_t next)
 /* Of a message that was loaded. No descriptor left: dispatch may ask again. So it may when what is known of the message
  * are an earlier dispatch's words that are not durable: should they be lost with us, what this dispatch has made of them
  * would be told to a queue that knows no such recipient. */
-static void tell_loaded(struct queue *q, const struct control *c) {
+static void tell_loaded(struct queue *q, const struct control *c, bool fresh) {
     int64_t now = loop_wall_ms(q->me->loop);
     if (!store_on_record(q->store, c->id)) {
         tell_waiting(q, c, now + SYNC_MS);
@@ -105,16 +105,16 @@ static void tell_loaded(struct queue *q, const struct control *c) {
         return;
     }
     store_take(q->store, c, now);
-    tell_ready(q, c, fd);
+    tell_ready(q, c, fresh, fd);
 }
 
-static void tell_id(struct queue *q, struct qid id) {
+static void tell_id(struct queue *q, struct qid id, bool fresh) {
     struct store_message m;
     int error = store_load(q->store, id, &m);
     if (!error && (m.c.held || ctl_redirecting(q, id))) {
         SEND(q->dispatch->ch, gone, .id = id); /* it hears of it again when it may have it */
     } else if (!error) {
-        tell_loaded(q, &m.c);
+        tell_loaded(q, &m.c, fresh);
     } else if (error == ENOENT) {
         SEND(q->dispatch->ch, gone, .id = id);
     } else if (error == EBADMSG) {
@@ -128,8 +128,8 @@ static void tell_id(struct queue *q, struct qid id) {
     store_message_done(&m);
 }
 
-static void backlog_add(struct queue *q, struct qid id) {
-    if (q->backlog.n < BACKLOG_IDS_MAX) push(&q->backlog, id);
+static void backlog_add(struct queue *q, struct id_queue *b, struct qid id) {
+    if (b->n < BACKLOG_IDS_MAX) push(b, id);
     else q->tell_again = true;
 }
 
@@ -157,7 +157,7 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     if (!takes_more(q)) {
         store_let_go(q->store, c->id);
         if (memfd >= 0) close(memfd);
-        if (q->dispatch) backlog_add(q, c->id);
+        if (q->dispatch) backlog_add(q, &q->fresh, c->id);
         return;
     }
     if (memfd >= 0 && too_much_memory(q, c)) {
@@ -166,7 +166,7 @@ void feed_fresh(struct queue *q, const struct control *c, int memfd) {
     }
     int error = memfd < 0 ? store_open_part(q->store, c->id, 'd', &memfd) : 0;
     if (!error) {
-        tell_ready(q, c, memfd);
+        tell_ready(q, c, true, memfd);
         return;
     }
     LOG_TROUBLE("cannot open the data of %s: %s", qid_format(c->id).c, strerror(error));
@@ -184,7 +184,7 @@ static void found(void *ctx, const struct control *c) {
     if (c->held) SEND(q->dispatch->ch, changed, .id = c->id, .held = 1);
     if (c->held || store_in_hand(q->store, c->id) || set_find(&q->told, c->id, &at)) return;
     /* Of what is due, dispatch fetches the rest in the order of time as it gets room. */
-    if (c->next <= loop_wall_ms(q->me->loop) && store_hands(q->store) < HANDS_WALK) tell_loaded(q, c);
+    if (c->next <= loop_wall_ms(q->me->loop) && store_hands(q->store) < HANDS_WALK) tell_loaded(q, c, false);
     else tell_waiting(q, c, c->next);
 }
 
@@ -224,9 +224,18 @@ static bool walk_slice(struct queue *q, struct store_walk *w) {
     return true;
 }
 
+/* By turns. */
+static void feed_ids(struct queue *q) {
+    for (unsigned i = 0; i < SLICE && q->fresh.n + q->fetched.n && takes_more(q); i++) {
+        q->fresh_turn = !q->fresh_turn;
+        bool fresh = q->fresh.n && (q->fresh_turn || !q->fetched.n);
+        tell_id(q, pop(fresh ? &q->fresh : &q->fetched), fresh);
+    }
+}
+
 /* One slice. True: there is more to do now. */
 static bool feed_slice(struct queue *q) {
-    for (unsigned i = 0; i < SLICE && q->backlog.n && takes_more(q); i++) tell_id(q, pop(&q->backlog));
+    feed_ids(q);
     if (q->recovery) {
         if (q->recovery_tells && q->dispatch && !takes_more(q)) return false;
         if (!walk_slice(q, q->recovery)) recovery_over(q);
@@ -244,7 +253,7 @@ static bool feed_slice(struct queue *q) {
         q->unseen = 0;
         set_clear(&q->told);
     }
-    return q->backlog.n && takes_more(q);
+    return q->fresh.n + q->fetched.n && takes_more(q);
 }
 
 static void feed(void *ctx) {
@@ -263,7 +272,7 @@ void feed_dispatch_gone(struct queue *q) {
     q->dispatch = NULL;
     q->marked = 0;
     ctl_dispatch_gone(q);
-    q->backlog.head = q->backlog.n = 0;
+    q->fresh.head = q->fresh.n = q->fetched.head = q->fetched.n = 0;
     q->tell_again = false;
     q->recovery_tells = false;
     store_walk_free(q->telling);
@@ -291,8 +300,8 @@ void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd)
     struct queue *q = queue_of(ctx);
     (void)fd;
     if (!from_dispatch(q, ch)) return;
-    if (takes_more(q)) tell_id(q, m->id);
-    else backlog_add(q, m->id);
+    if (takes_more(q)) tell_id(q, m->id, false);
+    else backlog_add(q, &q->fetched, m->id);
 }
 
 /* Not one by one: it travels with what a commit tells anyway. */

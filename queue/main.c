@@ -60,7 +60,7 @@ static void on_trouble(void *ctx, struct str text) {
 /* Accepted messages that delivery has not got to. What dispatch has in hand counts half: those may be many for one slow
  * host, which is no reason to slow down. */
 static size_t behind(const struct queue *q) {
-    return q->backlog.n + q->unseen + store_hands(q->store) / 2;
+    return q->fresh.n + q->fetched.n + q->unseen + store_hands(q->store) / 2;
 }
 
 static int64_t now_ms(void) {

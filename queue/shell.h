@@ -78,8 +78,9 @@ struct queue {
     struct store_walk *telling; /* everything, to a dispatch that came after recovery began */
     bool tell_again;            /* when recovery is over */
     bool recovery_tells;
-    struct id_queue backlog; /* to be told as soon as dispatch takes more */
-    struct id_set told;      /* fresh messages told while a walk is under way: it must not tell them twice */
+    struct id_queue fresh, fetched; /* to be told as soon as dispatch takes more: just accepted, asked for */
+    bool fresh_turn;
+    struct id_set told; /* fresh messages told while a walk is under way: it must not tell them twice */
 };
 
 static inline struct queue *queue_of(void *ctx) {

@@ -30,7 +30,7 @@ struct play {
     struct channel *supervise, *smtpd, *dispatch, *tool;
     /* What was heard. */
     uint64_t smtpd_lease, dispatch_lease;
-    unsigned started, done, waiting, gone, due, ready, ready_end, lost;
+    unsigned started, done, waiting, gone, due, ready, fresh, ready_end, lost;
     struct wire_mail_done last_done;
     struct qid ready_id, waiting_id;
     int64_t ready_arrival;
@@ -68,6 +68,7 @@ static void copy(char *to, size_t size, struct str s) {
 static void on_ready(void *ctx, struct channel *ch, const struct wire_ready *m, int fd) {
     struct play *p = ctx;
     p->ready++;
+    p->fresh += m->fresh;
     p->ready_id = m->id;
     p->ready_arrival = m->arrival;
     p->ready_rcpts = m->rcpts;
@@ -373,6 +374,7 @@ static void a_message_goes_through(void **state) {
     assert_string_equal(p->data, "Subject: x\r\n\r\nhello\r\n");
     assert_string_equal(p->sender, "s@example.com");
     assert_string_equal(p->rcpt, "r0@example.org");
+    assert_int_equal(p->fresh, 1);
     assert_int_equal(spool_files(p), 2);
     mark(p, id, 0, 'D', 0);
     pass(p, 1500);
@@ -393,7 +395,8 @@ static void survives_kill(void **state) {
     mark(p, b, 0, 'L', later);
     pass(p, 200);
     kill_queue(p, SIGKILL);
-    p->ready = p->ready_end = p->waiting = 0;
+    assert_int_equal(p->fresh, 2);
+    p->ready = p->ready_end = p->waiting = p->fresh = 0;
     run_queue(p);
     leases(p);
     assert_true(p->smtpd_lease > lease);
@@ -408,6 +411,7 @@ static void survives_kill(void **state) {
     assert_int_equal(p->waiting_next, later);
     SEND(p->dispatch, fetch, .id = b);
     until(p, &p->ready_end, 2, "what was fetched");
+    assert_int_equal(p->fresh, 0); /* neither what was read nor what was fetched */
     assert_string_equal(p->data, "two\r\n");
     SEND(p->dispatch, fetch, .id = {1, 2});
     until(p, &p->gone, 1, "gone");

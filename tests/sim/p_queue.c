@@ -186,7 +186,8 @@ static void free_queue(struct queue *q) {
     store_walk_free(q->recovery);
     store_walk_free(q->telling);
     free(q->told.v);
-    free(q->backlog.v);
+    free(q->fresh.v);
+    free(q->fetched.v);
     store_free(q->store);
     *q = (struct queue){.root_fd = -1};
 }
@@ -217,7 +218,8 @@ static uint64_t room(const struct process *p) {
     uint64_t held = store_drafts(q->store) * UINT64_C(8192) + store_hands(q->store) * UINT64_C(512) +
                     store_unsynced(q->store) * UINT64_C(1024);
     enum { TABLES = 196608, BLOCKS = 2 * 65536 }; /* a block of entries goes when the last in it has */
-    return TABLES + BLOCKS + journal + held + (q->told.cap + q->backlog.cap) * sizeof(struct qid);
+    return TABLES + BLOCKS + journal + held +
+           (q->told.cap + q->fresh.cap + q->fetched.cap) * sizeof(struct qid);
 }
 
 const struct program_kind kind_queue = {.name = "queue",
@@ -233,7 +235,7 @@ const char *queue_busy(const struct world *w) {
     const struct process *p = &w->p[P_QUEUE];
     if (!p->alive || !of(p)->recovered) return "queue has not recovered";
     const struct queue *q = of(p);
-    if (q->telling || q->tell_again || q->backlog.n) return "queue tells dispatch what it has";
+    if (q->telling || q->tell_again || q->fresh.n || q->fetched.n) return "queue tells dispatch what it has";
     if (store_stopped(q->store)) return "the store takes no mail";
     if (store_drafts(q->store)) return "the store has drafts";
     if (store_hands(q->store)) return "the store has mail in dispatch's hands";
