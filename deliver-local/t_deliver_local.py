@@ -111,6 +111,32 @@ def t_replaced():
     ok("Sanitizer" not in mx.output(), "no worker ended badly", mx.output()[:3000])
 
 
+def t_one_uid():
+    """Users who share a UID, each with a home of his own, as virtual users have them: a worker can enter one home only, and mail for the others
+    does not wait for a time."""
+    users = ["alice"] + [f"v{i}" for i in range(4)]
+    mx = Postern(users=("alice",), retry_first="5m", retry_max="1h", start=False)
+    uid, passwd = mx.user_uid["alice"], mx.dir / "etc/passwd"
+    for u in users[1:]:
+        home = mx.dir / "home" / u
+        home.mkdir(mode=0o700)
+        if ROOT:
+            os.chown(home, uid, uid)
+        passwd.write_text(passwd.read_text() + f"{u}:x:{uid}:{uid}::{home}:/bin/sh\n")
+    mx.start()
+    load = Load(mx, [[f"{u}@mx.test"] for u in users], senders=4, sizes=(100, 200))
+    ok(wait_for(lambda: len(load.acked) > 200, 60), "200 messages are taken", len(load.acked), load.replies)
+    load.end()
+
+    def found():
+        return [m for u in users for m in of_maildir(mx.dir / "home" / u / "Maildir", f"{u}@mx.test")]
+
+    wait_for(lambda: len(found()) >= len(load.acked), 40, step=0.1)
+    v = Verdict(load.sent, load.acked, found())
+    ok(v and not v.twice, f"{v}", v.story()[:2000], mx.log()[-2000:])
+    same(mx.events("deferred"), [], "and none was put off for it")
+
+
 class Spawner:
     def __init__(self, **settings):
         self.program = Program("deliver-local", "local", dict({"hostname": "me.test", "uid-base": "61000"}, **settings), root=False,
@@ -189,8 +215,10 @@ def t_worker():
         c.until("job_done")
         same(len(list((home / "Maildir/new").iterdir())), 1, "the same again: still one")
         job(c, 2, "mbox:/var/mail/alice")
-        result = c.next(5)[0]
-        same(result, None, "another directory is not for this worker: it ends without a word, to make room for another")
+        same(c.next(5), ("job_back", {"job": 2}), "another directory is not for this worker: it gives the job back, undone")
+        job(c, 3, f"maildir:{home}/Maildir", ("alice@me.test",))
+        same([r[0] for r in c.until("job_done")], ["result", "job_done"], "what is for it, it goes on with")
+        c.close()
         for what, fields in (("no recipients", dict(rcpts=())), ("a sender that is none", dict(sender="a b")),
                              ("a recipient that is none", dict(rcpts=("@",)))):
             c = begin()
@@ -224,4 +252,4 @@ def t_worker():
         ok(wait_for(lambda: "makes no sense" in s.program.lines(), 5), "the log says that dispatch is wrong")
 
 
-main(t_spool, t_unfit, t_backlog, t_replaced, t_refusals, t_worker)
+main(t_spool, t_unfit, t_backlog, t_replaced, t_one_uid, t_refusals, t_worker)

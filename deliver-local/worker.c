@@ -54,6 +54,8 @@ struct worker {
     int64_t since;     /* ms since 1970: what came before may have been delivered already */
     int64_t looked_us; /* when dispatch was last seen alive */
     bool busy;         /* a job was begun, its recipients are coming */
+    bool told;         /* a result: only then dispatch takes jobs back */
+    bool leaving;      /* a job was given back: dispatch ends us when it has heard of the others */
     uint32_t job, expected;
     uint32_t *index; /* in the arena, as all of the job */
     struct addr *rcpt;
@@ -110,26 +112,25 @@ static bool wall_of(const struct worker *w, char *out, size_t max) {
     return !b.failed && path.n > 1 && path.p[0] == '/' && !memchr(out, '\0', b.n);
 }
 
-/* The job in hand needs another cage than ours. Without a result dispatch gives it, and what else lies in the channel, to the next
- * worker, a second later; what is in the mailboxes is synced and told before. */
-static _Noreturn void leave_to_next(struct worker *w, const char *why) {
-    LOG_NOTE("%s %s; the next worker will see to it", w->wall, why);
+/* Our cage does not hold what its name leads to now. Without a result dispatch gives the job in hand, and what else lies in the
+ * channel, to the next worker, a second later; what is in the mailboxes is synced and told before. */
+static _Noreturn void leave_to_next(struct worker *w) {
+    LOG_NOTE("%s is another directory than it was; the next worker will see to it", w->wall);
     batch_flush(w->batch, loop_now(w->loop) / 1000000);
     channel_drain(w->dispatch);
     leave(EX_OK);
 }
 
-/* True when this process may do the job; otherwise *s says why not. */
+/* False: this job is not for our cage. *s: this process may do it, or why not. */
 static bool enter_cage(struct worker *w, struct status *s) {
     char wall[PATH_MAX], why[256];
+    *s = status_make(250, "2.0.0", "");
     if (!wall_of(w, wall, sizeof wall)) {
         *s = delivery_trouble(&w->delivery, 0,
                               "the mailbox setting is not maildir: or mbox: and an absolute path");
-        return false;
+        return true;
     }
-    if (*w->wall && strcmp(w->wall, wall) != 0)
-        leave_to_next(w, "is all that this worker may enter, and not where the mailbox is");
-    if (*w->wall) return true;
+    if (*w->wall) return strcmp(w->wall, wall) == 0;
     const char *const write[] = {wall, NULL};
     struct stat st;
     w->wall_there = stat(wall, &st) == 0;
@@ -155,6 +156,7 @@ static bool wall_is_stale(const struct worker *w) {
 static void tell_job(void *ctx, const struct batch_job *j) {
     struct worker *w = ctx;
     if (!w->dispatch) return;
+    w->told = true;
     for (uint32_t i = 0; i < j->n; i++)
         SEND(w->dispatch, result, .job = j->job, .id = j->id, .index = j->index[i], .host = STR_NONE,
              WIRE_STATUS(j->status));
@@ -230,8 +232,22 @@ static struct status store(struct worker *w) {
     if (!box)
         return delivery_trouble(d, 0, "the mailbox setting is not maildir: or mbox: and an absolute path");
     struct status s = mailbox_store(box, d);
-    if (s.kind != STATUS_OK && wall_is_stale(w)) leave_to_next(w, "is another directory than it was");
+    if (s.kind != STATUS_OK && wall_is_stale(w)) leave_to_next(w);
     return s;
+}
+
+/* Users who share a UID have homes of their own. */
+static void give_back(struct worker *w) {
+    if (!w->leaving) LOG_NOTE("%s is all that this worker may enter; another will do the rest", w->wall);
+    if (!w->told) batch_flush(w->batch, loop_now(w->loop) / 1000000);
+    SEND(w->dispatch, job_back, .job = w->job);
+    w->leaving = true;
+}
+
+static void over(struct worker *w) {
+    close(w->delivery.data);
+    w->delivery.data = -1;
+    w->busy = false;
 }
 
 static void deliver(struct worker *w) {
@@ -243,14 +259,16 @@ static void deliver(struct worker *w) {
     d->unwanted = dispatch_is_dead;
     leave_the_dead(w);
     d->maybe_again = maybe_again(w);
-    bool caged = enter_cage(w, &s);
-    if (caged) s = store(w);
+    if (!enter_cage(w, &s)) {
+        give_back(w);
+        over(w);
+        return;
+    }
+    if (s.kind == STATUS_OK) s = store(w);
     int64_t took = clock_us() - begin;
     if (s.kind == STATUS_OK)
         LOG(stored, .id = d->id, .user = w->user, .uid = w->uid, .mailbox = w->mailbox, .us = (uint64_t)took);
-    close(d->data);
-    d->data = -1;
-    w->busy = false;
+    over(w);
     struct batch_job j = {.job = w->job,
                           .id = d->id,
                           .index = w->index,
@@ -320,6 +338,7 @@ static void end_round(struct worker *w) {
     int64_t now = loop_now(w->loop) / 1000000;
     for (size_t i = 0; i < MAILBOXES; i++)
         if (w->box[i]) mailbox_rest(w->box[i]);
+    if (w->leaving) batch_flush(w->batch, now);
     batch_run(w->batch, now);
     int64_t due = batch_due(w->batch, now);
     if (due < 0) loop_timer_cancel(w->loop, &w->due);

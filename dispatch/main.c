@@ -215,6 +215,12 @@ static void on_job_done(void *ctx, struct channel *ch, const struct wire_job_don
     if (source_of(shell_of(ctx), ch, &from)) sched_job_done(sched_of(ctx), from, m);
 }
 
+static void on_job_back(void *ctx, struct channel *ch, const struct wire_job_back *m, int fd) {
+    struct sched_source from;
+    (void)fd;
+    if (source_of(shell_of(ctx), ch, &from)) sched_job_back(sched_of(ctx), from, m->job);
+}
+
 static void on_learned(void *ctx, struct channel *ch, const struct wire_learned *m, int fd) {
     struct shell *sh = shell_of(ctx);
     struct hosttable_news n = {.name = m->name,
@@ -343,6 +349,7 @@ static const struct wire_handlers handlers = {
     .host_answer = on_host_answer,
     .result = on_result,
     .job_done = on_job_done,
+    .job_back = on_job_back,
     .learned = on_learned,
     .running = on_running,
     .synced = on_synced,

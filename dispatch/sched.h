@@ -209,6 +209,8 @@ void sched_worker_up(struct sched *s, uint32_t uid);
 void sched_worker_down(struct sched *s, uint32_t uid, const struct status *st);
 void sched_result(struct sched *s, struct sched_source from, const struct wire_result *m);
 void sched_job_done(struct sched *s, struct sched_source from, const struct wire_job_done *m);
+/* A worker cannot do it in its cage, another can: of users who share a UID each has a home of his own. */
+void sched_job_back(struct sched *s, struct sched_source from, uint32_t job);
 
 /* For tests, the simulator, and whoever stops in order. */
 size_t sched_known(const struct sched *s);   /* messages known at all */

@@ -259,7 +259,7 @@ void sched_reroute(struct sched *s) {
 
 /* --- workers --- */
 
-static void worker_stop(struct sched *s, struct dest *d) {
+void sched_worker_stop(struct sched *s, struct dest *d) {
     d->worker = WORKER_NONE;
     s->workers--;
     s->ops->worker_stop(s->ctx, d->uid);
@@ -280,7 +280,7 @@ static void start_workers(struct sched *s, int64_t *next) {
         }
         /* The worker that was idle for longest makes room. */
         if (s->workers >= s->c.worker_max && !sched_link_empty(&s->idle_workers))
-            worker_stop(s, SCHED_OF(struct dest, wait, s->idle_workers.next));
+            sched_worker_stop(s, SCHED_OF(struct dest, wait, s->idle_workers.next));
         if (s->workers >= s->c.worker_max) return;
         s->workers++;
         d->worker = WORKER_ASKED;
@@ -297,7 +297,7 @@ static void stop_idle_workers(struct sched *s, int64_t *next) {
             sched_wake(s, end, next);
             return;
         }
-        worker_stop(s, d);
+        sched_worker_stop(s, d);
     }
 }
 

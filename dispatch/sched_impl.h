@@ -155,7 +155,8 @@ struct message {
 };
 
 enum { KIND_MX = 'M', KIND_HOST = 'H', KIND_LOCAL = 'L' };
-enum worker_state { WORKER_NONE, WORKER_ASKED, WORKER_UP };
+/* LEAVING: it has given back a job, gets no more, and is stopped when it has answered the rest. */
+enum worker_state { WORKER_NONE, WORKER_ASKED, WORKER_UP, WORKER_LEAVING };
 enum hosts_state { HOSTS_UNKNOWN, HOSTS_ASKED, HOSTS_KNOWN };
 
 struct dest {
@@ -181,6 +182,7 @@ struct dest {
     unsigned failures; /* times in a row that it was found down */
     unsigned misses;   /* failures to connect since the last success */
     bool proven;       /* it took mail since it was last down */
+    bool served;       /* its worker has answered a job */
     int64_t down_until;
     struct status down_status;
     char down_text[256];
@@ -402,6 +404,7 @@ void sched_dest_ok(struct sched *s, struct dest *d);
 void sched_dest_miss(struct sched *s, struct dest *d, const struct status *st, struct str host);
 bool sched_dest_is_down(const struct sched *s, const struct dest *d);
 bool sched_dest_probing(const struct sched *s, const struct dest *d);
+void sched_worker_stop(struct sched *s, struct dest *d);
 void sched_dests_run(struct sched *s, int64_t *next);
 void sched_dests_free(struct sched *s);
 struct slices *sched_turn(struct dest *d); /* the queue of the next slice; empty when both are */

@@ -243,8 +243,10 @@ static bool feedback(struct sched *s, struct job *j) {
         missed += is_miss(&last->status);
     }
     if (!told) return false;
-    if (j->to.local) sched_dest_grow(j->d);
-    else if (missed == told) sched_dest_miss(s, j->d, &last->status, last->host);
+    if (j->to.local) {
+        j->d->served = true;
+        sched_dest_grow(j->d);
+    } else if (missed == told) sched_dest_miss(s, j->d, &last->status, last->host);
     else sched_dest_ok(s, j->d);
     return told == j->n;
 }
@@ -296,6 +298,10 @@ static void apply(struct sched *s, struct job *j, struct outcome *o, const struc
     }
 }
 
+static void worker_leaves(struct sched *s, struct dest *d) {
+    if (d->worker == WORKER_LEAVING && !d->running) sched_worker_stop(s, d);
+}
+
 static void job_over(struct sched *s, struct job *j, const struct wire_job_done *w) {
     struct message *m = j->m;
     struct dest *d = j->d;
@@ -305,8 +311,33 @@ static void job_over(struct sched *s, struct job *j, const struct wire_job_done 
     for (size_t i = 0; i < j->n; i++) apply(s, j, &j->v[i], w);
     if (!whole && m->e->deaths < DEATHS_MAX) m->e->deaths++;
     job_free(s, j);
+    worker_leaves(s, d);
     sched_dest_update(s, d);
     sched_settle(s, m);
+}
+
+/* Behind all that waits for this mailbox's UID: so each home has its turn. */
+static void requeue(struct sched *s, struct job *j) {
+    struct message *m = j->m;
+    struct slice *sl = xmalloc(sizeof *sl);
+    *sl = (struct slice){.m = m, .d = j->d, .n = (uint32_t)j->n};
+    for (size_t i = 0; i < j->n; i++) {
+        uint32_t at = j->v[i].rcpt + 1;
+        m->r[at - 1].state = RCPT_QUEUED;
+        m->r[at - 1].next_in_slice = 0;
+        if (sl->last) m->r[sl->last - 1].next_in_slice = at;
+        else sl->first = at;
+        sl->last = at;
+    }
+    m->running -= (unsigned)j->n;
+    m->queued += (unsigned)j->n;
+    sched_enqueue(s, j->d, sl);
+}
+
+static bool has_result(const struct job *j) {
+    for (size_t i = 0; i < j->n; i++)
+        if (j->v[i].have) return true;
+    return false;
 }
 
 static struct outcome *outcome_of(struct job *j, uint32_t index) {
@@ -343,6 +374,23 @@ void sched_job_done(struct sched *s, struct sched_source from, const struct wire
     else if (!from.local) foreign_over(s, from.id, false, w->job);
 }
 
+/* From a worker that has answered nothing in its life it would be for ever: then it is as if it had died over it. */
+void sched_job_back(struct sched *s, struct sched_source from, uint32_t no) {
+    struct job *j = job_find(s, no);
+    if (!j || !from.local || !same_source(j->to, from)) return;
+    struct dest *d = j->d;
+    if (!d->served || has_result(j)) {
+        job_over(s, j, NULL);
+        return;
+    }
+    requeue(s, j);
+    d->running--;
+    job_free(s, j);
+    d->worker = WORKER_LEAVING;
+    worker_leaves(s, d);
+    sched_dest_update(s, d);
+}
+
 /* The deliverer is gone: what it did not report counts as not done. */
 static void jobs_lost(struct sched *s, struct sched_source of) {
     struct table_node *n = table_walk(&s->jobs, NULL);
@@ -368,6 +416,7 @@ void sched_worker_up(struct sched *s, uint32_t uid) {
     struct dest *d = sched_dest_find(s, KIND_LOCAL, STR_NONE, 0, uid);
     if (!d || d->worker != WORKER_ASKED) return;
     d->worker = WORKER_UP;
+    d->served = false;
     d->failures = 0;
     d->down_until = 0;
     sched_dest_update(s, d);
@@ -376,7 +425,7 @@ void sched_worker_up(struct sched *s, uint32_t uid) {
 void sched_worker_down(struct sched *s, uint32_t uid, const struct status *st) {
     struct dest *d = sched_dest_find(s, KIND_LOCAL, STR_NONE, 0, uid);
     if (!d) return;
-    if (d->worker == WORKER_ASKED || d->worker == WORKER_UP) s->workers--;
+    if (d->worker != WORKER_NONE) s->workers--;
     d->worker = WORKER_NONE;
     jobs_lost(s, (struct sched_source){true, uid});
     if (st) sched_dest_down(s, d, st, STR_NONE);

@@ -1636,6 +1636,54 @@ static void workers(void **state) {
     end(w);
 }
 
+static void back(struct world *w, struct seen_job *j) {
+    j->over = true;
+    sched_job_back(w->s, source(j), j->no);
+    sched_run(w->s);
+}
+
+/* A worker gives back what its cage is not made for: it gets no more, answers the rest, and is stopped; the next one begins
+ * with what was given back. */
+static void another_worker_does_it(void **state) {
+    (void)state;
+    struct world *w = world();
+    READY(w, 1, "1@local.test");
+    flow(w);
+    sched_worker_up(w->s, 1001);
+    sched_run(w->s);
+    forget(w);
+    back(w, last(w)); /* it has done nothing yet: so it would be for ever */
+    SAW(w, "mark 1/0 L 4003000\ndeferred 1 1@local.test\n");
+    READY(w, 2, "1@local.test");
+    READY(w, 3, "1@local.test");
+    READY(w, 4, "1@local.test", "1+x@local.test");
+    flow(w);
+    assert_int_equal(w->job_n, 5); /* of 4 one for each mailbox */
+    finish(w, &w->jobs[1], sent());
+    forget(w);
+    back(w, &w->jobs[3]);
+    READY(w, 5, "1@local.test");
+    flow(w);
+    SAW(w, "");
+    finish(w, &w->jobs[4], sent());
+    SAW(w, "mark 4/1 D 2000000\ndelivered 4 1+x@local.test\n");
+    finish(w, &w->jobs[2], sent());
+    SAW(w, "mark 3/0 D 2000000\ndelivered 3 1@local.test\nworker stop 1001\nworker 1001:1002\n");
+    sched_worker_up(w->s, 1001);
+    sched_run(w->s);
+    SAW(w, "job 4 maildir:/h/M: 1@local.test\njob 5 maildir:/h/M: 1@local.test\n");
+    finish(w, &w->jobs[5], sent());
+    back(w, last(w));
+    SAW(w, "mark 4/0 D 2000000\ndelivered 4 1@local.test\nworker stop 1001\nworker 1001:1002\n");
+    sched_worker_up(w->s, 1001);
+    sched_run(w->s);
+    sched_gone(w->s, mid(5)); /* while it runs, and before it comes back */
+    back(w, last(w));
+    assert_int_equal(sched_jobs(w->s), 0);
+    assert_int_equal(sched_known(w->s), 1);
+    end(w);
+}
+
 /* What a mailbox refuses is tried again after seconds, then ever more slowly; what its worker died of likewise, also when
  * queue had to be asked for the message again. */
 static void mailbox_trouble_is_short(void **state) {
@@ -1789,6 +1837,7 @@ int main(void) {
         cmocka_unit_test(a_result_waits_for_queue),
         cmocka_unit_test(patience_with_deliverers_ends),
         cmocka_unit_test(workers),
+        cmocka_unit_test(another_worker_does_it),
         cmocka_unit_test(mailbox_trouble_is_short),
         cmocka_unit_test(removed),
         cmocka_unit_test(a_million),
