@@ -552,7 +552,7 @@ static void begin(struct self *me) {
     struct auth *a = me->state;
     if (a->source == SOURCE_FILE) {
         a->pool = pool_new(me->loop, on_checked, a);
-        if (!a->pool) LOG_TROUBLE("auth cannot start its threads: no login is possible");
+        if (!a->pool) LOG_TROUBLE("auth has no descriptor left for its threads: no login is possible");
         file_table(a);
     }
     if (a->source == SOURCE_FILE)

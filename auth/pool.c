@@ -1,6 +1,7 @@
 #include "auth/pool.h"
 
 #include "common/arena.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -32,6 +33,7 @@ struct pool {
     void (*done)(void *ctx, uint32_t id, bool good);
     void *ctx;
     int event;
+    bool started;
 };
 
 static void append(struct list *l, struct job *j) {
@@ -111,7 +113,7 @@ struct pool *pool_new(struct loop *l, void (*done)(void *ctx, uint32_t id, bool 
     p->done = done;
     p->ctx = ctx;
     p->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (p->event >= 0 && loop_watch(l, p->event, EPOLLIN, on_event, p) && start_threads(p)) return p;
+    if (p->event >= 0 && loop_watch(l, p->event, EPOLLIN, on_event, p)) return p;
     if (p->event >= 0) close(p->event);
     free(p);
     return NULL;
@@ -120,6 +122,10 @@ struct pool *pool_new(struct loop *l, void (*done)(void *ctx, uint32_t id, bool 
 bool pool_check(struct pool *p, uint32_t id, const struct verifier *v, struct str password) {
     struct job *j;
     if (!p || password.n > PASSWORD_MAX) return false;
+    if (!p->started && !(p->started = start_threads(p))) {
+        LOG_TROUBLE("auth cannot start its threads; the next login tries again");
+        return false;
+    }
     pthread_mutex_lock(&p->lock);
     bool full = p->count >= POOL_WAITING_MAX;
     if (!full) p->count++;

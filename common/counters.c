@@ -1,6 +1,7 @@
 #include "common/counters.h"
 
 #include "common/str.h"
+#include "common/warm.h"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -50,7 +51,7 @@ static uint64_t cpu_of(int who) {
            (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
-void counters_round(int64_t now_ns) {
+WARM void counters_round(int64_t now_ns) {
     static int64_t next;
     if (now_ns < next || counters == &own) return; /* whoever counts for itself alone is not asked */
     next = now_ns + CPU_EVERY_NS;

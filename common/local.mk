@@ -46,6 +46,7 @@ common_libcommon_a_SOURCES = \
 	common/tally.h \
 	common/tidy.c \
 	common/tidy.h \
+	common/warm.h \
 	common/timers.c \
 	common/timers.h \
 	common/token.c \

@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include "common/counters.h"
+#include "common/warm.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -51,7 +52,7 @@ void log_capture(void (*fn)(void *ctx, struct str line), void *ctx) {
     out.capture_ctx = ctx;
 }
 
-void log_flush(void) {
+WARM void log_flush(void) {
     size_t done = 0;
     while (done < out.n) {
         ssize_t k = write(out.fd, pending + done, out.n - done);

@@ -2,6 +2,7 @@
 
 #include "common/counters.h"
 #include "common/arena.h"
+#include "common/warm.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -129,7 +130,7 @@ void loop_timer(struct loop *l, struct timer *t, int64_t at_ns) {
     timers_set(&l->timers, t, at_ns);
 }
 
-void loop_timer_in(struct loop *l, struct timer *t, int64_t delay_ms) {
+WARM void loop_timer_in(struct loop *l, struct timer *t, int64_t delay_ms) {
     timers_set(&l->timers, t, l->now + delay_ms * 1000000);
 }
 
@@ -145,7 +146,7 @@ void loop_defer(struct loop *l, struct deferred *d) {
     l->deferred_tail = &d->next;
 }
 
-static void run_deferred(struct loop *l) {
+static WARM void run_deferred(struct loop *l) {
     while (l->deferred) {
         struct deferred *d = l->deferred;
         l->deferred = d->next;
@@ -194,7 +195,7 @@ void loop_advance(struct loop *l, int64_t ns) {
     run_deferred(l);
 }
 
-static int sleep_ms(const struct loop *l, int timeout_ms) {
+static WARM int sleep_ms(const struct loop *l, int timeout_ms) {
     int64_t at;
     if (l->fake || !timers_next(&l->timers, &at)) return timeout_ms;
     int64_t ms = (at - l->now + 999999) / 1000000;
@@ -203,7 +204,7 @@ static int sleep_ms(const struct loop *l, int timeout_ms) {
     return ms > 3600000 ? 3600000 : (int)ms;
 }
 
-bool loop_once(struct loop *l, int timeout_ms) {
+WARM bool loop_once(struct loop *l, int timeout_ms) {
     struct epoll_event events[128];
     run_deferred(l);
     if (l->stopped) return false;

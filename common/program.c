@@ -6,6 +6,7 @@
 #include "common/arena.h"
 #include "common/cage.h"
 #include "common/tidy.h"
+#include "common/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -278,6 +279,14 @@ static bool learn_settings(struct start *s) {
     return s->complete && !s->me.stopping;
 }
 
+static WARM void work(struct self *me) {
+    struct tidy tidy = {0};
+    while (loop_once(me->loop, -1)) {
+        log_flush();
+        tidy_round(&tidy, me->loop);
+    }
+}
+
 static int run(struct start *s) {
     struct self *me = &s->me;
     static struct wire_handlers handlers;
@@ -293,11 +302,7 @@ static int run(struct start *s) {
     if (me->program->prepare && !me->program->prepare(me)) return EX_OSERR;
     if (!enter_cage(s)) return EX_OSERR;
     if (me->program->begin) me->program->begin(me);
-    struct tidy tidy = {0};
-    while (loop_once(me->loop, -1)) {
-        log_flush();
-        tidy_round(&tidy, me->loop);
-    }
+    work(me);
     if (me->supervise) channel_drain(me->supervise);
     return EX_OK;
 }

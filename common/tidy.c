@@ -1,5 +1,7 @@
 #include "common/tidy.h"
 
+#include "common/warm.h"
+
 #include <link.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -32,7 +34,7 @@ static int note_pages(struct dl_phdr_info *info, size_t size, void *ctx) {
 
 /* First all are noted: each library's list of its parts lies in a page that is dropped, and a look at it would bring back
  * that page and the fifteen around it. */
-static void drop_pages(void) {
+static WARM void drop_pages(void) {
     static struct ranges r;
     r.n = 0;
     dl_iterate_phdr(note_pages, &r);
@@ -41,16 +43,25 @@ static void drop_pages(void) {
                 MADV_DONTNEED); /* NOLINT(performance-no-int-to-ptr) */
 }
 
-static void on_tidy(void *ctx) {
-    struct tidy *t = ctx;
-    t->ran = t->times++ > 0; /* after the first comes a second, when the start is over */
+WARM void tidy_heap(void) {
     if (mallinfo2().fordblks > TIDY_FREE) malloc_trim(0);
-    drop_pages();
 }
 
-void tidy_round(struct tidy *t, struct loop *l) {
+static WARM void on_tidy(void *ctx) {
+    struct tidy *t = ctx;
+    t->due = true;
+}
+
+/* At the end of a round: what else was due in it has left its pages behind too. */
+WARM void tidy_round(struct tidy *t, struct loop *l) {
+    bool due = t->due;
+    t->due = false;
+    if (due) {
+        tidy_heap();
+        drop_pages();
+        if (t->times++) return; /* after the first comes a second, when the start is over */
+    }
     t->timer.fn = on_tidy;
     t->timer.ctx = t;
-    if (!t->ran && !t->timer.slot) loop_timer_in(l, &t->timer, t->times ? TIDY_MS : TIDY_FIRST_MS);
-    t->ran = false;
+    if (!t->timer.slot) loop_timer_in(l, &t->timer, t->times ? TIDY_MS : TIDY_FIRST_MS);
 }

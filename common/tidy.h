@@ -12,9 +12,10 @@
 struct tidy {
     struct timer timer;
     unsigned times;
-    bool ran; /* in this round: that is no work which leaves something behind */
+    bool due; /* at the end of this round */
 };
 
+void tidy_heap(void);                            /* now, when much was freed */
 void tidy_round(struct tidy *t, struct loop *l); /* after each round of the loop */
 
 #endif

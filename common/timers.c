@@ -1,6 +1,7 @@
 #include "common/timers.h"
 
 #include "common/arena.h"
+#include "common/warm.h"
 
 #include <stdlib.h>
 
@@ -29,14 +30,14 @@ static void sift_down(struct timers *ts, size_t i, struct timer *t) {
     place(ts, i, t);
 }
 
-void timers_set(struct timers *ts, struct timer *t, int64_t at) {
+WARM void timers_set(struct timers *ts, struct timer *t, int64_t at) {
     timers_cancel(ts, t);
     t->at = at;
     ts->v = xgrow(ts->v, &ts->cap, ts->n + 1, sizeof *ts->v);
     sift_up(ts, ts->n++, t);
 }
 
-void timers_cancel(struct timers *ts, struct timer *t) {
+WARM void timers_cancel(struct timers *ts, struct timer *t) {
     if (!t->slot) return;
     size_t i = t->slot - 1;
     t->slot = 0;
@@ -46,13 +47,13 @@ void timers_cancel(struct timers *ts, struct timer *t) {
     else sift_down(ts, i, last);
 }
 
-bool timers_next(const struct timers *ts, int64_t *at) {
+WARM bool timers_next(const struct timers *ts, int64_t *at) {
     if (ts->n == 0) return false;
     *at = ts->v[0]->at;
     return true;
 }
 
-void timers_run(struct timers *ts, int64_t now) {
+WARM void timers_run(struct timers *ts, int64_t now) {
     /* As many as are set now: one that a callback sets for the past waits, so this ends. */
     for (size_t budget = ts->n; budget > 0 && ts->n > 0 && ts->v[0]->at <= now; budget--) {
         struct timer *t = ts->v[0];

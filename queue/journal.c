@@ -72,10 +72,12 @@ struct item *item_find(const struct journal *j, int dir, const char *name) {
     return it;
 }
 
-static void grow(struct journal *j) {
+enum { BUCKETS_MIN = 1024 };
+
+static void rehash(struct journal *j, size_t buckets) {
     size_t was = j->buckets;
     struct item **old = j->table;
-    j->buckets = was ? was * 2 : 1024;
+    j->buckets = buckets;
     j->table = xmalloc(j->buckets * sizeof *j->table);
     for (size_t i = 0; i < was; i++) {
         for (struct item *it = old[i], *next; it; it = next) {
@@ -89,7 +91,7 @@ static void grow(struct journal *j) {
 }
 
 struct item *item_add(struct journal *j, int dir, const char *name, uint64_t seq) {
-    if (j->items >= j->buckets) grow(j);
+    if (j->items >= j->buckets) rehash(j, j->buckets * 2);
     struct item *it = xmalloc(sizeof *it);
     struct item **at = &j->table[slot(j, dir, name)];
     *it = (struct item){
@@ -103,10 +105,17 @@ struct item *item_add(struct journal *j, int dir, const char *name, uint64_t seq
     return it;
 }
 
+/* Most are written once, and lie here by the ten thousand: no room ahead, before a second write comes. */
+static void item_room(struct item *it, size_t n) {
+    if (n <= it->cap) return;
+    it->cap = it->cap ? n + n / 4 : n;
+    it->bytes = xrealloc(it->bytes, it->cap);
+}
+
 void item_set(struct item *it, const void *bytes, size_t n, uint64_t at) {
     if (!n) return;
     if (at + n > it->n) {
-        it->bytes = xgrow(it->bytes, &it->cap, at + n, 1);
+        item_room(it, at + n);
         if (at > it->n) memset(it->bytes + it->n, 0, at - it->n);
         it->n = at + n;
     }
@@ -146,6 +155,7 @@ void item_hide(struct journal *j, struct item *it) {
     while (*at != it) at = &(*at)->hash_next;
     *at = it->hash_next;
     j->items--;
+    if (j->buckets > BUCKETS_MIN && j->items < j->buckets / 8) rehash(j, j->buckets / 4);
 }
 
 void item_unlist(struct journal *j, struct item *it) {
@@ -479,7 +489,7 @@ struct disk *journal_new(struct disk *below, const struct journal_config *config
                           .next_seq = 1};
     if (j->config.segments > JOURNAL_SEGMENTS_MAX) j->config.segments = JOURNAL_SEGMENTS_MAX;
     j->redo_tail = &j->redo;
-    grow(j);
+    rehash(j, BUCKETS_MIN);
     return &j->disk;
 }
 
@@ -518,6 +528,7 @@ int journal_rest(struct disk *d, unsigned files, bool *more) {
     int error = rest_up_to(j, seq);
     *more = !error && seq < most;
     if (!*more) j->rest_seq = j->next_seq - 1;
+    if (!*more) journal_buffers_fit(j);
     return error;
 }
 

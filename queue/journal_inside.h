@@ -141,6 +141,7 @@ struct item *item_return(struct journal *j, int dir, const char *name, uint64_t 
 void journal_again(struct journal *j, const char *records, size_t n); /* whole records as they were logged */
 void journal_log(struct journal *j, enum record_type type, int dir, const char *name, const void *bytes,
                  size_t n, uint64_t at);
+void journal_buffers_fit(struct journal *j); /* what a load has made them grow to goes */
 void journal_log_whole(struct journal *j,
                        const struct item *it); /* what the journal said of it before is over */
 int journal_flush(struct journal *j);

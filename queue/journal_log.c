@@ -63,6 +63,15 @@ void journal_log_whole(struct journal *j, const struct item *it) {
     journal_log(j, RECORD_WRITE, it->dir, it->name, it->bytes, it->n, 0);
 }
 
+void journal_buffers_fit(struct journal *j) {
+    free(j->out);
+    j->out = NULL;
+    j->out_cap = 0;
+    if (j->pending_cap / 2 < j->pending_n || !j->pending_cap) return;
+    j->pending = xrealloc(j->pending, j->pending_n);
+    j->pending_cap = j->pending_n;
+}
+
 void journal_again(struct journal *j, const char *records, size_t n) {
     j->pending = xgrow(j->pending, &j->pending_cap, j->pending_n + n, 1);
     if (n) memcpy(j->pending + j->pending_n, records, n);

@@ -520,6 +520,7 @@ int journal_open(struct disk *d) {
     free(r.v);
     if (error || !j->config.segments) start_again(j);
     j->opened = !error;
+    j->rest_seq = j->next_seq - 1; /* the life before counts as a round: the first one takes what it left */
     if (!error) j->below_dirty = false;
     return error;
 }

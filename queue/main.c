@@ -12,6 +12,7 @@
 #include "queue/shell.h"
 
 #include "common/arena.h"
+#include "common/tidy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +127,10 @@ void queue_commit(struct queue *q) {
 
 static void on_rest(void *ctx) {
     struct queue *q = ctx;
-    if (store_rest(q->store, REST_FILES)) loop_timer_in(q->me->loop, &q->rest, REST_SLICE_MS);
+    bool more = store_rest(q->store, REST_FILES);
+    if (more) loop_timer_in(q->me->loop, &q->rest, REST_SLICE_MS);
+    else if (q->rest_long) tidy_heap(); /* what thousands of messages held: at once, not in some seconds */
+    q->rest_long = more;
     queue_unsynced(q);
 }
 

@@ -71,6 +71,7 @@ struct queue {
     int64_t commit_began; /* ns */
     struct timer sync, rest, heal, feed, patience, turn, company;
     struct pace pace;
+    bool rest_long;              /* this round of rest has had more than one slice */
     size_t unseen;               /* messages that came while no dispatch was there */
     struct store_walk *recovery; /* at start, once */
     int64_t recovery_began;

@@ -70,8 +70,9 @@ struct entry *entry_find(const struct store *s, struct qid id) {
     return e;
 }
 
-static void table_grow(struct store *s) {
-    size_t n = s->buckets ? s->buckets * 2 : 1024;
+enum { BUCKETS_MIN = 1024 };
+
+static void rehash(struct store *s, size_t n) {
     struct entry **fresh = xmalloc(n * sizeof *fresh);
     for (size_t i = 0; i < s->buckets; i++) {
         for (struct entry *e = s->table[i], *next; e; e = next) {
@@ -122,7 +123,7 @@ static void entry_give_back(struct store *s, struct entry *e) {
 }
 
 struct entry *entry_add(struct store *s, struct qid id, enum place place) {
-    if (s->entries >= s->buckets) table_grow(s);
+    if (s->entries >= s->buckets) rehash(s, s->buckets * 2);
     struct entry *e = entry_take(s);
     size_t at = qid_hash(id) & (s->buckets - 1);
     *e = (struct entry){.next = s->table[at], .block = e->block, .id = id, .place = place, .file = -1};
@@ -231,7 +232,7 @@ struct store *store_new(struct disk *d, const struct store_config *config, const
     s->journal =
         journal_new(d, &config->journal, &(struct journal_user){user->ctx, user->aside, user->trouble});
     s->batch_tail = &s->batch;
-    table_grow(s);
+    rehash(s, BUCKETS_MIN);
     return s;
 }
 
@@ -286,6 +287,7 @@ bool store_rest(struct store *s, unsigned files) {
     bool more = false;
     if (s->disk != s->journal || s->stopped) return false;
     int error = journal_rest(s->journal, files, &more);
+    while (s->buckets > BUCKETS_MIN && s->entries < s->buckets / 4) rehash(s, s->buckets / 2);
     if (error) intake_stop(s, error, "writing messages from the journal");
     return more && !error;
 }
