@@ -34,8 +34,8 @@ enum addr_flags {
 /* The *why of a parser when the arena was full: answer 452, not 501. Compare the pointer. */
 extern const char addr_no_memory[];
 
-/* A Mailbox: local-part "@" domain. The limit of 64 octets counts the local part without its quoting. True and *out (text in the arena), or false and *why, a short sentence in
- * English that names what is wrong. */
+/* A Mailbox: local-part "@" domain. The limit of 64 octets counts the local part without its quoting. True and *out
+ * (text in the arena), or false and *why, a short sentence in English that names what is wrong. */
 bool addr_parse(struct str text, unsigned flags, struct arena *a, struct addr *out, const char **why);
 /* A Path of MAIL or RCPT: "<" [source route ":"] Mailbox ">"; the route is checked and dropped (RFC 5321 C, F.2). No
  * space is skipped in front of "<".

@@ -6,9 +6,10 @@
  *   synced (maildir_sync)             the message            the message (commit point)
  *
  * NAME follows from the arrival and the queue id: a message is in a Maildir once, for however many of its
- * recipients, whatever their numbers. So a second delivery finds the first: rename does not replace (RENAME_NOREPLACE). A reader may have moved it to cur/ with flags after its name
- * (NAME:2,S); when the message is not fresh, the names in cur/ are looked at, which were read once and are
- * read again when the directory has changed. A file that is found may be one whose data a power cut or a disk
+ * recipients, whatever their numbers. So a second delivery finds the first: rename does not replace
+ * (RENAME_NOREPLACE). A reader may have moved it to cur/ with flags after its name (NAME:2,S); when the message is
+ * not fresh, the names in cur/ are looked at, which were read once and are read again when the directory has
+ * changed. A file that is found may be one whose data a power cut or a disk
  * error took: so it is never believed, but exchanged (RENAME_EXCHANGE) for one that was written now, under the
  * very name that it has, flags and all, and that is durable before.
  *

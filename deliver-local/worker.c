@@ -238,7 +238,6 @@ static struct status store(struct worker *w) {
 
 /* Users who share a UID have homes of their own. */
 static void give_back(struct worker *w) {
-    if (!w->leaving) LOG_NOTE("%s is all that this worker may enter; another will do the rest", w->wall);
     if (!w->told) batch_flush(w->batch, loop_now(w->loop) / 1000000);
     SEND(w->dispatch, job_back, .job = w->job);
     w->leaving = true;

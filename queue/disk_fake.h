@@ -4,7 +4,8 @@
  * Bytes are durable after a sync of their file, names after a sync_dir of their directory, all after
  * sync_all. What was not synced is decided at the crash by the seed: each write may be there, torn, there in
  * some sectors or blocks only, or not; each name may be as it was, as it is, or as it was for a moment. A sync that
- * failed forgets what it should have written, as Linux does (some of it may be there): the bytes still read back, but no later sync makes them durable. */
+ * failed forgets what it should have written, as Linux does (some of it may be there): the bytes still read back,
+ * but no later sync makes them durable. */
 #ifndef POSTERN_QUEUE_DISK_FAKE_H
 #define POSTERN_QUEUE_DISK_FAKE_H
 

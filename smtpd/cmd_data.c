@@ -7,6 +7,7 @@ void cmd_data(struct session *s, struct str arg) {
     else if (s->state == AT_RCPT && !session_policy(s, RULE_DATA, NULL, &st))
         session_refuse(s, "data", &st, STR_NONE);
     else if (s->state == AT_RCPT) data_begin(s);
-    else if (s->tx->tries && s->client.service != SERVICE_LMTP) session_wrong(s, "data", 554, "5.5.1", "No recipient was accepted"); /* 3.3 */
+    else if (s->tx->tries && s->client.service != SERVICE_LMTP)
+        session_wrong(s, "data", 554, "5.5.1", "No recipient was accepted"); /* 3.3 */
     else session_wrong(s, "data", 503, "5.5.1", "RCPT comes first");
 }

@@ -25,17 +25,20 @@ const struct command commands[] = {
      0, 1, run_hosts},
     {"trace", "ID [--log FILE]", "the journey of one message through the programs, from the log",
      NEEDS_CONFIG | TAKES_LOG, 1, 1, run_trace},
-    {"counters", "", "what each program has counted: CPU time, wake-ups, messages to its peers, events", NEEDS_CONFIG | TAKES_JSON, 0, 0, run_counters},
+    {"counters", "", "what each program has counted: CPU time, wake-ups, messages to its peers, events",
+     NEEDS_CONFIG | TAKES_JSON, 0, 0, run_counters},
     {"status", "", "is the suite running, and which processes are at work", NEEDS_CONFIG, 0, 0, run_status},
     {"check", "[FILE]", "is the configuration right, and the machine ready for it", 0, 0, 1, run_check},
     {"config", "[--changed]", "the settings in force; --changed: those that differ from the defaults",
      NEEDS_CONFIG | TAKES_CHANGED, 0, 0, run_config},
-    {"explain", "TOKEN", "which line of which file made us say so: TOKEN is the [P...] of a reply or of the log",
-     NEEDS_CONFIG, 1, 1, run_explain},
+    {"explain", "TOKEN",
+     "which line of which file made us say so: TOKEN is the [P...] of a reply or of the log", NEEDS_CONFIG, 1,
+     1, run_explain},
     {"aliases", "", "compile alias-file (the same as newaliases)", NEEDS_CONFIG, 0, 0, run_aliases},
     {"routes", "", "compile route-file", NEEDS_CONFIG, 0, 0, run_routes},
     {"passwd", "[-f FILE] [--delete|--verify|--list] [LOGIN]",
-     "set the password of a login in auth-file: asks twice, or reads one line", NEEDS_CONFIG | TAKES_TABLE, 0, 1, run_passwd},
+     "set the password of a login in auth-file: asks twice, or reads one line", NEEDS_CONFIG | TAKES_TABLE, 0,
+     1, run_passwd},
     {"addr", "check ADDRESS|-", "is this a valid address (RFC 5321 4.1.2); - reads one a line", 0, 2, 2,
      run_addr},
 };
@@ -111,9 +114,10 @@ static bool take_flag(struct tool *t, const char *word) {
     const struct {
         const char *name;
         bool *flag;
-    } flags[] = {{"--json", &t->json}, {"--changed", &t->changed}, {"--help", &t->help}, {"-h", &t->help},
-                 {"--dry-run", &t->dry_run}, {"--all", &t->all}, {"--repair", &t->repair},
-                 {"--delete", &t->remove}, {"--verify", &t->verify}, {"--list", &t->list}};
+    } flags[] = {{"--json", &t->json},     {"--changed", &t->changed}, {"--help", &t->help},
+                 {"-h", &t->help},         {"--dry-run", &t->dry_run}, {"--all", &t->all},
+                 {"--repair", &t->repair}, {"--delete", &t->remove},   {"--verify", &t->verify},
+                 {"--list", &t->list}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i].name, word) != 0) continue;
         *flags[i].flag = true;
@@ -155,10 +159,10 @@ static bool take_words(struct tool *t, int argc, char **argv) {
 static bool options_fit(const struct tool *t, const struct command *c) {
     bool chooses = t->selects || t->dry_run || t->all;
     const char *odd = t->repair && (c->run != run_queue || strcmp(t->words[0], "check") != 0) ? "--repair"
-                      : chooses && !(c->flags & TAKES_SELECTION)  ? "a selection"
+                      : chooses && !(c->flags & TAKES_SELECTION)                              ? "a selection"
                       : (t->table_file || t->remove || t->verify || t->list) && !(c->flags & TAKES_TABLE)
                           ? "-f, --delete, --verify, --list"
-                      : t->json && !(c->flags & TAKES_JSON)         ? "--json"
+                      : t->json && !(c->flags & TAKES_JSON)       ? "--json"
                       : t->changed && !(c->flags & TAKES_CHANGED) ? "--changed"
                       : t->log && !(c->flags & TAKES_LOG)         ? "--log"
                                                                   : NULL;
