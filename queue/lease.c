@@ -95,8 +95,11 @@ int store_open(struct store *s) {
         s->lease_lost = s->lease_reserved > 0;
         s->lease_reserved += !error;
         if (!error) error = create(s, s->lease_reserved);
-        if (error) return error;
+    } else if (s->disk != s->journal) {
+        /* Its maker may have been killed before the name was durable. (The journal's start syncs all.) */
+        error = DISK(s, sync_dir, DISK_ROOT);
     }
+    if (error) return error;
     s->lease_last = s->lease_reserved;
     s->opened = true;
     return 0;

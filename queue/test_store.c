@@ -1320,6 +1320,25 @@ static void killed_in_its_first_start(void **state) {
     }
 }
 
+/* The lease file that such a start has left has a name that is not durable: no lease is given behind it. */
+static void leases_of_a_life_that_was_short(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        for (uint64_t op = 1; op <= 40; op++) {
+            struct world w;
+            world_new(&w, seed);
+            disk_fake_crash_at(w.disk, op);
+            leased(&w, 1700000000000);
+            killed(&w);
+            leased(&w, 1700000000000);
+            restart(&w);
+            leased(&w, 1700000000000 - 3600000);
+            if (w.violation[0]) fail_msg("seed %u, op %u: %s", (unsigned)seed, (unsigned)op, w.violation);
+            world_free(&w);
+        }
+    }
+}
+
 /* A start after which segments are fewer, or none: whatever of them is still there after a power cut in the middle, no
  * older one puts back what newer ones had changed. */
 static bool fewer_segments_violate(uint64_t seed, unsigned segments, uint64_t op, uint64_t *ops,
@@ -1619,6 +1638,7 @@ int main(void) {
         cmocka_unit_test(marks_are_kept_or_not),
         cmocka_unit_test(refused_is_gone),
         cmocka_unit_test(killed_in_its_first_start),
+        cmocka_unit_test(leases_of_a_life_that_was_short),
         cmocka_unit_test(marks_of_an_earlier_life),
         cmocka_unit_test(ended_in_an_earlier_life),
         cmocka_unit_test(full_disk_stops_intake_and_not_marks),
@@ -1632,6 +1652,7 @@ int main(void) {
         IN_JOURNAL(stops_and_heals),
         IN_JOURNAL(a_split_comes_twice),
         IN_JOURNAL(killed_in_its_first_start),
+        IN_JOURNAL(leases_of_a_life_that_was_short),
         IN_JOURNAL(marks_of_an_earlier_life),
         IN_JOURNAL(ended_in_an_earlier_life),
         IN_JOURNAL(messages_of_an_earlier_life),
