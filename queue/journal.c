@@ -263,11 +263,23 @@ static int handle_moves(struct journal *j, struct handle *h) {
     return 0;
 }
 
+/* Of a name that was found at the start the disk below may have something, from a rest that was not over. Not asked then,
+ * of thousands, but when it matters. */
+static int item_below(struct journal *j, struct item *it) {
+    struct disk_info info;
+    if (!it->unasked) return 0;
+    int error = BELOW(j, info, it->dir, it->name, &info);
+    if (error && error != ENOENT) return error;
+    it->written = !error;
+    it->unasked = false;
+    return 0;
+}
+
 /* A file that has become large lies below from now on; the store syncs it. */
 static int handle_spills(struct journal *j, struct handle *h) {
     struct item *it = h->item;
-    int file, error = 0;
-    if (it->written) error = BELOW(j, unlink, h->dir, h->name);
+    int file, error = item_below(j, it);
+    if (!error && it->written) error = BELOW(j, unlink, h->dir, h->name);
     if (!error || error == ENOENT) error = BELOW(j, open, h->dir, h->name, DISK_CREATE, &file);
     if (error) return error;
     if (it->n) error = BELOW(j, write, file, it->bytes, it->n, 0);
@@ -363,7 +375,9 @@ static int jd_info(struct disk *d, int dir, const char *name, struct disk_info *
 static int jd_unlink(struct disk *d, int dir, const char *name) {
     struct journal *j = of(d);
     struct item *it = ours(dir, name) ? item_find(j, dir, name) : NULL;
-    int error = !it || it->written ? BELOW(j, unlink, dir, name) : 0;
+    int error = it ? item_below(j, it) : 0;
+    if (error) return error;
+    if (!it || it->written) error = BELOW(j, unlink, dir, name);
     if (error && !(it && error == ENOENT)) return error;
     if (!ours(dir, name)) return 0;
     if (!it || it->written) redo_add(j, RECORD_UNLINK, dir, name, NULL, 0, 0);

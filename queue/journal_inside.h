@@ -49,6 +49,7 @@ struct item {
     bool unlogged; /* it came back from below in a replay that is not over: then it is logged whole */
     bool lent;     /* it lies below as it is, though not durably */
     bool written;  /* the disk below has something of this name */
+    bool unasked;  /* found at the start: written is not known yet (item_below) */
     char name[JOURNAL_NAME_MAX + 1];
 };
 

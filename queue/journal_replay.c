@@ -214,7 +214,7 @@ static struct item *item_made(struct replay *r, int dir, const char *name, uint6
     }
     if (it) item_over(r->j, it);
     it = item_add(r->j, dir, name, seq);
-    it->old = true;
+    it->old = it->unasked = true;
     return it;
 }
 
@@ -387,18 +387,6 @@ static int redo_batches(struct replay *r) {
 
 /* ---- Opening ------------------------------------------------------------------------------------------- */
 
-/* Of these names the disk below may have something: from a rest that was not over. */
-static int items_below(struct journal *j) {
-    struct disk_info info;
-    int error = 0;
-    for (struct item *it = j->oldest; it && !error; it = it->newer) {
-        error = BELOW(j, info, it->dir, it->name, &info);
-        it->written = !error;
-        if (error == ENOENT) error = 0;
-    }
-    return error;
-}
-
 static bool segments_too_many(const struct journal *j) {
     for (int i = (int)j->config.segments; i < JOURNAL_SEGMENTS_MAX; i++)
         if (j->segments[i].exists) return true;
@@ -482,7 +470,6 @@ static int replay(struct replay *r) {
     for (int i = 0; i < JOURNAL_SEGMENTS_MAX; i++) j->names_dirty |= j->segments[i].exists;
     if (!error) error = redo_batches(r);
     if (!error) log_returned(j);
-    if (!error) error = items_below(j);
     if (error) return error;
     j->written_seq = j->durable_seq = r->durable;
     if (r->any_damage || segments_too_many(j)) return rest_all(r);

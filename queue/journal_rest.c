@@ -67,6 +67,7 @@ int item_write(struct journal *j, struct item *it) {
     }
     if (error) return error;
     it->written = true;
+    it->unasked = false;
     if (it->n) error = BELOW(j, write, file, it->bytes, it->n, 0);
     BELOW(j, close, file);
     j->counts.rested += !error;
