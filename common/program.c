@@ -279,7 +279,8 @@ static bool learn_settings(struct start *s) {
     return s->complete && !s->me.stopping;
 }
 
-static WARM void work(struct self *me) {
+/* A function of its own: it would bring back the pages of all that is needed at a start only. */
+static WARM __attribute__((noinline)) void work(struct self *me) {
     struct tidy tidy = {0};
     while (loop_once(me->loop, -1)) {
         log_flush();
