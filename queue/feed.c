@@ -89,9 +89,9 @@ static void tell_waiting(struct queue *q, const struct control *c, int64_t next)
     SEND(q->dispatch->ch, waiting, .id = c->id, .arrival = life_begins(c), .next = next, .rcpts = c->pending);
 }
 
-/* Of a message that was loaded. No descriptor left: dispatch may ask again. So it may when marks of the message are not
- * durable: were they an earlier dispatch's, and lost with us, what this dispatch has made of them would be told to a
- * queue that knows no such recipient. Whose they are is not kept: they are durable within a second. */
+/* Of a message that was loaded. No descriptor left: dispatch may ask again. So it may when what is known of the message
+ * are an earlier dispatch's words that are not durable: should they be lost with us, what this dispatch has made of them
+ * would be told to a queue that knows no such recipient. Its own it says again to that queue. */
 static void tell_loaded(struct queue *q, const struct control *c, bool fresh) {
     int64_t now = loop_wall_ms(q->me->loop);
     if (!store_on_record(q->store, c->id)) {

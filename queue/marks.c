@@ -25,7 +25,7 @@ static void dirty_remove(struct store *s, struct entry *e) {
     if (!e->dirty) return;
     *e->dirty_at = e->dirty_next;
     if (e->dirty_next) e->dirty_next->dirty_at = e->dirty_at;
-    e->dirty = e->spoken = false;
+    e->dirty = e->spoken = e->orphan = false;
     s->dirty_n--;
     if (e->file >= 0) DISK(s, close, e->file);
     e->file = -1;
@@ -163,7 +163,7 @@ bool store_marks_kept(struct store *s) {
 
 bool store_on_record(const struct store *s, struct qid id) {
     const struct entry *e = entry_find(s, id);
-    return !e || !e->spoken;
+    return !e || !e->orphan;
 }
 
 /* ---- What dispatch says -------------------------------------------------------------------------------- */
@@ -341,4 +341,5 @@ void store_let_go_all(struct store *s) {
             if (e->place == PLACE_HAND) let_go(s, e);
         }
     }
+    for (struct entry *e = s->dirty; e; e = e->dirty_next) e->orphan |= e->spoken;
 }

@@ -137,7 +137,7 @@ int store_open_part(struct store *s, struct qid id, char part, int *file);
 void store_take(struct store *s, const struct control *c, int64_t now_ms);
 void store_let_go(struct store *s,
                   struct qid id); /* nobody works on it: forget it until it is loaded again */
-void store_let_go_all(struct store *s);
+void store_let_go_all(struct store *s); /* dispatch is gone */
 bool store_in_hand(const struct store *s, struct qid id);
 bool store_is_draft(const struct store *s, struct qid id);
 size_t store_hands(const struct store *s); /* messages in hand */
@@ -157,7 +157,7 @@ enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, c
 /* All marks and splits so far were written: they are found again by whoever comes after a kill of this
  * program. (What a power cut may take is another matter: store_commit.) False while the disk has trouble. */
 bool store_marks_kept(struct store *s);
-/* Marks and splits of this message, if there are any, are durable. */
+/* Marks and splits of this message are durable, if there are any of a dispatch that is gone. */
 bool store_on_record(const struct store *s, struct qid id);
 /* An order of the administrator for the whole message. OK or UNKNOWN. */
 enum store_outcome store_order(struct store *s, struct qid id, const struct control_order *o);

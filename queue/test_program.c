@@ -456,6 +456,21 @@ static void last_words(void **state) {
     assert_int_equal(p->first_index, N);
 }
 
+/* What dispatch itself has said it need not wait for. */
+static void own_words(void **state) {
+    struct play *p = *state;
+    leases(p);
+    struct qid id = {p->smtpd_lease, 1};
+    send_mail(p, id, "one\r\n", 2, "client [192.0.2.1]");
+    until(p, &p->ready_end, 1, "ready");
+    mark(p, id, 0, 'D', 0);
+    mark(p, id, 1, 'L', 1000); /* long ago: due again */
+    SEND(p->dispatch, fetch, .id = id);
+    until(p, &p->ready_end, 2, "ready again, at once");
+    assert_int_equal(p->waiting, 0);
+    assert_int_equal(p->told_rcpts, 1);
+}
+
 /* Large messages that dispatch cannot get rid of do not stay in memory. */
 static void memory_is_bounded(void **state) {
     struct play *p = *state;
@@ -660,6 +675,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(survives_kill, setup_direct, teardown),
         cmocka_unit_test_setup_teardown(last_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_words, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup_direct, teardown),
         cmocka_unit_test_setup_teardown(times_are_sane, setup, teardown),
