@@ -220,8 +220,8 @@ def cold(server, x):
     try:
         count = fill(server, x, 2000 if x.short else 10000, DOMAIN)
         x.sink.forget()
-        t0 = time.monotonic_ns()
         server.start("relay", wait=False)
+        t0 = server.begun
         server.wait_ready()
         prefix = x.tools.prefix()
         r = x.tools.load(server.port, x=prefix, n=60, c=4, q=20, m=1, t=f"u0@{DOMAIN}")
