@@ -226,6 +226,8 @@ static void opened(struct queue *q) {
     store_check(q->store);
     give_leases(q);
     feed_start(q);
+    /* A mark may have met the trouble that kept the spool from being opened: intake is stopped then. */
+    if (store_stopped(q->store)) loop_timer_in(q->me->loop, &q->heal, HEAL_MS);
 }
 
 static void on_heal(void *ctx) {
