@@ -68,15 +68,22 @@ void sched_dests_free(struct sched *s) {
     table_free(&s->dests);
 }
 
-void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl) {
-    (void)s;
-    struct slices *q = sl->m->fresh ? &d->fresh : &d->old;
+static void put(struct slices *q, struct slice *sl) {
     sl->next = NULL;
     if (q->tail) q->tail->next = sl;
     else q->head = sl;
     q->tail = sl;
     q->n++;
     sl->m->slices++;
+}
+
+void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl) {
+    (void)s;
+    put(sl->m->fresh ? &d->fresh : &d->old, sl);
+}
+
+void sched_enqueue_back(struct dest *d, struct slice *sl) {
+    put(&d->back, sl);
 }
 
 struct slice *sched_pop(struct slices *q) {
@@ -90,7 +97,10 @@ struct slice *sched_pop(struct slices *q) {
 
 /* --- fresh mail and old --- */
 
+/* What was given back comes first, in its order: so the next worker is one for the home that has waited longest, and each
+ * home has its turn, however much comes for another. */
 struct slices *sched_turn(struct dest *d) {
+    if (d->back.n) return &d->back;
     if (!d->fresh.n) return &d->old;
     if (!d->old.n) return &d->fresh;
     return d->fresh_in_a_row < OLD_SHARE - 1 ? &d->fresh : &d->old;
@@ -108,7 +118,7 @@ bool sched_dest_takes(const struct dest *d, const struct message *m) {
 /* Half of the room, and a share of it when fresh mail comes without end; one message when it may be down. */
 bool sched_dest_recalls(const struct sched *s, const struct dest *d) {
     size_t old = d->old.n + d->recalled;
-    if (sched_dest_probing(s, d)) return !(old + d->fresh.n + d->running);
+    if (sched_dest_probing(s, d)) return !(d->recalled + dest_queued(d) + d->running);
     return old + d->fresh.n < d->room / 2 || old < d->room / OLD_SHARE;
 }
 

@@ -166,9 +166,10 @@ struct dest {
     uint32_t uid, gid;
     char *name;
     size_t name_n;
-    struct slices fresh, old; /* two queues: sched_dest.c says whose turn it is */
-    unsigned fresh_in_a_row;  /* started while old mail waited */
-    struct slice *growing;    /* of a message whose recipients are being routed */
+    struct slices fresh, old; /* two queues: sched_dest.c says whose turn it is, */
+    struct slices back; /* after those that a worker gave back: the next one begins with the first of them */
+    unsigned fresh_in_a_row; /* started while old mail waited */
+    struct slice *growing;   /* of a message whose recipients are being routed */
     unsigned running, window;
     size_t refs;      /* entries and recipients that wait for it */
     size_t room;      /* slices that may be in hand for it */
@@ -201,7 +202,7 @@ struct dest {
 };
 
 static inline size_t dest_queued(const struct dest *d) {
-    return d->fresh.n + d->old.n;
+    return d->fresh.n + d->old.n + d->back.n;
 }
 
 /* Nothing more is to be begun for it. */
@@ -397,6 +398,7 @@ struct dest *sched_dest_find(struct sched *s, char kind, struct str name, uint16
 struct dest *sched_dest(struct sched *s, char kind, struct str name, uint16_t port, uint32_t uid,
                         uint32_t gid);
 void sched_enqueue(struct sched *s, struct dest *d, struct slice *sl);
+void sched_enqueue_back(struct dest *d, struct slice *sl);
 void sched_dest_update(struct sched *s, struct dest *d); /* after any change: its place in the lists */
 void sched_dest_down(struct sched *s, struct dest *d, const struct status *st, struct str host);
 void sched_dest_grow(struct dest *d); /* it answers: more may be in hand for it */
@@ -407,7 +409,7 @@ bool sched_dest_probing(const struct sched *s, const struct dest *d);
 void sched_worker_stop(struct sched *s, struct dest *d);
 void sched_dests_run(struct sched *s, int64_t *next);
 void sched_dests_free(struct sched *s);
-struct slices *sched_turn(struct dest *d); /* the queue of the next slice; empty when both are */
+struct slices *sched_turn(struct dest *d); /* the queue of the next slice; empty when all are */
 struct slice *sched_pop(struct slices *q);
 bool sched_dest_takes(const struct dest *d, const struct message *m); /* a slice of it, into its queue */
 bool sched_dest_recalls(const struct sched *s, const struct dest *d); /* it wants old mail from queue */

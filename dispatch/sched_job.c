@@ -212,7 +212,7 @@ void sched_job_start(struct sched *s, struct dest *d) {
                    : (struct sched_source){true, d->uid};
     struct sched_job_rcpt *v = xmalloc(most * sizeof *v);
     take_rcpts(s, j, sl, v);
-    sched_dest_started(d, q == &d->fresh);
+    if (q != &d->back) sched_dest_started(d, q == &d->fresh);
     if (!sl->first) drop_slice(q, m);
     table_add(&s->jobs, &j->node, job_hash(j->no));
     d->running++;
@@ -316,8 +316,8 @@ static void job_over(struct sched *s, struct job *j, const struct wire_job_done 
     sched_settle(s, m);
 }
 
-/* Behind all that waits for this mailbox's UID: so each home has its turn. */
-static void requeue(struct sched *s, struct job *j) {
+/* Before all else that waits for this mailbox's UID, and behind what was given back before it. */
+static void requeue(struct job *j) {
     struct message *m = j->m;
     struct slice *sl = xmalloc(sizeof *sl);
     *sl = (struct slice){.m = m, .d = j->d, .n = (uint32_t)j->n};
@@ -331,7 +331,7 @@ static void requeue(struct sched *s, struct job *j) {
     }
     m->running -= (unsigned)j->n;
     m->queued += (unsigned)j->n;
-    sched_enqueue(s, j->d, sl);
+    sched_enqueue_back(j->d, sl);
 }
 
 static bool has_result(const struct job *j) {
@@ -383,7 +383,7 @@ void sched_job_back(struct sched *s, struct sched_source from, uint32_t no) {
         job_over(s, j, NULL);
         return;
     }
-    requeue(s, j);
+    requeue(j);
     d->running--;
     job_free(s, j);
     d->worker = WORKER_LEAVING;

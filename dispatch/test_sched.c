@@ -1684,6 +1684,61 @@ static void another_worker_does_it(void **state) {
     end(w);
 }
 
+/* A life of a worker whose cage lets it into the mailbox of its first job only: it does those, and gives back the others.
+ * Fresh mail for 1@ comes meanwhile, so much and so much a job. True: it has done message 1. */
+static bool life_of_worker(struct world *w, size_t from, uint32_t *fresh, unsigned a_life, unsigned a_job) {
+    char cage[100];
+    bool done = false;
+    assert_true(from < w->job_n);
+    snprintf(cage, sizeof cage, "%s", w->jobs[from].mailbox);
+    for (size_t i = from; i < w->job_n; i++) {
+        bool ours = strcmp(w->jobs[i].mailbox, cage) == 0;
+        done |= ours && w->jobs[i].id.serial == 1;
+        if (ours) finish(w, &w->jobs[i], sent());
+        else back(w, &w->jobs[i]);
+        for (unsigned k = 0; k < a_job; k++) READY(w, (*fresh)++, "1@local.test");
+        flow(w);
+    }
+    for (unsigned k = 0; k < a_life; k++) READY(w, (*fresh)++, "1@local.test");
+    flow(w);
+    return done;
+}
+
+/* A stream for one home does not keep mail for another of the same UID: not when that mail is old, and the stream fresh; nor
+ * when the stream is more than a worker does, so that some of it always waits. */
+static void a_stream_keeps_no_home(void **state) {
+    (void)state;
+    static const struct {
+        bool old;
+        unsigned before, a_life, a_job;
+    } rows[] = {{false, 1, 1, 0}, {true, 1, 1, 0}, {true, 3, 8, 0}, {false, 600, 0, 1}, {true, 600, 0, 1}};
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        struct world *w = world();
+        uint32_t fresh = 100;
+        size_t from = 0;
+        bool done = false;
+        w->quiet = true;
+        READY(w, fresh++, "1@local.test");
+        flow(w);
+        for (unsigned life = 0; life < 2 && !done; life++) {
+            sched_worker_up(w->s, 1001);
+            sched_run(w->s);
+            for (unsigned i = 0; i < rows[k].before && !life; i++) {
+                READY(w, fresh++, "1@local.test");
+                flow(w);
+            }
+            w->old = rows[k].old;
+            if (!life) READY(w, 1, "1+x@local.test");
+            w->old = false;
+            flow(w);
+            done = life_of_worker(w, from, &fresh, rows[k].a_life, rows[k].a_job);
+            from = w->job_n;
+        }
+        if (!done) fail_msg("row %zu: not done in the second life", k);
+        end(w);
+    }
+}
+
 /* What a mailbox refuses is tried again after seconds, then ever more slowly; what its worker died of likewise, also when
  * queue had to be asked for the message again. */
 static void mailbox_trouble_is_short(void **state) {
@@ -1838,6 +1893,7 @@ int main(void) {
         cmocka_unit_test(patience_with_deliverers_ends),
         cmocka_unit_test(workers),
         cmocka_unit_test(another_worker_does_it),
+        cmocka_unit_test(a_stream_keeps_no_home),
         cmocka_unit_test(mailbox_trouble_is_short),
         cmocka_unit_test(removed),
         cmocka_unit_test(a_million),
