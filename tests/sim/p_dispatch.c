@@ -77,6 +77,7 @@ static void on_birth(struct world *w, void *ctx, uint64_t again) {
         return;
     }
     shell_door_leads(door, P_LOCAL + it.uid - UID_FIRST);
+    local_born(&w->p[P_LOCAL + it.uid - UID_FIRST]);
     tell_spawned(p, it.tag, 0);
 }
 

@@ -116,6 +116,8 @@ struct worker {
     struct qid id;
     uint32_t index[RCPTS_MAX];
     uint32_t timer;
+    int home; /* the only one that it can enter; -1: none yet */
+    bool told, leaving;
 };
 
 static struct worker *of(void *ctx) {
@@ -135,6 +137,7 @@ static struct status op_sync(void *ctx) {
 
 static void op_report(void *ctx, const struct batch_job *j) {
     struct worker *l = ctx;
+    l->told = true;
     for (uint32_t i = 0; i < j->n; i++)
         TELL(l->p, P_DISPATCH, result, .job = j->job, .id = j->id, .index = j->index[i], .host = STR_NONE,
              WIRE_STATUS(j->status));
@@ -149,8 +152,26 @@ static void job_over(struct worker *l) {
     l->busy = false;
 }
 
+/* Two homes share each UID: the message says which it is for. */
+static bool at_home(struct worker *l) {
+    int home = l->p->w->profile->local ? (int)(l->id.serial % 2) : 0;
+    if (l->home < 0) l->home = home;
+    return l->home == home;
+}
+
+static void give_back(struct worker *l) {
+    if (!l->told) batch_flush(l->batch, now_ms(l));
+    TELL(l->p, P_DISPATCH, job_back, .job = l->job);
+    l->leaving = true;
+    job_over(l);
+}
+
 static void deliver(struct worker *l) {
     struct world *w = l->p->w;
+    if (!at_home(l)) {
+        give_back(l);
+        return;
+    }
     struct status st = status_make(250, "2.0.0", "delivered");
     if (faults_on(w) && once_in(w, w->profile->local ? 6 : 40))
         st = status_make(452, "4.2.2", "the mailbox is full");
@@ -203,6 +224,7 @@ static void on_due(struct world *w, void *ctx, uint64_t arg) {
 
 static void round_done(struct process *p) {
     struct worker *l = of(p);
+    if (l->leaving) batch_flush(l->batch, now_ms(l));
     batch_run(l->batch, now_ms(l));
     int64_t due = batch_due(l->batch, now_ms(l));
     if (due < 0) return;
@@ -213,6 +235,7 @@ static void round_done(struct process *p) {
 static void start(struct process *p) {
     struct worker *l = xmalloc(sizeof *l);
     l->p = p;
+    l->home = -1;
     l->batch = batch_new(&ops, l);
     l->arena = arena_new(JOB_MAX);
     p->state = l;
@@ -256,6 +279,13 @@ const struct program_kind kind_local = {.name = "worker",
                                         .peer_gone = peer_gone,
                                         .round = round_done,
                                         .room = room};
+
+void local_born(struct process *p) {
+    struct worker *l = p->state;
+    if (!p->alive) return;
+    l->home = -1;
+    l->told = l->leaving = false;
+}
 
 bool local_idle(const struct process *p) {
     const struct worker *l = p->state;

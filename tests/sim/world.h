@@ -467,6 +467,7 @@ void faults_disk_resume(struct world *w);      /* its files are closed, the next
 const char *queue_busy(const struct world *w); /* NULL: it has nothing */
 bool dispatch_idle(const struct world *w);
 bool remote_idle(const struct process *p);
+void local_born(struct process *p); /* a worker anew: whatever it was for before */
 bool local_idle(const struct process *p);
 void mailboxes_new(struct world *w);
 void mailboxes_free(struct world *w);
