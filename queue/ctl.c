@@ -339,6 +339,7 @@ static void redirect_now(struct queue *q, struct redirect *r) {
     bool ok = store_load(q->store, r->id, &m) == 0, did = ok && ch && redirect_record(q, &m.c, r),
          held = ok && m.c.held;
     store_message_done(&m);
+    if (did) store_orphan(q->store, r->id);
     if (ok && !held) tell_changed(q, r->id, false);
     if (did) {
         LOG(ordered, .id = r->id, .order = STR("redirect"), .uid = channel_uid(ch));

@@ -57,7 +57,7 @@ struct entry {
     uint32_t chain;
     bool dirty;   /* on the list of those with marks that are not durable */
     bool spoken;  /* some of them are what dispatch has said (not orders of the administrator), */
-    bool orphan;  /* and that dispatch is gone */
+    bool orphan;  /* and that dispatch is gone, or it was ourselves (a redirection) */
     bool suspect; /* its marks could not be written or synced: write them again through a new descriptor */
     bool reread;  /* tail is what the file held when it was loaded: to be written again with the first mark */
     bool retire;  /* its control file could not be unlinked: try again */

@@ -166,6 +166,11 @@ bool store_on_record(const struct store *s, struct qid id) {
     return !e || !e->orphan;
 }
 
+void store_orphan(struct store *s, struct qid id) {
+    struct entry *e = entry_find(s, id);
+    if (e) e->orphan = e->dirty && e->spoken;
+}
+
 /* ---- What dispatch says -------------------------------------------------------------------------------- */
 
 static bool pending(char state) {

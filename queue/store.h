@@ -157,8 +157,10 @@ enum store_outcome store_split(struct store *s, struct qid id, uint32_t index, c
 /* All marks and splits so far were written: they are found again by whoever comes after a kill of this
  * program. (What a power cut may take is another matter: store_commit.) False while the disk has trouble. */
 bool store_marks_kept(struct store *s);
-/* Marks and splits of this message are durable, if there are any of a dispatch that is gone. */
+/* Marks and splits of this message are durable, if there are any that no dispatch will say again. */
 bool store_on_record(const struct store *s, struct qid id);
+/* What was said of it and is not durable, no dispatch will say again. */
+void store_orphan(struct store *s, struct qid id);
 /* An order of the administrator for the whole message. OK or UNKNOWN. */
 enum store_outcome store_order(struct store *s, struct qid id, const struct control_order *o);
 /* A draft that has not ended: what came so far; and: it is to be held from the commit on. */

@@ -590,6 +590,31 @@ static void a_split_comes_twice(void **state) {
     world_free(&w);
 }
 
+/* While the disk refuses to sync: what dispatch has said itself it need not wait for; but what a dispatch said that is gone, or
+ * queue itself (a redirection), nobody says again should queue be killed. */
+static void whose_words(void **state) {
+    (void)state;
+    for (int whose = 0; whose < 3; whose++) {
+        struct world w;
+        world_new(&w, 8);
+        leased(&w, 1700000000000);
+        receive(&w, false);
+        store_commit(w.store, false);
+        struct qid id = w.m[0].id;
+        disk_fake_fail_kinds(w.disk, FAKE_SYNCS, EIO);
+        assert_int_equal(make_split(&w, id, w.m[0].rcpts, 0, "a@example.org"), STORE_OK);
+        store_mark(w.store, id, &(struct control_mark){.index = 0, .state = 'S'});
+        if (whose == 1) store_let_go_all(w.store);
+        if (whose == 2) store_orphan(w.store, id);
+        store_commit(w.store, true);
+        assert_int_equal(store_on_record(w.store, id), whose == 0);
+        disk_fake_fail_kinds(w.disk, 0, 0);
+        commit_all(&w);
+        assert_true(store_on_record(w.store, id));
+        world_free(&w);
+    }
+}
+
 /* As long as a mark is in memory only, queue must not say that it is on record. */
 static void marks_are_kept_or_not(void **state) {
     static const unsigned kinds[] = {FAKE_WRITE, FAKE_SYNCS};
@@ -1635,6 +1660,7 @@ int main(void) {
         cmocka_unit_test(fault_at_every_operation),
         cmocka_unit_test(stops_and_heals),
         cmocka_unit_test(a_split_comes_twice),
+        cmocka_unit_test(whose_words),
         cmocka_unit_test(marks_are_kept_or_not),
         cmocka_unit_test(refused_is_gone),
         cmocka_unit_test(killed_in_its_first_start),
