@@ -299,6 +299,9 @@ static bool from_dispatch(struct queue *q, struct channel *ch) {
 void on_fetch(void *ctx, struct channel *ch, const struct wire_fetch *m, int fd) {
     struct queue *q = queue_of(ctx);
     (void)fd;
+    /* Its turn comes when the last words of the one before it are heard: then it asks again. */
+    if (q->heir && q->heir->ch == ch)
+        SEND(ch, waiting, .id = m->id, .next = loop_wall_ms(q->me->loop) + SYNC_MS, .rcpts = 1);
     if (!from_dispatch(q, ch)) return;
     if (takes_more(q)) tell_id(q, m->id, false);
     else backlog_add(q, &q->fetched, m->id);

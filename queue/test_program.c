@@ -30,7 +30,7 @@ struct play {
     struct channel *supervise, *smtpd, *dispatch, *tool;
     /* What was heard. */
     uint64_t smtpd_lease, dispatch_lease;
-    unsigned started, done, waiting, gone, due, ready, fresh, ready_end, lost;
+    unsigned started, done, waiting, waiting_none, gone, due, ready, fresh, ready_end, lost;
     struct wire_mail_done last_done;
     struct qid ready_id, waiting_id;
     int64_t ready_arrival;
@@ -99,6 +99,7 @@ static void on_marked(void *ctx, struct channel *ch, const struct wire_marked *m
 static void on_waiting(void *ctx, struct channel *ch, const struct wire_waiting *m, int fd) {
     struct play *p = ctx;
     p->waiting++;
+    p->waiting_none += m->id.lease == 1; /* nobody's */
     p->waiting_id = m->id;
     p->waiting_next = m->next;
 }
@@ -456,6 +457,34 @@ static void last_words(void **state) {
     assert_int_equal(p->first_index, N);
 }
 
+/* What the next one asks meanwhile (a deliverer has told it a result) is answered: it asks no more than so many at a time. */
+static void heir_is_answered(void **state) {
+    struct play *p = *state;
+    enum { N = 200 };
+    leases(p);
+    struct qid id = {p->smtpd_lease, 1};
+    send_mail(p, id, "many\r\n", N + 1, "client [192.0.2.1]");
+    until(p, &p->ready_end, 1, "ready");
+    kill(p->pid, SIGSTOP);
+    for (uint32_t i = 0; i < N; i++) {
+        mark(p, id, i, 'D', 0);
+        loop_once(p->loop, 0);
+    }
+    struct channel *old = p->dispatch;
+    p->dispatch = peer(p, ROLE_dispatch);
+    SEND(p->dispatch, fetch, .id = {1, 2});
+    loop_once(p->loop, 0);
+    channel_close(old);
+    loop_once(p->loop, 0);
+    kill(p->pid, SIGCONT);
+    for (int i = 0; i < 40 && !p->gone; i++) {
+        unsigned told = p->waiting_none;
+        pass(p, 50);
+        if (p->waiting_none > told) SEND(p->dispatch, fetch, .id = {1, 2});
+    }
+    assert_int_equal(p->gone, 1);
+}
+
 /* What dispatch itself has said it need not wait for. */
 static void own_words(void **state) {
     struct play *p = *state;
@@ -675,6 +704,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(survives_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(survives_kill, setup_direct, teardown),
         cmocka_unit_test_setup_teardown(last_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(heir_is_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(own_words, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_is_bounded, setup_direct, teardown),
