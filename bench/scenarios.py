@@ -267,7 +267,7 @@ def calls(server, x, conns=20, users=1):
         prefix = x.tools.prefix()
         x.sink.forget()
         server.homes()
-        r = x.tools.load(server.port, x=prefix, n=count, c=conns, m=1000, P=True, u=users, t=f"u%u@{to}")
+        r = x.tools.load(server.port, x=prefix, n=count, D=40, c=conns, m=1000, P=True, u=users, t=f"u%u@{to}")
         if server.mode == "relay":
             x.sink.wait(prefix, r["recipients"], 60)
         else:

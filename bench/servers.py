@@ -414,7 +414,7 @@ class Exim(Server):
             os.chown(f, 105, 105)
 
     def configure(self, mode):
-        place = "directory = $home/Maildir\n  maildir_format" if mode == "maildir" else "file = /var/mail/$local_part"
+        place = "directory = $home/Maildir\n  maildir_format" if mode == "maildir" else "file = /var/mail/$local_part_data"
         write(self.path("/etc/exim4/exim4.conf"), f"""
 primary_hostname = bench.test
 exim_user = Debian-exim
